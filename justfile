@@ -1,0 +1,19 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# All that must hold before a change is accepted
+check:
+    .ci/run
+
+# All tests, those on PostgreSQL included; the arguments are cargo test's
+test *ARGS:
+    scripts/test {{ ARGS }}
+
+# The benchmarks, on a PostgreSQL that waits for its disk
+bench *ARGS:
+    WEIR_TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --locked {{ ARGS }}
+
+# Weir as it would run in production
+run *ARGS:
+    cargo run --locked --release -- {{ ARGS }}

@@ -1,0 +1,191 @@
+//! Makes an actor anew whose supervisor is gone.
+//!
+//! Invariant: an actor is away for at most [`EVERY`] plus its own start, or the process ends (see `lifeline`).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, ArbiterHandle, Context, Supervised, Supervisor};
+
+use super::{Lifeline, Mailbox};
+
+/// How often every actor is looked at.
+const EVERY: Duration = Duration::from_millis(200);
+
+type Check = Box<dyn Fn()>;
+
+/// Looks after all actors of one application. Lives on the system's own arbiter, which runs nothing heavy.
+#[derive(Clone, Default)]
+pub struct Watchdog {
+    checks: Rc<RefCell<Vec<Check>>>,
+}
+
+impl Watchdog {
+    /// Starts an actor under a supervisor in `arbiter`, and keeps it there.
+    pub fn supervise<A, F>(&self, arbiter: &ArbiterHandle, lifeline: Lifeline, capacity: usize, make: F) -> Mailbox<A>
+    where
+        A: Actor<Context = Context<A>> + Supervised,
+        F: Fn() -> A + Clone + Send + 'static,
+    {
+        let start = {
+            let arbiter = arbiter.clone();
+            move || {
+                let make = make.clone();
+                Supervisor::start_in_arbiter(&arbiter, move |_| make())
+            }
+        };
+        let mailbox = Mailbox::new(start(), capacity);
+        let watched = mailbox.clone();
+        self.checks.borrow_mut().push(Box::new(move || {
+            if !watched.connected() && lifeline.restarted("died") {
+                watched.replace(start());
+            }
+        }));
+        mailbox
+    }
+
+    /// Starts looking. Stops when the last handle is dropped.
+    pub fn watch(&self) {
+        let checks = Rc::downgrade(&self.checks);
+        actix::spawn(async move {
+            let mut ticks = tokio::time::interval(EVERY);
+            loop {
+                ticks.tick().await;
+                let Some(checks) = checks.upgrade() else { return };
+                checks.borrow().iter().for_each(|check| check());
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use actix::{Arbiter, Handler};
+    use tokio::sync::oneshot;
+
+    use super::super::{Delivery, PushError, Vitals};
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    struct Fragile {
+        lifeline: Lifeline,
+        starts: Arc<AtomicUsize>,
+    }
+
+    enum Order {
+        Echo(oneshot::Sender<u8>),
+        Panic,
+        PanicUnguarded,
+        Hold(std::sync::mpsc::Receiver<()>),
+    }
+
+    impl Actor for Fragile {
+        type Context = Context<Self>;
+        fn started(&mut self, _: &mut Self::Context) {
+            self.starts.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Supervised for Fragile {}
+
+    impl Handler<Delivery<Order>> for Fragile {
+        type Result = ();
+        fn handle(&mut self, delivery: Delivery<Order>, context: &mut Self::Context) {
+            assert!(!matches!(delivery.message, Order::PanicUnguarded), "unguarded");
+            self.lifeline.clone().guard(context, || match delivery.message {
+                Order::Echo(reply) => drop(reply.send(7)),
+                Order::Hold(release) => drop(release.recv()),
+                Order::Panic | Order::PanicUnguarded => panic!("guarded"),
+            });
+        }
+    }
+
+    struct Scene {
+        vitals: Arc<Vitals>,
+        mailbox: Mailbox<Fragile>,
+        starts: Arc<AtomicUsize>,
+        _watchdog: Watchdog,
+    }
+
+    fn scene(capacity: usize) -> Scene {
+        let vitals = Vitals::new(Telemetry::new());
+        let (lifeline, starts) = (vitals.lifeline("fragile"), Arc::new(AtomicUsize::new(0)));
+        let watchdog = Watchdog::default();
+        let mailbox = {
+            let (lifeline, starts) = (lifeline.clone(), Arc::clone(&starts));
+            watchdog.supervise(&Arbiter::new().handle(), lifeline.clone(), capacity, move || Fragile {
+                lifeline: lifeline.clone(),
+                starts: Arc::clone(&starts),
+            })
+        };
+        watchdog.watch();
+        Scene { vitals, mailbox, starts, _watchdog: watchdog }
+    }
+
+    async fn echo(mailbox: &Mailbox<Fragile>) -> Option<u8> {
+        let (reply, answer) = oneshot::channel();
+        mailbox.push(Order::Echo(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    async fn empty(mailbox: &Mailbox<Fragile>) {
+        while mailbox.depth() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_panic_in_the_guard_keeps_the_mailbox() {
+        let scene = scene(8);
+        scene.mailbox.push(Order::Panic).unwrap();
+        // Queued behind the panic: it must survive the restart.
+        assert_eq!(echo(&scene.mailbox).await, Some(7));
+        assert_eq!(scene.starts.load(Ordering::SeqCst), 2);
+        assert_eq!(scene.vitals.failed(), None);
+    }
+
+    #[actix_web::test]
+    async fn an_actor_that_died_is_made_anew_and_its_senders_are_told() {
+        let scene = scene(8);
+        scene.mailbox.push(Order::PanicUnguarded).unwrap();
+        let mut answer = None;
+        for _ in 0..500 {
+            answer = echo(&scene.mailbox).await;
+            if answer.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(answer, Some(7));
+        // Lost messages give their places free too.
+        empty(&scene.mailbox).await;
+    }
+
+    #[actix_web::test]
+    async fn too_many_restarts_end_the_process() {
+        let scene = scene(16);
+        for _ in 0..=super::super::lifeline::BUDGET {
+            scene.mailbox.push(Order::Panic).unwrap();
+        }
+        assert_eq!(scene.vitals.wait_failed().await, "fragile");
+    }
+
+    #[actix_web::test]
+    async fn a_full_mailbox_refuses() {
+        let scene = scene(2);
+        let (release, held) = std::sync::mpsc::channel();
+        scene.mailbox.push(Order::Hold(held)).unwrap();
+        let (reply, answer) = oneshot::channel();
+        scene.mailbox.push(Order::Echo(reply)).unwrap();
+        let (late, _) = oneshot::channel();
+        assert_eq!(scene.mailbox.push(Order::Echo(late)), Err(PushError::Full));
+        release.send(()).unwrap();
+        assert_eq!(answer.await, Ok(7));
+        empty(&scene.mailbox).await;
+        assert_eq!(echo(&scene.mailbox).await, Some(7));
+    }
+}

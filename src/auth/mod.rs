@@ -1,0 +1,5 @@
+//! Who calls: access tokens.
+
+mod jwt;
+
+pub use jwt::{AccessTokens, JwtError, UserId};

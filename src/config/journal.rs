@@ -1,0 +1,29 @@
+//! The `journal` section: how much disk a backlog may take, and how careful an ack is.
+
+use bytesize::ByteSize;
+
+use super::Values;
+use crate::journal::JournalOptions;
+
+/// Less would be full after a handful of records.
+const LEAST_MAX_BYTES: u64 = 1 << 20;
+
+pub(super) fn take(values: &mut Values) -> JournalOptions {
+    let defaults = JournalOptions::default();
+    let mut bytes = |name: &str, default: u64| {
+        values.parse::<ByteSize>(name, "a size such as 67108864, 64 MiB or 8 GiB").map_or(default, |size| size.as_u64())
+    };
+    let options = JournalOptions {
+        max_bytes: bytes("journal.max_bytes", defaults.max_bytes),
+        segment_bytes: bytes("journal.segment_bytes", defaults.segment_bytes),
+        ..defaults
+    };
+    let fsync = values.choice("journal.fsync", &[("true", true), ("false", false)]).unwrap_or(defaults.fsync);
+    if options.max_bytes < LEAST_MAX_BYTES {
+        values.problem(format!("journal.max_bytes = {} is less than {LEAST_MAX_BYTES}", options.max_bytes));
+    }
+    if options.segment_bytes < 4096 {
+        values.problem(format!("journal.segment_bytes = {} is less than 4096", options.segment_bytes));
+    }
+    JournalOptions { fsync, ..options }
+}

@@ -1,0 +1,84 @@
+//! Configuration: one file, overridden by the environment, every problem listed at once.
+//!
+//! `weir.toml` (or `--config FILE`), then `WEIR_*` variables (`__` for nesting). One module a concern: `database`,
+//! `journal`, `network`, `secrets`, `throttle`. Invariant: an unknown key, a bad value or an unsafe combination refuses
+//! to start; nothing is guessed, and no secret has a constant default.
+
+mod database;
+mod journal;
+mod network;
+mod secrets;
+mod source;
+mod throttle;
+
+use std::path::{Path, PathBuf};
+
+use tracing::level_filters::LevelFilter;
+
+pub use database::{DatabaseUrl, Databases};
+pub use network::{Network, Origins, Proxies, XForwardedFor};
+pub use secrets::{JwtKey, SecretSettings, Secrets, SecretsError};
+pub use source::{Problems, Values};
+
+use crate::domain::Route;
+use crate::journal::JournalOptions;
+use crate::limit::Limit;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub network: Network,
+    /// Where everything that Weir keeps lies.
+    pub data_dir: PathBuf,
+    pub databases: Databases,
+    pub journal: JournalOptions,
+    pub throttle: Vec<(Route, Limit)>,
+    pub secrets: SecretSettings,
+    /// A MaxMind-format database with cities or countries.
+    pub geoip_database: Option<PathBuf>,
+    /// How many days analytics rows are kept; 0 keeps them.
+    pub retention_days: u32,
+    /// How long a stop may take before what is left is left to the next start.
+    pub shutdown_timeout_seconds: u64,
+    pub log: LevelFilter,
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads the configuration. `file` must exist; without one, `weir.toml` is read where it exists.
+    ///
+    /// # Errors
+    /// Every problem that was found, at once.
+    pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
+        let mut values = Values::read(file)?;
+        let config = Self::take(&mut values);
+        values.finish()?;
+        Ok(config)
+    }
+
+    fn take(values: &mut Values) -> Self {
+        let data_dir: PathBuf = values.parse("data_dir", "a path").unwrap_or_else(|| PathBuf::from("data"));
+        Self {
+            network: Network::take(values),
+            databases: Databases::take(values, &data_dir),
+            journal: journal::take(values),
+            throttle: throttle::take(values),
+            secrets: SecretSettings::take(values),
+            geoip_database: values.parse("geoip_database", "a path"),
+            retention_days: values.parse("retention_days", "a number of days").unwrap_or(0),
+            shutdown_timeout_seconds: values.parse("shutdown_timeout_seconds", "a number of seconds").unwrap_or(25),
+            log: values.parse("log", "one of off, error, warn, info, debug, trace").unwrap_or(LevelFilter::INFO),
+            log_format: values
+                .choice("log_format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+                .unwrap_or(LogFormat::Text),
+            data_dir,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Secrets: given, or made at the first start and kept.
+//!
+//! Invariants: no secret has a constant default; the file that keeps them is readable by its owner only; nothing here can
+//! be printed (`SecretString` shows nothing in `Debug`).
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::Values;
+
+const FILE: &str = "secrets.toml";
+
+/// What the configuration says of secrets.
+#[derive(Clone, Debug, Default)]
+pub struct SecretSettings {
+    pub tracking_hmac_secret: Option<SecretString>,
+    pub jwt_secret: Option<SecretString>,
+    pub jwt_public_key_file: Option<PathBuf>,
+}
+
+/// How access tokens are checked.
+#[derive(Clone, Debug)]
+pub enum JwtKey {
+    /// HS256.
+    Shared(SecretString),
+    /// RS256, ES256 or EdDSA, by the kind of the key in this PEM file.
+    Public(PathBuf),
+}
+
+/// The secrets in use.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    pub tracking_hmac_secret: SecretString,
+    pub jwt: JwtKey,
+    /// The names of those that this call made.
+    pub made: Vec<&'static str>,
+}
+
+/// Why there are no secrets to use.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not a secrets file: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("the operating system gives no random bytes: {0}")]
+    NoRandomness(getrandom::Error),
+}
+
+/// The file that keeps what was made.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    tracking_hmac_secret: Option<String>,
+    jwt_secret: Option<String>,
+}
+
+impl SecretSettings {
+    pub(super) fn take(values: &mut Values) -> Self {
+        let settings = Self {
+            tracking_hmac_secret: values.secret("tracking_hmac_secret"),
+            jwt_secret: values.secret("jwt_secret"),
+            jwt_public_key_file: values.parse("jwt_public_key_file", "a path"),
+        };
+        if settings.jwt_secret.is_some() && settings.jwt_public_key_file.is_some() {
+            // With both, a token signed with the public key as its HMAC secret might pass.
+            values.problem(
+                "jwt_secret and jwt_public_key_file are both set; tokens are checked with one of them".to_owned(),
+            );
+        }
+        for (name, secret) in
+            [("tracking_hmac_secret", &settings.tracking_hmac_secret), ("jwt_secret", &settings.jwt_secret)]
+        {
+            if secret.as_ref().is_some_and(|secret| secrecy::ExposeSecret::expose_secret(secret).is_empty()) {
+                values.problem(format!("{name} is empty"));
+            }
+        }
+        settings
+    }
+
+    /// The secrets to use: those given, those kept in `data_dir`, and new ones for the rest.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn resolve(&self, data_dir: &Path) -> Result<Secrets, SecretsError> {
+        let path = data_dir.join(FILE);
+        let kept = read(&path)?;
+        let mut made = Vec::new();
+        let mut choose = |name: &'static str, given: &Option<SecretString>, kept: Option<String>| match (given, kept) {
+            (Some(given), _) => Ok(given.clone()),
+            (None, Some(kept)) => Ok(kept.into()),
+            (None, None) => {
+                let secret = random_hex()?;
+                made.push((name, secret.clone()));
+                Ok(secret.into())
+            }
+        };
+        let tracking_hmac_secret =
+            choose("tracking_hmac_secret", &self.tracking_hmac_secret, kept.tracking_hmac_secret)?;
+        let jwt = match &self.jwt_public_key_file {
+            Some(file) => JwtKey::Public(file.clone()),
+            None => JwtKey::Shared(choose("jwt_secret", &self.jwt_secret, kept.jwt_secret)?),
+        };
+        if !made.is_empty() {
+            keep(&path, &made).map_err(|source| SecretsError::Io { path, source })?;
+        }
+        Ok(Secrets { tracking_hmac_secret, jwt, made: made.into_iter().map(|(name, _)| name).collect() })
+    }
+}
+
+fn read(path: &Path) -> Result<Kept, SecretsError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Kept::default()),
+        Err(source) => return Err(SecretsError::Io { path: path.to_owned(), source }),
+    };
+    let unreadable = |error: config::ConfigError| SecretsError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    let file = config::File::from_str(&text, config::FileFormat::Toml);
+    config::Config::builder().add_source(file).build().and_then(config::Config::try_deserialize).map_err(unreadable)
+}
+
+fn keep(path: &Path, made: &[(&'static str, String)]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    for (name, secret) in made {
+        writeln!(file, "{name} = \"{secret}\"")?;
+    }
+    file.sync_all()
+}
+
+fn random_hex() -> Result<String, SecretsError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(SecretsError::NoRandomness)?;
+    Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_kept_for_their_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = SecretSettings::default().resolve(directory.path()).unwrap();
+        assert_eq!(first.made, ["tracking_hmac_secret", "jwt_secret"]);
+        let again = SecretSettings::default().resolve(directory.path()).unwrap();
+        assert!(again.made.is_empty());
+        assert_eq!(first.tracking_hmac_secret.expose_secret(), again.tracking_hmac_secret.expose_secret());
+        let mode = std::fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_given_secret_is_not_written_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let given = SecretSettings {
+            tracking_hmac_secret: Some("given".to_owned().into()),
+            jwt_public_key_file: Some("key.pem".into()),
+            ..SecretSettings::default()
+        };
+        let secrets = given.resolve(directory.path()).unwrap();
+        assert_eq!(secrets.tracking_hmac_secret.expose_secret(), "given");
+        assert!(!directory.path().join(FILE).exists());
+        assert!(!format!("{secrets:?}").contains("given"));
+    }
+}

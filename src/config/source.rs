@@ -1,0 +1,244 @@
+//! Where values come from, and how they are taken one by one so that every problem is found.
+//!
+//! Invariant: what nobody took is an unknown key, and an unknown key is a problem: a misspelt bound is no bound.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use config::{Environment, File, FileFormat};
+use secrecy::SecretString;
+
+const DEFAULT_FILE: &str = "weir.toml";
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.0 {
+            writeln!(formatter, "  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// All values that were given, by dotted name, until somebody takes them.
+#[derive(Default)]
+pub struct Values {
+    given: BTreeMap<String, String>,
+    problems: Problems,
+}
+
+impl Values {
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML: then nothing else can be said.
+    pub fn read(file: Option<&Path>) -> Result<Self, Problems> {
+        let name = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(name) {
+            Ok(text) => text,
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Problems(vec![format!("{}: {error}", name.display())])),
+        };
+        let environment = Environment::with_prefix("WEIR").prefix_separator("_").separator("__");
+        Self::from_layers(&text, environment).map_err(|error| {
+            // The message says where; the line itself may hold a secret.
+            let said = error.to_string();
+            let first = said.lines().next().unwrap_or_default();
+            Problems(vec![format!("{}: {first}", name.display())])
+        })
+    }
+
+    fn from_layers(text: &str, environment: Environment) -> Result<Self, config::ConfigError> {
+        let layers = config::Config::builder()
+            .add_source(File::from_str(text, FileFormat::Toml))
+            .add_source(environment)
+            .build()?;
+        let tree: serde_json::Value = layers.try_deserialize()?;
+        let mut values = Self::default();
+        values.flatten(String::new(), tree);
+        Ok(values)
+    }
+
+    fn flatten(&mut self, name: String, value: serde_json::Value) {
+        let text = |value: &serde_json::Value| match value {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match value {
+            serde_json::Value::Object(table) => {
+                for (key, value) in table {
+                    let name = if name.is_empty() { key } else { format!("{name}.{key}") };
+                    self.flatten(name, value);
+                }
+            }
+            serde_json::Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(text).collect();
+                self.given.insert(name, items.join(","));
+            }
+            value => {
+                self.given.insert(name, text(&value));
+            }
+        }
+    }
+
+    /// Takes a value as it was given.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.given.remove(name)
+    }
+
+    /// Takes and parses a value; `expected` says what it should have been.
+    pub fn parse<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let text = self.take(name)?;
+        let parsed = text.trim().parse().ok();
+        if parsed.is_none() {
+            self.problem(format!("{name} = {text:?} is not {expected}"));
+        }
+        parsed
+    }
+
+    /// Takes one of a few words.
+    pub fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.take(name)?;
+        let chosen = choices.iter().find(|(word, _)| *word == text.trim()).map(|(_, choice)| *choice);
+        if chosen.is_none() {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            self.problem(format!("{name} = {text:?} is not one of {}", words.join(", ")));
+        }
+        chosen
+    }
+
+    /// Takes a list: an array in the file, separated by commas in the environment.
+    pub fn list<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<Vec<T>> {
+        let text = self.take(name)?;
+        let mut items = Vec::new();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            match item.parse() {
+                Ok(item) => items.push(item),
+                Err(_) => self.problem(format!("{name}: {item:?} is not {expected}")),
+            }
+        }
+        Some(items)
+    }
+
+    /// Takes a secret, from `name` or from the file that `name_file` points to. Problems never quote it.
+    pub fn secret(&mut self, name: &str) -> Option<SecretString> {
+        let file_name = format!("{name}_file");
+        let (given, file) = (self.take(name), self.take(&file_name));
+        match (given, file) {
+            (Some(_), Some(_)) => {
+                self.problem(format!("{name} and {file_name} are both set"));
+                None
+            }
+            (Some(secret), None) => Some(secret.into()),
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(secret) => Some(secret.trim_end_matches(['\r', '\n']).to_owned().into()),
+                Err(error) => {
+                    self.problem(format!("{file_name} = {path:?}: {error}"));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    /// Notes a problem.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.0.push(problem);
+    }
+
+    /// Notes what nobody took.
+    ///
+    /// # Errors
+    /// When there was any problem.
+    pub fn finish(mut self) -> Result<(), Problems> {
+        for name in self.given.keys() {
+            let variable = name.to_uppercase().replace('.', "__");
+            self.problems.0.push(format!("unknown key {name} (in the environment: WEIR_{variable})"));
+        }
+        if self.problems.0.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+}
+
+#[cfg(test)]
+impl Values {
+    pub(super) fn from_toml(text: &str) -> Self {
+        let nothing = Environment::with_prefix("WEIR").source(Some(config::Map::new()));
+        Self::from_layers(text, nothing).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn problems(text: &str) -> Vec<String> {
+        let mut values = Values::from_toml(text);
+        let _ = Config::take(&mut values);
+        values.finish().err().unwrap_or_default().0
+    }
+
+    #[test]
+    fn an_empty_configuration_is_a_good_one() {
+        assert_eq!(problems(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_problem_is_listed_at_once() {
+        let found = problems(
+            "listen = \"nowhere\"\nlisten_adress = \"x\"\nlog = \"loud\"\nlog_format = \"xml\"\ntrusted_proxies = [\"10.0.0.0/8\", \"home\"]\n\
+             [journal]\nmax_bytes = \"lots\"\nmax_byte = 3\n[throttle]\nsession = \"ten\"\nsesion = \"1/1s\"\n",
+        );
+        for part in [
+            "listen = \"nowhere\"",
+            "unknown key listen_adress",
+            "log = \"loud\"",
+            "log_format = \"xml\"",
+            "\"home\"",
+            "journal.max_bytes = \"lots\"",
+            "unknown key journal.max_byte ",
+            "throttle.session = \"ten\"",
+            "unknown key throttle.sesion",
+        ] {
+            assert!(found.iter().any(|problem| problem.contains(part)), "{part} is not in {found:#?}");
+        }
+        assert_eq!(found.len(), 9, "{found:#?}");
+    }
+
+    #[test]
+    fn variables_override_the_file_and_nest_with_two_underscores() {
+        let variables: config::Map<String, String> = [
+            ("WEIR_LISTEN", "127.0.0.1:9"),
+            ("WEIR_JOURNAL__MAX_BYTES", "64 MiB"),
+            ("WEIR_TRUSTED_PROXIES", "192.0.2.1, 2001:db8::/32"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let environment =
+            Environment::with_prefix("WEIR").prefix_separator("_").separator("__").source(Some(variables));
+        let mut values =
+            Values::from_layers("listen = \"127.0.0.1:8\"\n[journal]\nsegment_bytes = 1048576", environment).unwrap();
+        let config = Config::take(&mut values);
+        values.finish().unwrap();
+        assert_eq!(config.network.listen.port(), 9);
+        assert_eq!((config.journal.max_bytes, config.journal.segment_bytes), (64 << 20, 1 << 20));
+        assert!(config.network.proxies.trusts("192.0.2.1".parse().unwrap()));
+        assert!(!config.network.proxies.trusts("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn problems_never_quote_a_secret() {
+        let found = problems(
+            "jwt_secret = \"s3cret\"\njwt_secret_file = \"/nowhere\"\nmain_database_url = \"mysql://u:s3cret@h/d\"",
+        );
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(!found.concat().contains("s3cret"), "{found:#?}");
+    }
+}

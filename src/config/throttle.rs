@@ -1,0 +1,62 @@
+//! The `throttle` section: one limit a route, `"10/60s"`, `"0"` turns it off.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Values;
+use crate::domain::Route;
+use crate::limit::Limit;
+
+/// The contract's limits, by route.
+const DEFAULTS: [(Route, u32, u64); 2] = [(Route::Session, 10, 60), (Route::Consent, 10, 60)];
+
+pub(super) fn take(values: &mut Values) -> Vec<(Route, Limit)> {
+    DEFAULTS
+        .iter()
+        .filter_map(|&(route, requests, seconds)| {
+            let given = values.parse(&format!("throttle.{}", route.label()), "a limit such as 10/60s, or 0 for none");
+            match given {
+                Some(Given(limit)) => Some((route, limit?)),
+                None => Some((route, Limit { requests, window: Duration::from_secs(seconds) })),
+            }
+        })
+        .collect()
+}
+
+struct Given(Option<Limit>);
+
+impl FromStr for Given {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "0" {
+            return Ok(Self(None));
+        }
+        let (requests, window) = text.split_once('/').ok_or(())?;
+        let seconds: u64 = window.trim().strip_suffix('s').ok_or(())?.parse().map_err(|_| ())?;
+        let requests = requests.trim().parse().map_err(|_| ())?;
+        if requests == 0 || seconds == 0 || seconds > 86_400 {
+            return Err(());
+        }
+        Ok(Self(Some(Limit { requests, window: Duration::from_secs(seconds) })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_and_zero_turns_one_off() {
+        let mut values = Values::from_toml("[throttle]\nsession = \"3/10s\"\nconsent = 0");
+        let limits = take(&mut values);
+        assert_eq!(limits, vec![(Route::Session, Limit { requests: 3, window: Duration::from_secs(10) })]);
+    }
+
+    #[test]
+    fn what_is_no_limit_is_refused() {
+        for text in ["", "10", "10/60", "0/60s", "10/0s", "-1/60s", "10/60m", "1/99999s"] {
+            assert!(text.parse::<Given>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Time and identifiers, from one source.
+//!
+//! Invariants: two ids of one process never collide and never run backwards, whatever the wall clock does (RFC 9562,
+//! section 6.2: while the clock stands or steps back, the counter goes on from the last time it saw). Windows are
+//! measured on the monotonic clock, so a step of the wall clock neither freezes nor empties them.
+//! Cost: one clock read and one short lock an id, about 50 ns.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::{ContextV7, Timestamp, Uuid};
+
+/// Milliseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnixMillis(pub i64);
+
+impl UnixMillis {
+    /// RFC 3339 in UTC with milliseconds and `Z`, as every answer and every SQLite column has it.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        self.to_datetime().to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    /// The same instant for a database driver.
+    #[must_use]
+    pub fn to_datetime(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+}
+
+/// The wall clock and the monotonic clock, both adjustable by tests.
+#[derive(Debug)]
+pub struct Clock {
+    started: Instant,
+    wall_offset_ms: AtomicI64,
+    monotonic_offset_ms: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that follows the machine's.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { started: Instant::now(), wall_offset_ms: AtomicI64::new(0), monotonic_offset_ms: AtomicI64::new(0) }
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let wall = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        UnixMillis(wall.saturating_add(self.wall_offset_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Milliseconds since this clock was made; never runs backwards.
+    #[must_use]
+    pub fn monotonic_ms(&self) -> u64 {
+        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        u64::try_from(elapsed.saturating_add(self.monotonic_offset_ms.load(Ordering::Relaxed))).unwrap_or(0)
+    }
+
+    /// Steps the wall clock, as an operator or a time service does.
+    pub fn step_wall_clock(&self, by_ms: i64) {
+        self.wall_offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    /// Lets time pass on the monotonic clock without waiting for it.
+    pub fn advance(&self, by: Duration) {
+        self.monotonic_offset_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Makes the ids of records: UUIDv7 (RFC 9562), ordered within the process.
+#[derive(Debug)]
+pub struct IdSource {
+    context: Mutex<ContextV7>,
+}
+
+impl Default for IdSource {
+    fn default() -> Self {
+        Self { context: Mutex::new(ContextV7::new()) }
+    }
+}
+
+impl IdSource {
+    /// The next id, carrying `now`, or the last time this source saw where that is later.
+    #[must_use]
+    pub fn next(&self, now: UnixMillis) -> Uuid {
+        let millis = u64::try_from(now.0).unwrap_or(0);
+        let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+        let context = self.context.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Uuid::new_v7(Timestamp::from_unix(&*context, millis / 1000, nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_unique_and_ordered_when_the_wall_clock_steps_back() {
+        let clock = Clock::system();
+        let ids = IdSource::default();
+        let mut last = ids.next(clock.now());
+        for round in 0..4000 {
+            if round % 1000 == 500 {
+                clock.step_wall_clock(-3_600_000);
+            }
+            let id = ids.next(clock.now());
+            assert!(id > last, "{id} is not after {last}");
+            last = id;
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_with_milliseconds() {
+        assert_eq!(UnixMillis(1_777_543_200_007).to_rfc3339(), "2026-04-30T10:00:00.007Z");
+    }
+
+    #[test]
+    fn the_monotonic_clock_ignores_steps_of_the_wall_clock() {
+        let clock = Clock::system();
+        clock.step_wall_clock(-3_600_000);
+        assert!(clock.monotonic_ms() < 60_000);
+        clock.advance(Duration::from_secs(90));
+        assert!(clock.monotonic_ms() >= 90_000);
+    }
+}

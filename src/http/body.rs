@@ -1,0 +1,164 @@
+//! A request's body: read to its end, bounded, decoded.
+//!
+//! Invariants: at most [`MAX_BYTES`] of a body are held, before and after decompression; a body that is refused unread is
+//! still drained, up to [`DRAIN_BYTES`], because a connection with unread bytes on it is lost; nothing waits for a slow
+//! body longer than [`DEADLINE`].
+
+use std::io::Read;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures_util::{FutureExt, StreamExt};
+
+use super::refusal::Refusal;
+
+/// The longest body, before and after decompression.
+pub const MAX_BYTES: usize = 64 << 10;
+/// How much of a refused body is read to keep its connection.
+const DRAIN_BYTES: usize = 1 << 20;
+/// The longest that a body may take to arrive.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Reads a JSON body. An empty one is empty.
+pub async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Refusal> {
+    let encoding = match (is_json(request), encoding(request)) {
+        (true, Some(encoding)) => encoding,
+        _ => {
+            drain(payload).await;
+            return Err(Refusal::UnsupportedMediaType);
+        }
+    };
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut whole = BytesMut::new();
+    let mut only: Option<Bytes> = None;
+    while let Some(chunk) = next_chunk(&mut payload, deadline).await? {
+        if whole.len() + only.as_ref().map_or(0, Bytes::len) + chunk.len() > MAX_BYTES {
+            drain(payload).await;
+            return Err(Refusal::TooLarge);
+        }
+        // Nearly every body is one chunk: it is taken as it is.
+        match only.take() {
+            None if whole.is_empty() => only = Some(chunk),
+            first => {
+                whole.extend_from_slice(&first.unwrap_or_default());
+                whole.extend_from_slice(&chunk);
+            }
+        }
+    }
+    decode(only.unwrap_or_else(|| whole.freeze()), encoding)
+}
+
+/// Reads what is left of a body and forgets it.
+pub async fn drain(mut payload: Payload) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut drained = 0;
+    while drained < DRAIN_BYTES {
+        match next_chunk(&mut payload, deadline).await {
+            Ok(Some(chunk)) => drained += chunk.len(),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+async fn next_chunk(payload: &mut Payload, deadline: tokio::time::Instant) -> Result<Option<Bytes>, Refusal> {
+    // What has already arrived needs no timer.
+    let next = match payload.next().now_or_never() {
+        Some(next) => next,
+        None => tokio::time::timeout_at(deadline, payload.next()).await.map_err(|_| Refusal::BodyTimeout)?,
+    };
+    match next {
+        None => Ok(None),
+        Some(Ok(chunk)) => Ok(Some(chunk)),
+        Some(Err(_)) => Err(Refusal::BodyAborted),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Brotli,
+    Zstd,
+}
+
+fn is_json(request: &HttpRequest) -> bool {
+    let Some(content_type) = request.headers().get(CONTENT_TYPE) else { return true };
+    let Ok(content_type) = content_type.to_str() else { return false };
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let known = ["application/json", "text/plain"].iter().any(|known| essence.eq_ignore_ascii_case(known));
+    known
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                ["utf-8", "utf8"].iter().any(|utf8| value.trim().trim_matches('"').eq_ignore_ascii_case(utf8))
+            }
+            _ => true,
+        })
+}
+
+fn encoding(request: &HttpRequest) -> Option<Encoding> {
+    let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Some(Encoding::Identity) };
+    match encoding.to_str().ok()?.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Some(Encoding::Identity),
+        "gzip" | "x-gzip" => Some(Encoding::Gzip),
+        "br" => Some(Encoding::Brotli),
+        "zstd" => Some(Encoding::Zstd),
+        _ => None,
+    }
+}
+
+fn decode(body: Bytes, encoding: Encoding) -> Result<Bytes, Refusal> {
+    let bounded = |reader: &mut dyn Read| {
+        let mut decoded = Vec::new();
+        // One byte more than allowed tells a longer body from one that fits exactly.
+        reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut decoded).map_err(|_| Refusal::MalformedEncoding)?;
+        if decoded.len() > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(Bytes::from(decoded)) }
+    };
+    match encoding {
+        Encoding::Identity => Ok(body),
+        _ if body.is_empty() => Ok(body),
+        Encoding::Gzip => bounded(&mut flate2::read::MultiGzDecoder::new(body.as_ref())),
+        Encoding::Brotli => bounded(&mut brotli::Decompressor::new(body.as_ref(), 4096)),
+        Encoding::Zstd => {
+            bounded(&mut zstd::stream::read::Decoder::new(body.as_ref()).map_err(|_| Refusal::MalformedEncoding)?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(plain: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    #[test]
+    fn every_encoding_decodes_and_a_bomb_does_not() {
+        let plain = br#"{"a":1}"#;
+        assert_eq!(decode(gzip(plain), Encoding::Gzip).unwrap(), plain.as_slice());
+        let zstd = |plain: &[u8]| Bytes::from(zstd::encode_all(plain, 3).unwrap());
+        assert_eq!(decode(zstd(plain), Encoding::Zstd).unwrap(), plain.as_slice());
+        let brotli = |plain: &[u8]| {
+            let mut encoded = Vec::new();
+            brotli::CompressorWriter::new(&mut encoded, 4096, 5, 20).write_all(plain).unwrap();
+            Bytes::from(encoded)
+        };
+        assert_eq!(decode(brotli(plain), Encoding::Brotli).unwrap(), plain.as_slice());
+        let fits = vec![b' '; MAX_BYTES];
+        let bomb = vec![b' '; 50 << 20];
+        for (encoding, encode) in
+            [(Encoding::Gzip, &gzip as &dyn Fn(&[u8]) -> Bytes), (Encoding::Zstd, &zstd), (Encoding::Brotli, &brotli)]
+        {
+            assert_eq!(decode(encode(&fits), encoding).unwrap().len(), MAX_BYTES);
+            assert_eq!(decode(encode(&bomb), encoding), Err(Refusal::TooLarge));
+            assert_eq!(decode(Bytes::from_static(b"not compressed"), encoding), Err(Refusal::MalformedEncoding));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Who is at the other end: the client's address and what a trusted proxy says of it.
+//!
+//! Invariant: a forwarding header counts only when the peer is a trusted proxy.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use percent_encoding::percent_decode_str;
+
+use super::AppState;
+use crate::config::{Proxies, XForwardedFor};
+use crate::domain::{ClientIp, Place};
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const CF_COUNTRY: HeaderName = HeaderName::from_static("cf-ipcountry");
+const CF_CITY: HeaderName = HeaderName::from_static("cf-ipcity");
+const USER_AGENT_MAX_CHARACTERS: usize = 1024;
+const CITY_MAX_CHARACTERS: usize = 1024;
+
+/// What a connection tells of its client.
+pub struct Client {
+    pub ip: Option<ClientIp>,
+    /// Whether the peer's headers count.
+    trusted: bool,
+}
+
+impl Client {
+    /// Reads the peer address and, from a trusted proxy, the forwarding headers.
+    pub fn of(request: &HttpRequest, app: &AppState) -> Self {
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let proxies = &app.network.proxies;
+        let trusted = peer.is_some_and(|peer| proxies.trusts(peer));
+        let forwarded = if trusted { from_headers(request.headers(), proxies) } else { None };
+        if trusted
+            && forwarded.is_none()
+            && peer.is_some_and(is_private)
+            && !app.warned_about_proxy.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                headers = ?proxies.client_ip_headers,
+                "a request from a private address carries no client address; if this is a proxy, all its visitors share one throttle"
+            );
+        }
+        Self { ip: forwarded.or(peer.map(ClientIp::new)), trusted }
+    }
+
+    /// The country and city that a trusted proxy names.
+    pub fn proxy_place(&self, headers: &HeaderMap) -> Place {
+        if !self.trusted {
+            return Place::default();
+        }
+        Place { country: proxy_country(headers), city: proxy_city(headers), ..Place::default() }
+    }
+}
+
+/// The `User-Agent` header, cut at a character boundary.
+pub fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let header = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
+    Some(match header.char_indices().nth(USER_AGENT_MAX_CHARACTERS) {
+        Some((end, _)) => header[..end].to_owned(),
+        None => header.into_owned(),
+    })
+}
+
+fn from_headers(headers: &HeaderMap, proxies: &Proxies) -> Option<ClientIp> {
+    proxies.client_ip_headers.iter().find_map(|name| {
+        let values: Vec<&str> = headers.get_all(name.as_str()).filter_map(|value| value.to_str().ok()).collect();
+        let mut entries = values.iter().flat_map(|value| value.split(',')).filter_map(ClientIp::parse);
+        if name == X_FORWARDED_FOR && proxies.x_forwarded_for == XForwardedFor::RightmostUntrusted {
+            let chain: Vec<ClientIp> = entries.collect();
+            // A chain of nothing but trusted hops began at its left end.
+            chain.iter().rev().find(|hop| !proxies.trusts(hop.address())).or(chain.first()).copied()
+        } else {
+            entries.next()
+        }
+    })
+}
+
+fn is_private(peer: IpAddr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => peer.is_private(),
+        IpAddr::V6(peer) => peer.is_unique_local(),
+    }
+}
+
+fn proxy_country(headers: &HeaderMap) -> Option<String> {
+    let country = headers.get(CF_COUNTRY)?.to_str().ok()?.trim().to_ascii_uppercase();
+    let is_code = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    (is_code && country != "XX").then_some(country)
+}
+
+fn proxy_city(headers: &HeaderMap) -> Option<String> {
+    let header: &HeaderValue = headers.get(CF_CITY)?;
+    let raw = String::from_utf8_lossy(header.as_bytes());
+    let city = percent_decode_str(raw.trim()).decode_utf8().ok()?.into_owned();
+    let fits = !city.is_empty() && !city.contains('\0') && city.chars().count() <= CITY_MAX_CHARACTERS;
+    fits.then_some(city)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    fn proxies(x_forwarded_for: XForwardedFor) -> Proxies {
+        Proxies {
+            trusted: vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.0/8".parse().unwrap()],
+            client_ip_headers: vec!["cf-connecting-ip".into(), "x-forwarded-for".into()],
+            x_forwarded_for,
+        }
+    }
+
+    fn client(pairs: &[(&str, &str)], mode: XForwardedFor) -> Option<String> {
+        from_headers(&headers(pairs), &proxies(mode)).map(ClientIp::text_for_consent)
+    }
+
+    #[test]
+    fn the_first_entry_that_is_an_address_wins() {
+        let first = |pairs: &[(&str, &str)]| client(pairs, XForwardedFor::First);
+        assert_eq!(first(&[("x-forwarded-for", " 203.0.113.1 , 10.0.0.1")]).as_deref(), Some("203.0.113.1"));
+        assert_eq!(first(&[("x-forwarded-for", "unknown, 203.0.113.1:99")]).as_deref(), Some("203.0.113.1"));
+        assert_eq!(
+            first(&[("x-forwarded-for", "unknown"), ("x-forwarded-for", "203.0.113.2")]).as_deref(),
+            Some("203.0.113.2")
+        );
+        assert_eq!(
+            first(&[("x-forwarded-for", "203.0.113.1"), ("cf-connecting-ip", "[2001:db8::1]:443")]).as_deref(),
+            Some("2001:db8::1")
+        );
+        assert_eq!(
+            first(&[("cf-connecting-ip", "nonsense"), ("x-forwarded-for", "203.0.113.1")]).as_deref(),
+            Some("203.0.113.1")
+        );
+        assert_eq!(first(&[("x-forwarded-for", "")]), None);
+        assert_eq!(first(&[]), None);
+    }
+
+    #[test]
+    fn rightmost_untrusted_ignores_what_a_client_prepends() {
+        let right = |value: &str| client(&[("x-forwarded-for", value)], XForwardedFor::RightmostUntrusted);
+        assert_eq!(right("6.6.6.6, 203.0.113.1, 10.0.0.7").as_deref(), Some("203.0.113.1"));
+        assert_eq!(right("203.0.113.1").as_deref(), Some("203.0.113.1"));
+        assert_eq!(right("10.0.0.9, 10.0.0.7").as_deref(), Some("10.0.0.9"));
+    }
+
+    #[test]
+    fn a_proxys_country_and_city_are_checked() {
+        let place = |pairs: &[(&str, &str)]| Client { ip: None, trusted: true }.proxy_place(&headers(pairs));
+        let found = place(&[("cf-ipcountry", "tr"), ("cf-ipcity", "%C4%B0stanbul")]);
+        assert_eq!((found.country.as_deref(), found.city.as_deref()), (Some("TR"), Some("İstanbul")));
+        for country in ["XX", "T1", "TUR", ""] {
+            assert_eq!(place(&[("cf-ipcountry", country)]).country, None, "{country:?}");
+        }
+        assert_eq!(place(&[("cf-ipcity", "a%00b")]).city, None);
+        assert_eq!(place(&[("cf-ipcity", "%ff")]).city, None);
+        let untrusted = Client { ip: None, trusted: false };
+        assert_eq!(untrusted.proxy_place(&headers(&[("cf-ipcountry", "TR")])), Place::default());
+    }
+
+    #[test]
+    fn a_long_user_agent_is_cut_at_a_character() {
+        let long = "ü".repeat(2000);
+        let cut = user_agent(&headers(&[("user-agent", &long)])).unwrap();
+        assert_eq!(cut, "ü".repeat(1024));
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_cannot_choose_its_address_from_behind_an_appending_proxy(
+            forged in proptest::collection::vec("[0-9a-f.:, ]{0,20}", 0..4), last in any::<u32>()
+        ) {
+            let real = std::net::Ipv4Addr::from_bits(last);
+            prop_assume!(!proxies(XForwardedFor::First).trusts(real.into()));
+            let chain = [forged.join(","), real.to_string(), "10.1.2.3".to_owned()].join(", ");
+            let expected = real.to_string();
+            prop_assert_eq!(client(&[("x-forwarded-for", &chain)], XForwardedFor::RightmostUntrusted), Some(expected));
+        }
+    }
+}

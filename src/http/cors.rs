@@ -1,0 +1,72 @@
+//! Cross-origin rules (WHATWG Fetch, "HTTP-CORS protocol").
+//!
+//! Beacons always carry credentials, so the routes that take beacons reflect the origin and allow credentials; no cookie
+//! is ever read there. Everything else is open without credentials. The header stands on every answer, errors included:
+//! a script that cannot read the error cannot act on it.
+
+use actix_web::HttpResponse;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+
+use crate::config::Origins;
+use crate::domain::Outcome;
+
+const CREDENTIAL_PREFIXES: [&str; 3] = ["/api/v1/analytics/", "/api/v1/consent/", "/track/"];
+const EXPOSED: &str = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy";
+const METHODS: &str = "GET, POST, PATCH, OPTIONS";
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Content-Encoding, X-Request-Id";
+const DAY_SECONDS: &str = "86400";
+
+/// What the request's origin may see.
+pub struct Origin {
+    allowed: Option<HeaderValue>,
+    credentials: bool,
+}
+
+impl Origin {
+    /// Judges a request's `Origin` header.
+    pub fn of(request: &ServiceRequest, origins: &Origins) -> Self {
+        let credentials = CREDENTIAL_PREFIXES.iter().any(|prefix| request.path().starts_with(prefix));
+        let origin = request.headers().get(header::ORIGIN);
+        let allowed = match (origin, origins) {
+            (None, _) => None,
+            // The wildcard is no answer to a request with credentials.
+            (Some(origin), Origins::Any) if credentials => Some(origin.clone()),
+            (Some(_), Origins::Any) => Some(HeaderValue::from_static("*")),
+            (Some(origin), Origins::Only(list)) => {
+                list.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+            }
+        };
+        Self { allowed, credentials }
+    }
+
+    /// Puts the headers on an answer.
+    pub fn decorate(self, headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        let Some(allowed) = self.allowed else { return };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        if self.credentials {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+}
+
+/// Whether a browser asks for permission.
+pub fn is_preflight(request: &ServiceRequest) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ORIGIN)
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The permission, good for a day.
+pub fn preflight() -> HttpResponse {
+    let mut response = HttpResponse::NoContent()
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, DAY_SECONDS))
+        .finish();
+    response.extensions_mut().insert(Outcome::Preflight);
+    response
+}

@@ -1,0 +1,112 @@
+//! What every request passes first and last: its id, CORS, its one count, its log line.
+//!
+//! One layer for all of it: each layer around a service costs a boxed future a request. Invariant: a request is counted
+//! exactly once, also when its client goes away before the answer.
+
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, web};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::{AppState, cors, routes};
+use crate::domain::{Outcome, Route};
+use crate::telemetry::Telemetry;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_MAX_BYTES: usize = 128;
+
+/// The request's correlation id.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// Counts the request when it ends, whichever way.
+struct Account {
+    telemetry: Arc<Telemetry>,
+    route: Route,
+    began: Instant,
+    open: bool,
+}
+
+impl Account {
+    fn close(&mut self, outcome: Outcome, status: u16) -> Duration {
+        self.open = false;
+        let took = self.began.elapsed();
+        self.telemetry.request_finished(self.route, outcome, status, took);
+        took
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.open {
+            // 499: the client closed the connection (a status of nginx's, never sent).
+            self.close(Outcome::Abandoned, 499);
+        }
+    }
+}
+
+/// The layer around all routes.
+///
+/// # Errors
+/// Never: what fails inside is an answer too.
+pub async fn edge(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(app) = request.app_data::<web::Data<AppState>>().cloned() else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    let mut account = Account {
+        telemetry: Arc::clone(&app.telemetry),
+        route: routes::route_of(request.path()),
+        began: Instant::now(),
+        open: true,
+    };
+    let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let origin = cors::Origin::of(&request, &app.network.cors_origins);
+    let mut response = if cors::is_preflight(&request) {
+        request.into_response(cors::preflight()).map_into_boxed_body()
+    } else {
+        match next.call(request).await {
+            Ok(response) => response.map_into_boxed_body(),
+            // Routing itself never fails; an error here is a defect, and says nothing of itself.
+            Err(error) => return Err(error),
+        }
+    };
+    let status = response.status().as_u16();
+    let outcome = response.response().extensions().get::<Outcome>().copied().unwrap_or(if status < 400 {
+        Outcome::Served
+    } else {
+        Outcome::Failed
+    });
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    origin.decorate(response.headers_mut());
+    let took = account.close(outcome, status);
+    tracing::debug!(
+        request_id = id,
+        method = %response.request().method(),
+        route = account.route.label(),
+        status,
+        outcome = outcome.label(),
+        took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    Ok(response)
+}
+
+fn request_id(request: &ServiceRequest) -> String {
+    let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes);
+    let usable = |id: &&[u8]| (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    match given.filter(usable).and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => id.to_owned(),
+        None => Uuid::new_v4().to_string(),
+    }
+}

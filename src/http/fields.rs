@@ -1,0 +1,193 @@
+//! A JSON object's known fields, typed loosely: what a field must be is `rules`' subject, so that every violation can be
+//! named at once instead of the first one ending the parse.
+//!
+//! Invariants: unknown fields are passed over without being built; strings are borrowed from the body unless they hold an
+//! escape; of a repeated field the last one counts, as in JavaScript.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::refusal::{Detail, Refusal};
+
+/// One field's value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Field<'a> {
+    #[default]
+    Absent,
+    Null,
+    Text(Cow<'a, str>),
+    Boolean(bool),
+    Number(f64),
+    /// An array or an object.
+    Structure,
+}
+
+impl<'de> Deserialize<'de> for Field<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl<'de> Visitor<'de> for FieldVisitor {
+    type Value = Field<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Field::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Field::Boolean(value))
+    }
+
+    #[allow(clippy::cast_precision_loss)] // JavaScript's numbers lose the same digits
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Field::Number(value as f64))
+    }
+
+    #[allow(clippy::cast_precision_loss)] // JavaScript's numbers lose the same digits
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Field::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Field::Number(value))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        while sequence.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Structure)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Structure)
+    }
+}
+
+/// Parses a body into one of the structs that `json_fields!` makes. An empty body is `{}`.
+pub fn parse<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Refusal> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Refusal::Validation(vec![Detail { field: None, message: "body must be an object".to_owned() }])
+        }
+        _ => Refusal::MalformedJson { line: error.line(), column: error.column() },
+    })
+}
+
+/// A struct of [`Field`]s with their names in JSON.
+macro_rules! json_fields {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($field:ident = $key:literal),* $(,)? }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Default)]
+        $visibility struct $name<'a> { $(pub $field: $crate::http::fields::Field<'a>),* }
+
+        impl<'de> serde::Deserialize<'de> for $name<'de> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[allow(non_camel_case_types)]
+                enum Key { $($field,)* Unknown }
+
+                struct KeyVisitor;
+                impl serde::de::Visitor<'_> for KeyVisitor {
+                    type Value = Key;
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        formatter.write_str("a field name")
+                    }
+                    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                        Ok(match key { $($key => Key::$field,)* _ => Key::Unknown })
+                    }
+                }
+                impl<'de> serde::Deserialize<'de> for Key {
+                    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                        deserializer.deserialize_identifier(KeyVisitor)
+                    }
+                }
+
+                struct ObjectVisitor;
+                impl<'de> serde::de::Visitor<'de> for ObjectVisitor {
+                    type Value = $name<'de>;
+                    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        formatter.write_str("an object")
+                    }
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        let mut object = $name::default();
+                        while let Some(key) = map.next_key::<Key>()? {
+                            match key {
+                                $(Key::$field => object.$field = map.next_value()?,)*
+                                Key::Unknown => { map.next_value::<serde::de::IgnoredAny>()?; }
+                            }
+                        }
+                        Ok(object)
+                    }
+                }
+                deserializer.deserialize_map(ObjectVisitor)
+            }
+        }
+    };
+}
+pub(crate) use json_fields;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    json_fields! {
+        struct Sample { name = "name", size = "size" }
+    }
+
+    #[test]
+    fn known_fields_are_kept_and_others_passed_over() {
+        let sample: Sample<'_> =
+            parse(br#"{"other": {"name": [1]}, "name": "a\u00fc", "size": 3, "size": null}"#).unwrap();
+        assert_eq!(sample.name, Field::Text("aü".into()));
+        assert_eq!(sample.size, Field::Null);
+    }
+
+    #[test]
+    fn an_empty_body_is_an_empty_object() {
+        assert_eq!(parse::<Sample<'_>>(b"").unwrap().name, Field::Absent);
+    }
+
+    #[test]
+    fn malformed_json_is_told_by_place_only() {
+        let refusal = parse::<Sample<'_>>(b"{\n  \"name\": secret}").unwrap_err();
+        assert_eq!(refusal, Refusal::MalformedJson { line: 2, column: 11 });
+        for body in [&b"{\"name\":\"\xff\"}"[..], b"{\"name\":\"x\"} x", b"{", b"{\"name\":\"\x01\"}"] {
+            assert!(matches!(parse::<Sample<'_>>(body), Err(Refusal::MalformedJson { .. })), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_breaks_a_rule() {
+        for body in ["[]", "\"x\"", "7", "null", "true"] {
+            assert!(matches!(parse::<Sample<'_>>(body.as_bytes()), Err(Refusal::Validation(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_a_crash() {
+        let deep = format!("{{\"name\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
+        let refused = parse::<Sample<'_>>(deep.as_bytes());
+        assert!(matches!(refused, Ok(_) | Err(Refusal::MalformedJson { .. })));
+        let unknown = format!("{{\"x\":{}{}}}", "{\"a\":".repeat(10_000), "1".to_owned() + &"}".repeat(10_000));
+        let _ = parse::<Sample<'_>>(unknown.as_bytes());
+    }
+}

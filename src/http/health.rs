@@ -1,0 +1,56 @@
+//! `/health/live` and `/health/ready`: read from shared state, never by asking an actor.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use serde::Serialize;
+
+use super::{AppState, answer};
+use crate::domain::Outcome;
+use crate::journal::State;
+use crate::write::WriterPhase;
+
+#[derive(Serialize)]
+struct Live {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    components: BTreeMap<&'static str, &'static str>,
+}
+
+/// 200 while the process runs.
+pub async fn live() -> HttpResponse {
+    answer::json(StatusCode::OK, Outcome::Served, &Live { status: "live" })
+}
+
+/// 200 while at least one journal takes records, `degraded` when anything is wrong beside that; else 503.
+pub async fn ready(app: Data<AppState>) -> HttpResponse {
+    let mut components = BTreeMap::new();
+    let journals = [app.analytics.journal.status().state, app.main.journal.status().state];
+    components.insert("analytics_journal", journals[0].label());
+    components.insert("main_journal", journals[1].label());
+    let writers = [app.analytics.writer.phase(), app.main.writer.phase()];
+    components.insert("analytics_database", writers[0].label());
+    components.insert("main_database", writers[1].label());
+    components.insert("geoip", if app.enricher.geo.is_loaded() { "ok" } else { "absent" });
+    let actors = app.vitals.failed();
+    components.insert("actors", actors.unwrap_or("ok"));
+    let serving = app.started.load(Ordering::Acquire) && !app.draining.load(Ordering::Acquire) && actors.is_none();
+    let takes_records = journals.contains(&State::Open);
+    let all_well =
+        journals.iter().all(|state| *state == State::Open) && writers.iter().all(|phase| *phase == WriterPhase::Up);
+    let (status, code) = match (serving && takes_records, all_well) {
+        (true, true) => ("ready", StatusCode::OK),
+        (true, false) => ("degraded", StatusCode::OK),
+        (false, _) if app.draining.load(Ordering::Acquire) => ("draining", StatusCode::SERVICE_UNAVAILABLE),
+        (false, _) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let outcome = if code == StatusCode::OK { Outcome::Served } else { Outcome::Unavailable };
+    answer::json(code, outcome, &Ready { status, components })
+}

@@ -1,0 +1,63 @@
+//! `/metrics`: gauges are set from shared state at the moment they are read.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::Data;
+
+use super::{AppState, DatabaseState};
+use crate::domain::Outcome;
+use crate::journal::State;
+use crate::telemetry::name;
+use crate::write::WriterPhase;
+
+/// The handler.
+pub async fn metrics(app: Data<AppState>) -> HttpResponse {
+    gather(&app);
+    let mut response = HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(app.telemetry.render());
+    response.extensions_mut().insert(Outcome::Served);
+    response
+}
+
+fn gather(app: &AppState) {
+    let telemetry = &app.telemetry;
+    let set = |name, value: usize| telemetry.set_gauge(name, &[], approximate(value as u64));
+    set(name::LIMITER_ENTRIES, app.limiter.entries());
+    set(name::LIMITER_CAPACITY, app.limiter.capacity());
+    set(name::USER_AGENT_CACHE_ENTRIES, usize::try_from(app.enricher.agents.entries()).unwrap_or(usize::MAX));
+    set(name::GEOIP_LOADED, usize::from(app.enricher.geo.is_loaded()));
+    let (depth, capacity) = app.enricher.agents.queue();
+    let enricher = [("actor", "user_agent_parser")];
+    telemetry.set_gauge(name::MAILBOX_DEPTH, &enricher, approximate(depth as u64));
+    telemetry.set_gauge(name::MAILBOX_CAPACITY, &enricher, approximate(capacity as u64));
+    for database in [&app.analytics, &app.main] {
+        gather_database(app, database);
+    }
+}
+
+fn gather_database(app: &AppState, database: &DatabaseState) {
+    let status = database.journal.status();
+    let journal = database.journal.name();
+    let set = |metric, value: u64| app.telemetry.set_gauge(metric, &[("journal", journal)], approximate(value));
+    set(name::JOURNAL_QUEUE_RECORDS, status.queued_records as u64);
+    set(name::JOURNAL_QUEUE_CAPACITY, status.queue_capacity as u64);
+    set(name::JOURNAL_SEGMENTS, status.segments as u64);
+    set(name::JOURNAL_DISK_BYTES, status.disk_bytes);
+    set(name::JOURNAL_DISK_MAX_BYTES, status.max_bytes);
+    set(name::JOURNAL_POSITION, status.durable.0);
+    set(name::JOURNAL_TAKES_RECORDS, u64::from(status.state == State::Open));
+    let set = |metric, value: f64| app.telemetry.set_gauge(metric, &[("database", journal)], value);
+    set(name::WRITER_LAG_RECORDS, approximate(status.lag_records));
+    set(name::WRITER_POSITION, approximate(status.applied.unwrap_or_default().0));
+    set(name::WRITER_UP, f64::from(u8::from(database.writer.phase() == WriterPhase::Up)));
+    let now_ms = app.clock.now().0.unsigned_abs();
+    let age_ms = status.oldest_unapplied_at_ms.map_or(0, |since| now_ms.saturating_sub(since));
+    set(name::WRITER_OLDEST_SECONDS, approximate(age_ms) / 1000.0);
+}
+
+/// Prometheus knows floating point only.
+#[allow(clippy::cast_precision_loss)] // exact up to 2^53
+fn approximate(value: u64) -> f64 {
+    value as f64
+}

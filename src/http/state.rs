@@ -1,0 +1,41 @@
+//! What handlers can reach: shared handles, all of them cheap to call from a request's own task.
+
+use std::sync::Arc;
+
+use crate::actor::Vitals;
+use crate::auth::AccessTokens;
+use crate::config::Network;
+use crate::domain::{Clock, IdSource};
+use crate::enrich::Enricher;
+use crate::journal::Journal;
+use crate::limit::Limiter;
+use crate::settings::Settings;
+use crate::telemetry::Telemetry;
+use crate::write::WriterState;
+
+/// One database as health and metrics see it.
+pub struct DatabaseState {
+    pub journal: Journal,
+    pub writer: Arc<WriterState>,
+}
+
+/// One per process, shared by all workers.
+pub struct AppState {
+    pub network: Network,
+    pub limiter: Limiter,
+    pub enricher: Enricher,
+    pub access_tokens: AccessTokens,
+    pub settings: Settings,
+    pub analytics: DatabaseState,
+    pub main: DatabaseState,
+    pub ids: IdSource,
+    pub clock: Arc<Clock>,
+    pub telemetry: Arc<Telemetry>,
+    pub vitals: Arc<Vitals>,
+    /// Set at the end, never unset: the process is on its way out.
+    pub draining: std::sync::atomic::AtomicBool,
+    /// Set once everything runs.
+    pub started: std::sync::atomic::AtomicBool,
+    /// Whether the warning about a missing forwarding header was given.
+    pub warned_about_proxy: std::sync::atomic::AtomicBool,
+}

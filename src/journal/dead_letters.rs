@@ -1,0 +1,113 @@
+//! Records that will not reach their database, with the reason: refused by it, or damaged on the way.
+//!
+//! One JSON object a line in `dead-letters` beside the segments. Invariants: a letter is on disk before the database's
+//! position passes its record, so nothing is ever set aside and forgotten; a letter written twice (the process died in
+//! between) names the same position, so it counts once. Its bytes count against `journal.max_bytes`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Journal, Position};
+
+const FILE: &str = "dead-letters";
+
+/// Why a record is a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadLetterReason {
+    /// The database refused this very record.
+    Refused,
+    /// The journal's bytes are damaged.
+    Damaged,
+    /// The record's kind or version is unknown to this version of Weir.
+    Undecodable,
+}
+
+impl DeadLetterReason {
+    /// The metric's label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Damaged => "damaged",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
+/// One record, or one damaged stretch, that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The record's position, or the first one that a damaged stretch cost.
+    pub position: Position,
+    /// The last position that a damaged stretch cost; the same as `position` for a record.
+    pub last: Position,
+    pub reason: DeadLetterReason,
+    /// What the database or the reader said, e.g. the SQLSTATE and the constraint. Never a value of the record.
+    pub detail: String,
+    /// The record's bytes in hexadecimal, as the journal had them; empty for damage.
+    pub record: String,
+    /// When it was set aside, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// The dead letters of one journal.
+pub struct DeadLetters {
+    path: PathBuf,
+}
+
+impl DeadLetters {
+    /// The bytes that the letters in this directory take.
+    pub(super) fn bytes_in(directory: &Path) -> u64 {
+        std::fs::metadata(directory.join(FILE)).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Those of the journal in this directory.
+    #[must_use]
+    pub fn of(directory: &Path) -> Self {
+        Self { path: directory.join(FILE) }
+    }
+
+    /// Writes letters and makes them durable.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the records must then stay unapplied.
+    pub fn add(&self, journal: &Journal, letters: &[DeadLetter]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for letter in letters {
+            // Begins on a line of its own even when the last write was torn.
+            lines.push(b'\n');
+            serde_json::to_writer(&mut lines, letter)?;
+            lines.push(b'\n');
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        file.write_all(&lines)?;
+        file.sync_all()?;
+        journal.index().other_bytes.store(file.metadata()?.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// All letters by position. A torn last line is passed over: its record was not passed by the database either.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn list(&self) -> io::Result<Vec<DeadLetter>> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut letters = BTreeMap::new();
+        for line in BufReader::new(file).split(b'\n') {
+            if let Ok(letter) = serde_json::from_slice::<DeadLetter>(&line?) {
+                letters.insert(letter.position, letter);
+            }
+        }
+        Ok(letters.into_values().collect())
+    }
+}

@@ -1,0 +1,37 @@
+//! Weir: tracking ingestion where **an id in an answer is a record on disk**.
+//!
+//! # One event's journey
+//!
+//! A `POST /api/v1/analytics/session` arrives.
+//!
+//! 1. [`http`] gives it a request id and counts it, asks the [`limit`]er whether this address may, reads the body to its
+//!    end and checks every field.
+//! 2. [`enrich`] decides whether it is to be stored at all (bot, consent, token), and adds what the server knows: device and
+//!    browser from the user agent (cached; a miss goes to a pool of actors), the place from the address. Here the address
+//!    ends.
+//! 3. The record, encoded by [`domain`], goes to the analytics [`journal`]. Its thread writes and fsyncs everything that
+//!    waits in one go, and only then the client gets the id.
+//! 4. The [`write`]r follows the journal. It hands batches to the [`store`], which commits the rows *and* the journal's
+//!    position in one transaction: exactly once, whatever was killed when.
+//!
+//! A dead database stops step 4 only. A full disk stops step 3, and the client is told the truth: `id: null`.
+//!
+//! [`app`] wires the stages, [`actor`] makes actix safe to build them on, [`telemetry`] tells what they do.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::pedantic)]
+#![allow(clippy::module_name_repetitions, clippy::missing_errors_doc)]
+
+pub mod actor;
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod domain;
+pub mod enrich;
+pub mod http;
+pub mod journal;
+pub mod limit;
+pub mod settings;
+pub mod store;
+pub mod telemetry;
+pub mod write;

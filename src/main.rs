@@ -1,0 +1,106 @@
+//! The command line.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 the command or the configuration is wrong.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use weir::config::Config;
+
+/// Tracking ingestion: an id in an answer is a record on disk.
+///
+/// Without a command, weir serves. Configuration comes from weir.toml (or --config), overridden by WEIR_* variables,
+/// e.g. WEIR_LISTEN=127.0.0.1:9000 or WEIR_JOURNAL__MAX_BYTES=1GiB.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Read this file instead of weir.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take requests until a signal ends it (the default).
+    Serve,
+    /// Bring both databases to this version's schema, then exit.
+    Migrate,
+    /// Check the configuration and everything it points to, and list every problem.
+    Check,
+    /// Print a tracking token for a bio page, valid for five to ten minutes.
+    Token {
+        /// The page's UUID.
+        bio_page_id: String,
+    },
+    /// Print an access token for a user.
+    Jwt {
+        /// The user's id: any text of 1 to 255 characters.
+        user_id: String,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u32,
+    },
+    /// Read and change the settings in the main database.
+    #[command(subcommand)]
+    Settings(SettingsCommand),
+    /// Look at the journals; a server may be running.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+}
+
+#[derive(Subcommand)]
+enum SettingsCommand {
+    /// Print one setting's value.
+    Get { key: String },
+    /// Set one setting; a running server sees it within 5 seconds.
+    Set { key: String, value: String },
+    /// Print all settings with their values and meanings.
+    List,
+}
+
+#[derive(Subcommand)]
+enum JournalCommand {
+    /// Print each journal's positions, lag and bytes.
+    Status {
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprint!("weir: the configuration is not usable:\n{problems}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => commands::serve(config),
+        Command::Migrate => commands::migrate(&config),
+        Command::Check => commands::check(&config),
+        Command::Token { bio_page_id } => commands::token(&config, &bio_page_id),
+        Command::Jwt { user_id, seconds } => commands::jwt(&config, &user_id, seconds),
+        Command::Settings(SettingsCommand::Get { key }) => commands::settings_get(&config, &key),
+        Command::Settings(SettingsCommand::Set { key, value }) => commands::settings_set(&config, &key, &value),
+        Command::Settings(SettingsCommand::List) => commands::settings_list(&config),
+        Command::Journal(JournalCommand::Status { json }) => commands::journal_status(&config, json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("weir: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}

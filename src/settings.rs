@@ -1,0 +1,176 @@
+//! Settings that operators change while Weir runs: rows of the main database's `settings` table.
+//!
+//! Invariants: only known keys with checked values are written or believed; a running server sees a change within
+//! [`MAX_AGE`]; while the database is away the last known values stay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
+use arc_swap::ArcSwap;
+
+use crate::actor::Lifeline;
+use crate::store::SettingsTable;
+
+/// The most time until a running server sees a change.
+pub const MAX_AGE: Duration = Duration::from_secs(5);
+const REFRESH_EVERY: Duration = Duration::from_secs(2);
+
+/// A setting that exists.
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    check: fn(&str) -> Result<(), &'static str>,
+}
+
+/// Every setting.
+pub const KEYS: [Key; 3] = [
+    Key {
+        name: "legal.privacy_version",
+        default: "1.0",
+        help: "the version of the privacy policy that a saved consent agrees to",
+        check: |value| {
+            let fits = !value.trim().is_empty() && value.chars().count() <= 64 && !value.contains('\0');
+            if fits { Ok(()) } else { Err("must have 1 to 64 characters") }
+        },
+    },
+    Key {
+        name: "analytics.tracking_enabled",
+        default: "true",
+        help: "whether funnel events are stored",
+        check: |value| if ["true", "false"].contains(&value) { Ok(()) } else { Err("must be true or false") },
+    },
+    Key {
+        name: "analytics.max_event_data_bytes",
+        default: "10000",
+        help: "the most bytes that the properties of a funnel event may have",
+        check: |value| match value.parse::<u32>() {
+            Ok(1..=65_536) => Ok(()),
+            _ => Err("must be a number from 1 to 65536"),
+        },
+    },
+];
+
+/// Why a setting is not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    #[error("there is no setting {0:?}; see `weir settings list`")]
+    Unknown(String),
+    #[error("{key} {rule}")]
+    Value { key: &'static str, rule: &'static str },
+}
+
+/// The setting of this name.
+///
+/// # Errors
+/// When there is none.
+pub fn key(name: &str) -> Result<&'static Key, SettingError> {
+    KEYS.iter().find(|key| key.name == name).ok_or_else(|| SettingError::Unknown(name.to_owned()))
+}
+
+impl Key {
+    /// Whether the value is one that this setting may have.
+    ///
+    /// # Errors
+    /// With the rule that it breaks.
+    pub fn check(&self, value: &str) -> Result<(), SettingError> {
+        (self.check)(value).map_err(|rule| SettingError::Value { key: self.name, rule })
+    }
+}
+
+/// The settings in use. Clones share them.
+#[derive(Clone)]
+pub struct Settings(Arc<ArcSwap<[String; KEYS.len()]>>);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(KEYS.map(|key| key.default.to_owned()))))
+    }
+}
+
+impl Settings {
+    /// `legal.privacy_version`
+    #[must_use]
+    pub fn privacy_version(&self) -> String {
+        self.0.load()[0].clone()
+    }
+
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// When the database cannot be read; the values in use stay.
+    pub async fn refresh(&self, table: &dyn SettingsTable) -> Result<(), crate::store::StoreError> {
+        let rows = table.settings().await?;
+        let current = self.0.load_full();
+        let fresh = KEYS.map(|key| {
+            let row = rows.iter().find(|(name, _)| name == key.name);
+            match row.filter(|(_, value)| key.check(value).is_ok()) {
+                Some((_, value)) => value.clone(),
+                None => key.default.to_owned(),
+            }
+        });
+        for ((key, old), new) in KEYS.iter().zip(current.iter()).zip(&fresh) {
+            if old != new {
+                tracing::info!(key = key.name, old, new, "setting changed");
+            }
+        }
+        if *current != fresh {
+            self.0.store(Arc::new(fresh));
+        }
+        Ok(())
+    }
+}
+
+/// The supervised actor that keeps [`Settings`] fresh.
+pub struct SettingsRefresher {
+    pub settings: Settings,
+    pub table: Arc<dyn SettingsTable>,
+    pub lifeline: Lifeline,
+}
+
+impl Actor for SettingsRefresher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let (settings, table, lifeline) = (self.settings.clone(), Arc::clone(&self.table), self.lifeline.clone());
+        let run = async move {
+            loop {
+                // The writer tells when the database is away; here it only means that nothing changes.
+                if let Some(Err(error)) = lifeline.guard_async(settings.refresh(table.as_ref())).await {
+                    tracing::debug!(%error, "settings could not be read, the last known ones stay");
+                }
+                tokio::time::sleep(REFRESH_EVERY).await;
+            }
+        };
+        context.spawn(run.into_actor(self).map(|(): (), _, context| context.stop()));
+    }
+}
+
+impl Supervised for SettingsRefresher {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_that_its_key_takes() {
+        for key in &KEYS {
+            assert_eq!(key.check(key.default), Ok(()), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused() {
+        assert!(key("legal.privacy").is_err());
+        for (name, value) in [
+            ("analytics.tracking_enabled", "yes"),
+            ("analytics.max_event_data_bytes", "0"),
+            ("analytics.max_event_data_bytes", "1e3"),
+            ("legal.privacy_version", " "),
+        ] {
+            assert!(key(name).unwrap().check(value).is_err(), "{name} = {value:?}");
+        }
+    }
+}

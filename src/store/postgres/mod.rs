@@ -1,0 +1,39 @@
+//! PostgreSQL 14 and later.
+//!
+//! The writer's statements are bounded by the server too: a lock or a plan gone wrong ends in an error that is tried
+//! again, never in a connection that hangs.
+
+mod analytics;
+mod copy;
+mod main;
+mod partitions;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::StoreError;
+
+pub use analytics::PostgresAnalytics;
+pub use copy::CopyBuffer;
+pub use main::PostgresMain;
+
+/// A pool that connects when it is first used. Two connections: the writer's, and one for maintenance and settings.
+fn pool(url: &str) -> Result<PgPool, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        // The error may quote the URL, and the URL may hold a password.
+        .map_err(|_| StoreError::Unavailable("postgres url is not valid".to_owned()))?
+        .application_name("weir")
+        .options([
+            ("statement_timeout", "60s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(Duration::from_secs(5))
+        .max_lifetime(Duration::from_secs(3600))
+        .connect_lazy_with(options))
+}

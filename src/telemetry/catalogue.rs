@@ -1,0 +1,105 @@
+//! Every metric: its name, its kind, what it says.
+
+/// What a series is.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets.
+    Histogram(&'static [f64]),
+}
+
+/// One row of the catalogue.
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+}
+
+const SECONDS: &[f64] =
+    &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SHORT_SECONDS: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.0001,
+    0.000_25,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.1,
+    1.0,
+];
+const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0];
+
+macro_rules! catalogue {
+    ($($constant:ident = $name:literal, $kind:expr, $help:literal;)*) => {
+        /// The names, for the code that records.
+        pub mod name {
+            $(#[doc = $help] pub const $constant: &str = $name;)*
+        }
+        /// Every metric of Weir.
+        pub const CATALOGUE: &[Metric] = &[$(Metric { name: $name, kind: $kind, help: $help }),*];
+    };
+}
+
+catalogue! {
+    REQUESTS = "weir_requests_total", Kind::Counter, "Requests by route, outcome and status. Every request is counted once.";
+    REQUEST_SECONDS = "weir_request_duration_seconds", Kind::Histogram(SECONDS), "Time from a request's head to its answer, by route.";
+    STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(SHORT_SECONDS), "Time in one stage of a request: parse, enrich, journal.";
+    USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
+    USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, "User agents held parsed.";
+    GEOIP_LOADED = "weir_geoip_loaded", Kind::Gauge, "1 when a GeoIP database is loaded.";
+    GEOIP_RELOADS = "weir_geoip_reloads_total", Kind::Counter, "Reloads of a changed GeoIP database by result.";
+    LIMITER_ENTRIES = "weir_limiter_entries", Kind::Gauge, "Open throttle windows.";
+    LIMITER_CAPACITY = "weir_limiter_capacity", Kind::Gauge, "The most throttle windows that are kept.";
+    LIMITER_REFUSALS = "weir_limiter_refusals_total", Kind::Counter, "Requests over their limit, by route.";
+    LIMITER_UNCOUNTED = "weir_limiter_uncounted_total", Kind::Counter, "Requests let through uncounted because the table of windows was full.";
+    MAILBOX_DEPTH = "weir_mailbox_depth", Kind::Gauge, "Messages in an actor's mailbox.";
+    MAILBOX_CAPACITY = "weir_mailbox_capacity", Kind::Gauge, "Messages that fit into an actor's mailbox.";
+    ACTOR_RESTARTS = "weir_actor_restarts_total", Kind::Counter, "Restarts by actor and cause.";
+    JOURNAL_APPEND_SECONDS = "weir_journal_append_duration_seconds", Kind::Histogram(SECONDS), "Time to write and sync one batch.";
+    JOURNAL_FSYNC_SECONDS = "weir_journal_fsync_duration_seconds", Kind::Histogram(SECONDS), "Time of one fdatasync.";
+    JOURNAL_BATCH_RECORDS = "weir_journal_batch_records", Kind::Histogram(RECORDS), "Records that shared one append and fsync.";
+    JOURNAL_RECORDS = "weir_journal_appended_records_total", Kind::Counter, "Records made durable.";
+    JOURNAL_BYTES = "weir_journal_appended_bytes_total", Kind::Counter, "Bytes made durable.";
+    JOURNAL_FAILURES = "weir_journal_failures_total", Kind::Counter, "Batches that could not be made durable.";
+    JOURNAL_QUEUE_RECORDS = "weir_journal_queue_records", Kind::Gauge, "Records that wait for the journal's disk.";
+    JOURNAL_QUEUE_CAPACITY = "weir_journal_queue_capacity_records", Kind::Gauge, "Records that may wait for the journal's disk.";
+    JOURNAL_SEGMENTS = "weir_journal_segments", Kind::Gauge, "Segment files.";
+    JOURNAL_DISK_BYTES = "weir_journal_disk_bytes", Kind::Gauge, "Bytes that all files of the journal take.";
+    JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, "The bound on weir_journal_disk_bytes.";
+    JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, "The last durable position.";
+    JOURNAL_TAKES_RECORDS = "weir_journal_takes_records", Kind::Gauge, "1 while the journal takes records.";
+    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(SECONDS), "Time of one batch's transaction.";
+    WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(RECORDS), "Records applied in one transaction.";
+    WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, "Records applied to the database.";
+    WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, "Rows written, by table.";
+    WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, "Attempts that failed and were repeated.";
+    WRITER_POSITION = "weir_writer_position", Kind::Gauge, "The last position that the database has.";
+    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, "Durable records that the database does not have yet.";
+    WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, "Age of the oldest durable record that the database does not have yet.";
+    WRITER_UP = "weir_writer_up", Kind::Gauge, "1 while the writer can apply.";
+    DEAD_LETTERS = "weir_dead_letters_total", Kind::Counter, "Records set aside, by database and reason.";
+    BUILD_INFO = "weir_build_info", Kind::Gauge, "Always 1; the version is a label.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_the_trade() {
+        for metric in CATALOGUE {
+            assert!(metric.name.starts_with("weir_"), "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), matches!(metric.kind, Kind::Counter), "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The supervised actor that looks after one database's tables: partitions ahead of time, retention behind.
+//!
+//! The writer makes what is missing by itself, so a stuck maintenance costs latency, never a record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
+
+use super::{WriterPhase, WriterState};
+use crate::actor::Lifeline;
+use crate::domain::Clock;
+use crate::store::Sink;
+
+/// How often the tables are looked after.
+const EVERY: Duration = Duration::from_secs(3600);
+/// How often it is tried while the database is away.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// One database's maintenance.
+pub struct Maintenance<S: Sink> {
+    pub sink: Arc<S>,
+    pub state: Arc<WriterState>,
+    pub clock: Arc<Clock>,
+    pub retention_days: u32,
+    pub lifeline: Lifeline,
+}
+
+impl<S: Sink> Actor for Maintenance<S> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let (sink, state, clock) = (Arc::clone(&self.sink), Arc::clone(&self.state), Arc::clone(&self.clock));
+        let (lifeline, retention_days) = (self.lifeline.clone(), self.retention_days);
+        let run = async move {
+            loop {
+                // The writer migrates; before that there is nothing to look after.
+                let pause = if state.phase() == WriterPhase::Up {
+                    match lifeline.guard_async(sink.maintain(clock.now(), retention_days)).await {
+                        Some(Ok(done)) => {
+                            if done != crate::store::Maintained::default() {
+                                tracing::info!(
+                                    database = sink.describe(),
+                                    partitions_made = done.partitions_made,
+                                    partitions_dropped = done.partitions_dropped,
+                                    rows_deleted = done.rows_deleted,
+                                    "tables looked after"
+                                );
+                            }
+                            EVERY
+                        }
+                        Some(Err(error)) => {
+                            tracing::warn!(database = sink.describe(), %error, "tables could not be looked after");
+                            RETRY
+                        }
+                        None => return,
+                    }
+                } else {
+                    RETRY
+                };
+                tokio::time::sleep(pause).await;
+            }
+        };
+        context.spawn(run.into_actor(self).map(|(), _, context| context.stop()));
+    }
+}
+
+impl<S: Sink> Supervised for Maintenance<S> {}

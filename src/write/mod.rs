@@ -1,0 +1,19 @@
+//! Writers: each follows one journal and brings its records into one database, exactly once, in order.
+//!
+//! - `pump`: the loop's steps: read on, apply with the position, retry, bisect, set aside.
+//! - `writer`: the supervised actor around it, with an arbiter of its own.
+//! - `maintenance`: partitions ahead, retention behind.
+//!
+//! Invariants: the position in the database moves only with the records it covers; a dead database holds up nothing but
+//! its own journal; memory holds one chunk, however long the outage was.
+
+mod backoff;
+mod maintenance;
+mod pump;
+mod state;
+mod writer;
+
+pub use maintenance::Maintenance;
+pub use pump::Pump;
+pub use state::{WriterPhase, WriterState};
+pub use writer::Writer;

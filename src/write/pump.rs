@@ -1,0 +1,325 @@
+//! One writer's steps: read on in the journal, apply, move the position.
+//!
+//! Invariants:
+//! - A step that failed is repeated with the same records and the same positions. If its COMMIT did arrive and only the
+//!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
+//! - A position moved by anybody else halts the writer: going on could skip or double records.
+//! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
+//!   the position passes it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::backoff::Backoff;
+use super::{WriterPhase, WriterState};
+use crate::domain::{Clock, JournalRecord};
+use crate::journal::{
+    Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, Feed, FeedError, Journal, Position, ReadLimits,
+};
+use crate::store::{Applied, Sink, Step, StoreError};
+use crate::telemetry::{Telemetry, WriterMetrics, name};
+
+/// The most payload bytes of one transaction.
+const BATCH_BYTES: usize = 4 << 20;
+/// How often a halted writer looks whether somebody has mended the position.
+const HALTED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a writer pauses.
+#[derive(Debug, thiserror::Error)]
+enum PumpError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    #[error("write dead letters: {0}")]
+    DeadLetters(std::io::Error),
+    #[error("{0}")]
+    Halted(String),
+}
+
+/// The state of one writer.
+pub struct Pump<S: Sink> {
+    sink: Arc<S>,
+    journal: Journal,
+    feed: Feed,
+    dead_letters: DeadLetters,
+    writer: Uuid,
+    database: &'static str,
+    metrics: WriterMetrics,
+    telemetry: Arc<Telemetry>,
+    clock: Arc<Clock>,
+    state: Arc<WriterState>,
+    backoff: Backoff,
+    /// Where the database stands; `None` until it was asked.
+    position: Option<Position>,
+}
+
+/// Records of a chunk that are applied together.
+struct Span {
+    records: Range<usize>,
+    through: Position,
+}
+
+impl<S: Sink> Pump<S> {
+    /// A pump for one journal and its database.
+    #[must_use]
+    pub fn new(
+        sink: Arc<S>,
+        journal: Journal,
+        state: Arc<WriterState>,
+        telemetry: Arc<Telemetry>,
+        clock: Arc<Clock>,
+    ) -> Self {
+        let database = journal.name();
+        Self {
+            feed: journal.feed(),
+            dead_letters: DeadLetters::of(journal.path()),
+            writer: Uuid::new_v4(),
+            metrics: telemetry.writer(database),
+            position: None,
+            backoff: Backoff::default(),
+            database,
+            sink,
+            journal,
+            telemetry,
+            clock,
+            state,
+        }
+    }
+
+    /// Waits for records and applies one chunk of them, or pauses after a failure. False when the journal is closed
+    /// and everything in it is applied.
+    pub async fn step(&mut self) -> bool {
+        match self.advance().await {
+            Ok(more) => more,
+            Err(error) => {
+                self.pause(&error).await;
+                true
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<bool, PumpError> {
+        let position = match self.position {
+            Some(position) => position,
+            None => self.attach().await?,
+        };
+        self.journal.wait_beyond(position).await;
+        let durable = self.journal.durable();
+        if durable <= position {
+            return Ok(false);
+        }
+        let limits = ReadLimits { records: self.sink.batch_records(), bytes: BATCH_BYTES };
+        let chunk = self.feed.read(position, durable, limits)?;
+        self.apply_chunk(position, chunk).await?;
+        Ok(true)
+    }
+
+    /// Brings the database to this version and asks where it stands.
+    async fn attach(&mut self) -> Result<Position, PumpError> {
+        self.sink.migrate().await?;
+        self.journal
+            .remember_writer(self.writer)
+            .map_err(|source| FeedError { path: self.journal.path().to_owned(), source })?;
+        let position = self.sink.register(self.journal.id(), self.writer).await?;
+        let mover = self.sink.position(self.journal.id()).await?.map(|(_, by)| by).unwrap_or_default();
+        if !self.journal.knows_writer(&mover) {
+            return Err(PumpError::Halted(format!(
+                "the database's position of journal {} was moved to {position} by a process that never used {}: \
+                 is a copy of this data directory in use?",
+                self.journal.id(),
+                self.journal.path().display(),
+            )));
+        }
+        let released = self.journal.released_before();
+        if position < released {
+            return Err(PumpError::Halted(format!(
+                "the database stands at position {position} of journal {}, but its records up to {released} were \
+                 applied and deleted: was it restored from an older copy? To go on without them, set its position to \
+                 {released} in journal_positions",
+                self.journal.id(),
+            )));
+        }
+        tracing::info!(
+            database = self.sink.describe(),
+            position = position.0,
+            lag = self.journal.status().lag_records,
+            "writer attached"
+        );
+        self.backoff.reset();
+        self.state.enter(WriterPhase::Up);
+        self.journal.note_applied(position);
+        self.position = Some(position);
+        Ok(position)
+    }
+
+    async fn apply_chunk(&mut self, from: Position, chunk: Chunk) -> Result<(), PumpError> {
+        if let Some(oldest) = chunk.entries.first() {
+            self.journal.note_unapplied_since(oldest.appended_at_ms);
+        }
+        let mut records = Vec::with_capacity(chunk.entries.len());
+        let mut entries = Vec::with_capacity(chunk.entries.len());
+        let mut letters: Vec<DeadLetter> = chunk.damage.iter().map(|damage| self.letter_for_damage(damage)).collect();
+        for entry in chunk.entries {
+            match S::Record::decode(&entry.payload) {
+                Ok(record) => {
+                    records.push(record);
+                    entries.push(entry);
+                }
+                Err(error) => {
+                    letters.push(self.letter(&entry, DeadLetterReason::Undecodable, error.to_string()));
+                }
+            }
+        }
+        self.set_aside(&letters)?;
+        let mut spans = vec![Span { records: 0..records.len(), through: chunk.through }];
+        let mut from = from;
+        while let Some(span) = spans.pop() {
+            let step = Step { journal: self.journal.id(), writer: self.writer, from, through: span.through };
+            match self.apply(&step, &records[span.records.clone()]).await {
+                Ok(()) => from = span.through,
+                Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(span, &entries)),
+                Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
+                    let entry = &entries[span.records.start];
+                    self.set_aside(&[self.letter(entry, DeadLetterReason::Refused, reason)])?;
+                    spans.push(Span { records: span.records.end..span.records.end, through: span.through });
+                }
+                Err(StoreError::Moved { expected, found, by }) => {
+                    return Err(PumpError::Halted(format!(
+                        "the database's position of journal {} is {found} where this process left {expected}, moved by \
+                         {by}: does a second instance use a copy of this data directory?",
+                        self.journal.id(),
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one step, again and again while the database is away.
+    async fn apply(&mut self, step: &Step, records: &[S::Record]) -> Result<(), StoreError> {
+        let mut attempts = 0;
+        loop {
+            let began = Instant::now();
+            let rows = match self.sink.apply(step, records).await {
+                Ok(applied) => applied,
+                Err(StoreError::Moved { found, by, .. })
+                    if attempts > 0 && found == step.through && by == self.writer.to_string() =>
+                {
+                    tracing::info!(
+                        database = self.sink.describe(),
+                        position = found.0,
+                        "a commit whose answer was lost had arrived"
+                    );
+                    Applied::default()
+                }
+                Err(StoreError::Unavailable(reason)) => {
+                    attempts += 1;
+                    self.metrics.retries.increment(1);
+                    self.away(&reason);
+                    tokio::time::sleep(self.backoff.next_pause()).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            self.applied(step, records.len(), &rows, began.elapsed());
+            return Ok(());
+        }
+    }
+
+    fn applied(&mut self, step: &Step, records: usize, applied: &Applied, took: Duration) {
+        self.position = Some(step.through);
+        self.journal.note_applied(step.through);
+        self.backoff.reset();
+        if self.state.enter(WriterPhase::Up) {
+            tracing::info!(database = self.sink.describe(), "database is back");
+        }
+        self.metrics.apply_seconds.record(took);
+        self.metrics.batch_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
+        self.metrics.records.increment(records as u64);
+        for (table, rows) in &applied.rows {
+            self.telemetry.count(name::WRITER_ROWS, &[("database", self.database), ("table", table)], *rows);
+        }
+    }
+
+    fn away(&self, reason: &str) {
+        if self.state.enter(WriterPhase::Away) {
+            tracing::warn!(database = self.sink.describe(), reason, "database is away, records stay in the journal");
+        }
+    }
+
+    async fn pause(&mut self, error: &PumpError) {
+        match error {
+            PumpError::Halted(reason) => {
+                if self.state.enter(WriterPhase::Halted) {
+                    tracing::error!(
+                        database = self.sink.describe(),
+                        reason,
+                        "writer halted, records stay in the journal"
+                    );
+                }
+                self.position = None;
+                tokio::time::sleep(HALTED_PAUSE).await;
+            }
+            error => {
+                self.metrics.retries.increment(1);
+                self.away(&error.to_string());
+                tokio::time::sleep(self.backoff.next_pause()).await;
+            }
+        }
+    }
+
+    fn set_aside(&self, letters: &[DeadLetter]) -> Result<(), PumpError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        self.dead_letters.add(&self.journal, letters).map_err(PumpError::DeadLetters)?;
+        for letter in letters {
+            let records = (letter.last.0 + 1).saturating_sub(letter.position.0);
+            let labels = [("database", self.database), ("reason", letter.reason.label())];
+            self.telemetry.count(name::DEAD_LETTERS, &labels, records);
+            tracing::error!(
+                database = self.database,
+                reason = letter.reason.label(),
+                position = letter.position.0,
+                records,
+                detail = letter.detail,
+                "record set aside as a dead letter"
+            );
+        }
+        Ok(())
+    }
+
+    fn letter(&self, entry: &Entry, reason: DeadLetterReason, detail: String) -> DeadLetter {
+        DeadLetter {
+            position: entry.position,
+            last: entry.position,
+            reason,
+            detail,
+            record: hex::encode(&entry.payload),
+            at_ms: self.clock.now().0,
+        }
+    }
+
+    fn letter_for_damage(&self, damage: &Damage) -> DeadLetter {
+        DeadLetter {
+            position: damage.first,
+            last: damage.last,
+            reason: DeadLetterReason::Damaged,
+            detail: format!("{} is damaged from offset {}", damage.file.display(), damage.offset),
+            record: String::new(),
+            at_ms: self.clock.now().0,
+        }
+    }
+}
+
+/// A span's two halves, the earlier one on top of the stack.
+fn halves(span: Span, entries: &[Entry]) -> [Span; 2] {
+    let middle = span.records.start + span.records.len() / 2;
+    let first = Span { records: span.records.start..middle, through: entries[middle - 1].position };
+    [Span { records: middle..span.records.end, through: span.through }, first]
+}

@@ -1,0 +1,402 @@
+//! What every suite stands on: the real server as a process of its own, on a random port, with databases of its own.
+//!
+//! PostgreSQL comes from `WEIR_TEST_POSTGRES_URL`, which `scripts/test` sets; a test that needs it fails without, it never
+//! passes silently.
+
+#![allow(dead_code)] // each suite uses its own part of this
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo};
+use tempfile::TempDir;
+
+/// A browser that no bot filter knows.
+pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+/// The secret of every test's tracking tokens.
+pub const TRACKING_SECRET: &str = "a tracking secret for tests";
+/// The secret of every test's access tokens.
+pub const JWT_SECRET: &str = "an access token secret for tests";
+
+/// How long anything is waited for. Long, because machines are slow at times; nothing waits so long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// Runs a test on both databases: `on_both_databases! { async fn name(backend) { … } }`.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $name:ident($backend:ident) $body:block)*) => { $(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            async fn run($backend: Backend) $body
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn sqlite() { run(Backend::Sqlite).await }
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn postgres() { run(Backend::Postgres).await }
+        }
+    )* };
+}
+
+/// Which of the two databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    Analytics,
+    Main,
+}
+
+/// The URLs of two fresh databases.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    pub backend: Backend,
+    pub analytics_url: String,
+    pub main_url: String,
+}
+
+impl Databases {
+    pub async fn fresh(backend: Backend, directory: &Path) -> Self {
+        let (analytics_url, main_url) = match backend {
+            Backend::Sqlite => {
+                let url = |name: &str| format!("sqlite://{}", directory.join(name).display());
+                (url("analytics.db"), url("main.db"))
+            }
+            Backend::Postgres => (fresh_postgres().await, fresh_postgres().await),
+        };
+        Self { backend, analytics_url, main_url }
+    }
+
+    pub fn url(&self, database: Database) -> &str {
+        match database {
+            Database::Analytics => &self.analytics_url,
+            Database::Main => &self.main_url,
+        }
+    }
+
+    /// The rows of a query, each as a JSON object: the same shape from both engines (UUIDs as text, times as RFC 3339,
+    /// booleans as such on PostgreSQL and as 0 and 1 on SQLite).
+    pub async fn rows(&self, database: Database, sql: &str) -> Vec<Value> {
+        let url = self.url(database);
+        match self.backend {
+            Backend::Sqlite => {
+                let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
+                let options = options.busy_timeout(PATIENCE);
+                let mut connection = options.connect().await.unwrap();
+                let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(sqlite_row).collect()
+            }
+            Backend::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                let sql = format!("SELECT row_to_json(picked)::text AS row FROM ({sql}) picked");
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap()).collect()
+            }
+        }
+    }
+
+    /// The single number that a query yields.
+    pub async fn count(&self, database: Database, sql: &str) -> i64 {
+        let rows = self.rows(database, sql).await;
+        rows[0].as_object().unwrap().values().next().unwrap().as_i64().unwrap()
+    }
+
+    /// Runs a statement.
+    pub async fn execute(&self, database: Database, sql: &str) {
+        let url = self.url(database);
+        match self.backend {
+            Backend::Sqlite => {
+                let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
+                let mut connection = options.busy_timeout(PATIENCE).connect().await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+            }
+            Backend::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+            }
+        }
+    }
+}
+
+fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
+    let columns = row.columns().iter().map(|column| {
+        let index = column.ordinal();
+        let value = match row.try_get_raw(index).map(|raw| sqlx::ValueRef::type_info(&raw).name().to_owned()) {
+            Ok(kind) if kind == "NULL" => Value::Null,
+            Ok(kind) if kind == "INTEGER" => row.get::<i64, _>(index).into(),
+            Ok(kind) if kind == "REAL" => row.get::<f64, _>(index).into(),
+            _ => row.get::<String, _>(index).into(),
+        };
+        (column.name().to_owned(), value)
+    });
+    Value::Object(columns.collect())
+}
+
+async fn fresh_postgres() -> String {
+    let server = std::env::var("WEIR_TEST_POSTGRES_URL").expect(
+        "WEIR_TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own",
+    );
+    let name = format!("weir_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let create = format!("CREATE DATABASE {name}");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
+    let mut url = url::Url::parse(&server).unwrap();
+    url.set_path(&name);
+    url.to_string()
+}
+
+/// How a server is started.
+pub struct TestApp {
+    pub databases: Databases,
+    pub directory: TempDir,
+    variables: Vec<(String, String)>,
+    process: Option<Process>,
+    pub client: reqwest::Client,
+}
+
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the server ---\n{}", self.log());
+        }
+    }
+}
+
+impl TestApp {
+    /// A server with fresh databases and the contract's defaults.
+    pub async fn start(backend: Backend) -> Self {
+        let mut app = Self::prepare(backend).await;
+        app.launch().await;
+        app
+    }
+
+    /// A server with fresh databases and some variables set, e.g. `("WEIR_THROTTLE__SESSION", "0")`.
+    pub async fn start_with(backend: Backend, variables: &[(&str, &str)]) -> Self {
+        let mut app = Self::prepare(backend).await;
+        for (name, value) in variables {
+            app.set(name, value);
+        }
+        app.launch().await;
+        app
+    }
+
+    /// Everything but the process: `set` what it needs, then `launch`.
+    pub async fn prepare(backend: Backend) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let databases = Databases::fresh(backend, directory.path()).await;
+        let mut app =
+            Self { databases, directory, variables: Vec::new(), process: None, client: reqwest::Client::new() };
+        app.set("WEIR_LISTEN", "127.0.0.1:0");
+        app.set("WEIR_DATA_DIR", &app.data_dir().display().to_string());
+        app.set("WEIR_ANALYTICS_DATABASE_URL", &app.databases.analytics_url.clone());
+        app.set("WEIR_MAIN_DATABASE_URL", &app.databases.main_url.clone());
+        app.set("WEIR_TRACKING_HMAC_SECRET", TRACKING_SECRET);
+        app.set("WEIR_JWT_SECRET", JWT_SECRET);
+        app.set("WEIR_LOG", "trace");
+        app
+    }
+
+    /// Sets a variable for the next launch.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("weir.log")
+    }
+
+    /// Everything that was logged so far, by every process of this app.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// A command of the same binary with the same variables.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(arguments).current_dir(self.directory.path());
+        for name in std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("WEIR_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts the process and waits until it takes requests.
+    pub async fn launch(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let mut sender = Some(sender);
+            for line in stdout.lines().map_while(Result::ok) {
+                if let Some(address) = line.split("takes requests at ").nth(1) {
+                    let _ = sender.take().map(|sender| sender.send(address.to_owned()));
+                }
+            }
+        });
+        let address = tokio::time::timeout(PATIENCE, receiver).await;
+        let address = address.ok().and_then(Result::ok);
+        self.process = Some(Process { child, address: String::new() });
+        match address {
+            Some(address) => self.process.as_mut().unwrap().address = address,
+            None => panic!("the server did not start"),
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.process.as_ref().expect("running").address)
+    }
+
+    /// Host and port, for a raw connection.
+    pub fn authority(&self) -> String {
+        self.url("").trim_start_matches("http://").to_owned()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("running").child.id()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("running");
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name, e.g. `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("running");
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let _ = process.child.kill();
+        panic!("the server did not end");
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_for_exit().await
+    }
+
+    /// `POST` of a JSON body as a browser.
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.client
+            .post(self.url(path))
+            .header("user-agent", BROWSER)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    /// `POST /api/v1/analytics/session`, and its answer's `data`.
+    pub async fn create_session(&self, body: &Value) -> Value {
+        let response = self.post("/api/v1/analytics/session", body).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        data(response).await
+    }
+
+    pub async fn rows(&self, database: Database, sql: &str) -> Vec<Value> {
+        self.databases.rows(database, sql).await
+    }
+
+    /// The one session with this id, once the writer has applied it.
+    pub async fn session(&self, id: &str) -> Value {
+        self.applied().await;
+        let rows = self.rows(Database::Analytics, &format!("SELECT * FROM analytics_sessions WHERE id = '{id}'")).await;
+        assert_eq!(rows.len(), 1, "rows of session {id}");
+        rows.into_iter().next().unwrap()
+    }
+
+    /// Waits until both databases have everything that was acknowledged.
+    pub async fn applied(&self) {
+        self.until("both writers have applied everything", async || {
+            let metrics = self.metrics().await;
+            ["analytics", "main"].iter().all(|database| {
+                metrics.contains(&format!("weir_writer_up{{database=\"{database}\"}} 1"))
+                    && metrics.contains(&format!("weir_writer_lag_records{{database=\"{database}\"}} 0\n"))
+            })
+        })
+        .await;
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.client.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The value of one series, e.g. `weir_journal_position{journal="main"}`; 0 when it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Asks again and again until it is so.
+    pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !so().await {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// An enveloped answer's `data`.
+pub async fn data(response: reqwest::Response) -> Value {
+    let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!(body["success"], true, "{body}");
+    body["data"].clone()
+}
+
+/// An enveloped answer's `error`.
+pub async fn error(response: reqwest::Response) -> Value {
+    let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!(body["success"], false, "{body}");
+    body["error"].clone()
+}
+
+/// The smallest body that makes a session.
+pub fn minimal_session() -> Value {
+    serde_json::json!({"visitorId": "visitor-1", "landingPage": "https://example.org/", "consentAnalytics": "granted"})
+}
+
+/// The minimal session with some fields set or, with `null`, removed.
+pub fn session_with(fields: &Value) -> Value {
+    let mut body = minimal_session();
+    for (name, value) in fields.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
