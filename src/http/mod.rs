@@ -22,5 +22,7 @@ mod session;
 mod state;
 
 pub use edge::edge;
+pub use refusal::Refusal;
 pub use routes::{metrics_routes, routes};
+pub use session::read_visit;
 pub use state::{AppState, DatabaseState};

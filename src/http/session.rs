@@ -77,6 +77,21 @@ pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>)
 
 fn visit(request: &HttpRequest, app: &AppState, client: &Client, body: &Bytes) -> Result<SessionVisit, Refusal> {
     let began = Instant::now();
+    let visit = SessionVisit {
+        user_agent: client::user_agent(request.headers()),
+        client: client.ip,
+        proxy_place: client.proxy_place(request.headers()),
+        ..read_visit(body)?
+    };
+    app.telemetry.stage(Stage::Parse, began.elapsed());
+    Ok(visit)
+}
+
+/// What a session's body says, checked rule by rule.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_visit(body: &[u8]) -> Result<SessionVisit, Refusal> {
     let body: SessionBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let visit = SessionVisit {
@@ -101,12 +116,9 @@ fn visit(request: &HttpRequest, app: &AppState, client: &Client, body: &Bytes) -
         screen_width: rules.optional_integer("screenWidth", body.screen_width, 0, SCREEN_MAX),
         screen_height: rules.optional_integer("screenHeight", body.screen_height, 0, SCREEN_MAX),
         tracking_token: rules.optional_text("trackingToken", body.tracking_token, TEXT_MAX),
-        user_agent: client::user_agent(request.headers()),
-        client: client.ip,
-        proxy_place: client.proxy_place(request.headers()),
+        ..SessionVisit::default()
     };
     rules.finish()?;
-    app.telemetry.stage(Stage::Parse, began.elapsed());
     Ok(visit)
 }
 
