@@ -418,22 +418,25 @@ impl<S: Storage> Committer<S> {
         let mut payloads = Vec::with_capacity(batch.len());
         let mut acks = Vec::with_capacity(batch.len());
         let mut disk_bytes = self.storage.disk_bytes();
-        let mut refused = false;
+        let mut refused = Vec::new();
         for pending in batch {
             let cost = self.storage.cost(pending.payload.len());
             if disk_bytes + cost > self.shared.options.max_bytes {
-                refused = true;
-                let _ = pending.ack.send(Err(AppendError::DiskFull));
+                refused.push(pending.ack);
                 continue;
             }
             disk_bytes += cost;
             payloads.push(pending.payload);
             acks.push(pending.ack);
         }
-        if refused {
-            self.refuse_for_room();
-        } else {
+        // The state first: who is refused may look at it.
+        if refused.is_empty() {
             self.shared.full.store(false, Ordering::Release);
+        } else {
+            self.refuse_for_room();
+        }
+        for ack in refused {
+            let _ = ack.send(Err(AppendError::DiskFull));
         }
         (payloads, acks)
     }

@@ -84,12 +84,15 @@ impl SegmentIndex {
 
     /// How many records lie after `from` and up to `to`; positions that were jumped over are none.
     pub fn records_between(&self, from: Position, to: Position) -> u64 {
-        let jumped: u64 = self.with(|segments| {
-            segments
-                .iter()
-                .filter(|segment| segment.first > from && segment.first <= to)
-                .map(|segment| (segment.first.0 - 1).saturating_sub(segment.previous.max(from).0))
-                .sum()
+        let mut jumped = 0;
+        self.with(|segments| {
+            // Jumps overlap where a crash followed a start that appended nothing.
+            let mut counted = from;
+            for segment in segments.iter().filter(|segment| segment.first > from && segment.first <= to) {
+                let before = Position(segment.first.0 - 1);
+                jumped += before.0.saturating_sub(segment.previous.max(counted).0);
+                counted = counted.max(before);
+            }
         });
         to.0.saturating_sub(from.0).saturating_sub(jumped)
     }

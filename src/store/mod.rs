@@ -66,6 +66,9 @@ pub trait Sink: Send + Sync + 'static {
     /// How far the journal is applied, and by which writer, without writing anything.
     async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
 
+    /// How many other journals have been applied here: this data directory may have replaced one of them.
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
+
     /// Writes the records and moves the position, or does neither.
     async fn apply(&self, step: &Step, records: &[Self::Record]) -> Result<Applied, StoreError>;
 

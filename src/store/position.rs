@@ -31,6 +31,22 @@ where
     Ok(row.map(|(position, writer)| (Position(position.unsigned_abs()), writer)))
 }
 
+/// How many other journals have a position.
+pub(super) async fn others<'c, DB, E>(executor: E, journal: JournalId) -> Result<u64, StoreError>
+where
+    DB: Engine,
+    E: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+    for<'r> (i64,): FromRow<'r, DB::Row>,
+{
+    let (others,): (i64,) = sqlx::query_as("SELECT count(*) FROM journal_positions WHERE journal_id <> $1")
+        .bind(journal.to_string())
+        .fetch_one(executor)
+        .await?;
+    Ok(others.unsigned_abs())
+}
+
 /// Writes position 0 for a journal that the database does not know.
 pub(super) async fn insert<'c, DB, E>(executor: E, journal: JournalId, writer: Uuid) -> Result<(), StoreError>
 where

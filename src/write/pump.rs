@@ -134,6 +134,15 @@ impl<S: Sink> Pump<S> {
                 self.journal.path().display(),
             )));
         }
+        let others = if position == Position::START { self.sink.other_journals(self.journal.id()).await? } else { 0 };
+        if others > 0 {
+            tracing::warn!(
+                database = self.sink.describe(),
+                journal = %self.journal.id(),
+                others,
+                "this journal is new to a database that knows others; what a replaced data directory had not applied is not here"
+            );
+        }
         let released = self.journal.released_before();
         if position < released {
             return Err(PumpError::Halted(format!(

@@ -129,10 +129,12 @@ impl Databases {
 fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
     let columns = row.columns().iter().map(|column| {
         let index = column.ordinal();
-        let value = match row.try_get_raw(index).map(|raw| sqlx::ValueRef::type_info(&raw).name().to_owned()) {
-            Ok(kind) if kind == "NULL" => Value::Null,
-            Ok(kind) if kind == "INTEGER" => row.get::<i64, _>(index).into(),
-            Ok(kind) if kind == "REAL" => row.get::<f64, _>(index).into(),
+        let raw = row.try_get_raw(index).unwrap();
+        let kind = sqlx::ValueRef::type_info(&raw).name().to_owned();
+        let value = match kind.as_str() {
+            _ if sqlx::ValueRef::is_null(&raw) => Value::Null,
+            "INTEGER" => row.get::<i64, _>(index).into(),
+            "REAL" => row.get::<f64, _>(index).into(),
             _ => row.get::<String, _>(index).into(),
         };
         (column.name().to_owned(), value)

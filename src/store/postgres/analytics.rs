@@ -60,6 +60,10 @@ impl Sink for PostgresAnalytics {
         position::read(&self.pool, journal).await
     }
 
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+        position::others(&self.pool, journal).await
+    }
+
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
         let sessions: Vec<&SessionRecord> = records
             .iter()

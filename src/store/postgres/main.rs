@@ -53,6 +53,10 @@ impl Sink for PostgresMain {
         position::read(&self.pool, journal).await
     }
 
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+        position::others(&self.pool, journal).await
+    }
+
     async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin().await?;
         position::advance::<Postgres>(&mut transaction, step).await?;

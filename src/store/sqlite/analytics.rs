@@ -85,6 +85,10 @@ impl Sink for SqliteAnalytics {
         position::read(&self.pool, journal).await
     }
 
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+        position::others(&self.pool, journal).await
+    }
+
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         position::advance::<Sqlite>(&mut transaction, step).await?;

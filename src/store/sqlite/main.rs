@@ -61,6 +61,10 @@ impl Sink for SqliteMain {
         position::read(&self.pool, journal).await
     }
 
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+        position::others(&self.pool, journal).await
+    }
+
     async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
         const ROWS: usize = 200;
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;

@@ -1,0 +1,92 @@
+//! A database that goes away under load, and one record that it will not take.
+
+use super::*;
+use crate::on_both_databases;
+
+/// Shuts everybody out of the analytics database, or lets them in again.
+async fn allow_connections(app: &TestApp, allowed: bool) {
+    let name = app.databases.analytics_url.rsplit('/').next().unwrap();
+    let main = Database::Main;
+    app.databases.execute(main, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    app.databases.execute(main, &end).await;
+}
+
+async fn readiness(app: &TestApp) -> Value {
+    let response = app.client.get(app.url("/health/ready")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_database() {
+    let app = TestApp::start_with(Backend::Postgres, &OPEN).await;
+    let mut ledger = Ledger::default();
+    let load = Load::start(&app, 8, "outage");
+    app.until("sessions flow", async || app.metric("weir_writer_position{database=\"analytics\"}").await > 50.0).await;
+    allow_connections(&app, false).await;
+    app.until("the outage is noticed", async || {
+        readiness(&app).await["components"]["analytics_database"] == "unavailable"
+    })
+    .await;
+    assert_eq!(readiness(&app).await["status"], "degraded");
+    let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
+    app.until("intake goes on", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 100.0)
+        .await;
+    assert!(app.metric("weir_writer_lag_records{database=\"analytics\"}").await > 100.0);
+    assert!(app.metric("weir_writer_oldest_unapplied_age_seconds{database=\"analytics\"}").await > 0.0);
+    let saved = app
+        .post("/api/v1/consent/cookies", &json!({"analytics": true, "marketing": true, "functional": true}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(support::data(saved).await, json!({"saved": true}));
+    app.until("the consent is in the other database", async || {
+        app.databases.count(Database::Main, "SELECT count(*) AS n FROM consent_records").await == 1
+    })
+    .await;
+    allow_connections(&app, true).await;
+    app.until("the database is back", async || readiness(&app).await["status"] == "ready").await;
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused, 0);
+    settle(&app, &ledger).await;
+}
+
+on_both_databases! {
+    async fn a_record_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(backend) {
+        let app = TestApp::start_with(backend, &OPEN).await;
+        match backend {
+            Backend::Postgres => {
+                let sql = "ALTER TABLE analytics_sessions ADD CONSTRAINT no_poison CHECK (landing_page NOT LIKE '%poison%')";
+                app.databases.execute(Database::Analytics, sql).await;
+            }
+            Backend::Sqlite => {
+                let sql = "CREATE TRIGGER no_poison BEFORE INSERT ON analytics_sessions WHEN NEW.landing_page LIKE '%poison%'
+                           BEGIN SELECT RAISE(ABORT, 'no poison'); END";
+                app.databases.execute(Database::Analytics, sql).await;
+            }
+        }
+        let mut ledger = Ledger::default();
+        let load = Load::start(&app, 8, "good");
+        let mut poison = Vec::new();
+        for number in 0..3 {
+            let page = format!("https://example.org/poison/{number}");
+            let created = app.create_session(&session_with(&json!({"landingPage": page}))).await;
+            poison.push(created["id"].as_str().unwrap().to_owned());
+        }
+        load.finish(&mut ledger).await;
+        settle(&app, &ledger).await;
+        let letters = app.metric("weir_dead_letters_total{database=\"analytics\",reason=\"refused\"}").await;
+        assert!((letters - 3.0).abs() < f64::EPSILON, "{letters} dead letters");
+        let status = app.command(&["journal", "status", "--json"]).output().unwrap();
+        let analytics: Value = serde_json::from_slice(status.stdout.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+        assert_eq!(analytics["dead_letters"], json!(3));
+        let kept = std::fs::read_to_string(app.data_dir().join("journal/analytics/dead-letters")).unwrap();
+        for id in poison {
+            let bytes = hex::encode(id.parse::<uuid::Uuid>().unwrap().as_bytes());
+            assert_eq!(kept.matches(&bytes).count(), 1, "dead letter of {id}");
+        }
+        let reason = if backend == Backend::Postgres { "code 23514, constraint no_poison" } else { "code 1811" };
+        assert_eq!(kept.matches(reason).count(), 3, "{kept}");
+    }
+}

@@ -1,0 +1,63 @@
+//! A database and a journal that do not belong together are noticed and named, never skipped or applied twice.
+
+use super::*;
+use crate::on_both_databases;
+use crate::support::minimal_session;
+
+async fn halted(app: &TestApp, reason: &str) {
+    app.until("the writer halts", async || {
+        let ready = app.client.get(app.url("/health/ready")).send().await.unwrap();
+        let ready: Value = serde_json::from_str(&ready.text().await.unwrap()).unwrap();
+        ready["components"]["analytics_database"] == "halted"
+    })
+    .await;
+    assert!(app.log().contains(reason), "the log does not say {reason:?}");
+}
+
+on_both_databases! {
+    async fn a_position_moved_by_somebody_else_halts_the_writer_for_good(backend) {
+        let mut app = TestApp::start(backend).await;
+        app.create_session(&minimal_session()).await;
+        app.applied().await;
+        // What a second instance on a copy of the data directory would do.
+        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = position + 5, writer = 'another'").await;
+        let created = app.create_session(&minimal_session()).await;
+        assert!(created["id"].is_string(), "intake goes on");
+        halted(&app, "copy of this data directory").await;
+        app.kill();
+        app.launch().await;
+        halted(&app, "copy of this data directory").await;
+        // An operator looks, and says so by clearing the name.
+        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = position - 5, writer = ''").await;
+        app.session(created["id"].as_str().unwrap()).await;
+    }
+
+    async fn a_database_restored_from_an_older_copy_is_noticed(backend) {
+        let mut app = TestApp::prepare(backend).await;
+        app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
+        app.set("WEIR_THROTTLE__SESSION", "0");
+        app.launch().await;
+        for _ in 0..60 {
+            app.create_session(&minimal_session()).await;
+        }
+        app.until("applied segments are deleted", async || app.data_dir().join("journal/analytics/released").exists()).await;
+        app.stop().await;
+        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = 1").await;
+        app.launch().await;
+        halted(&app, "restored from an older copy").await;
+        assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 60);
+    }
+
+    async fn a_wiped_data_directory_is_named_and_goes_on_afresh(backend) {
+        let mut app = TestApp::start(backend).await;
+        app.create_session(&minimal_session()).await;
+        app.applied().await;
+        app.stop().await;
+        std::fs::remove_dir_all(app.data_dir().join("journal")).unwrap();
+        app.launch().await;
+        let created = app.create_session(&minimal_session()).await;
+        app.session(created["id"].as_str().unwrap()).await;
+        assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 2);
+        assert!(app.log().contains("this journal is new to a database that knows others"));
+    }
+}

@@ -1,0 +1,383 @@
+//! The journal on real files: what was acknowledged is read back, whatever happens to the files in between.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use weir::actor::Vitals;
+use weir::journal::{
+    AppendError, Chunk, Journal, JournalOptions, Keeper, OpenError, Position, ReadLimits, SegmentStorage, State,
+    Storage,
+};
+use weir::telemetry::Telemetry;
+
+const LIMITS: ReadLimits = ReadLimits { records: 7, bytes: 1000 };
+
+fn small_segments() -> JournalOptions {
+    JournalOptions { segment_bytes: 4096, ..JournalOptions::default() }
+}
+
+fn open(directory: &Path, options: JournalOptions) -> Result<SegmentStorage, OpenError> {
+    SegmentStorage::open(directory, options, metrics::Histogram::noop())
+}
+
+fn start(directory: &Path, options: JournalOptions) -> Journal {
+    let telemetry = Telemetry::new();
+    let vitals = Vitals::new(telemetry.clone());
+    let storage = open(directory, options).unwrap();
+    Journal::start("test", storage, options, telemetry.journal("test"), vitals.lifeline("test_journal")).unwrap()
+}
+
+async fn append(journal: &Journal, payloads: impl IntoIterator<Item = Vec<u8>>) {
+    let acks: Vec<_> = payloads.into_iter().map(|payload| journal.append(payload).unwrap()).collect();
+    for ack in acks {
+        ack.await.unwrap();
+    }
+}
+
+/// Everything after a position, chunk by chunk, as a writer reads it.
+fn read_all(journal: &Journal, after: Position) -> (Vec<(Position, Vec<u8>)>, Vec<weir::journal::Damage>) {
+    let mut feed = journal.feed();
+    let (mut records, mut damage, mut at) = (Vec::new(), Vec::new(), after);
+    while at < journal.durable() {
+        let chunk: Chunk = feed.read(at, journal.durable(), LIMITS).unwrap();
+        assert!(chunk.through > at, "reading stands still at {at}");
+        assert!(chunk.entries.len() <= LIMITS.records);
+        at = chunk.through;
+        records.extend(chunk.entries.into_iter().map(|entry| (entry.position, entry.payload.to_vec())));
+        damage.extend(chunk.damage);
+    }
+    (records, damage)
+}
+
+fn payloads(records: &[(Position, Vec<u8>)]) -> Vec<Vec<u8>> {
+    records.iter().map(|(_, payload)| payload.clone()).collect()
+}
+
+fn numbered(range: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+    range.map(|number| format!("record {number} {}", "x".repeat(number % 200)).into_bytes()).collect()
+}
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+#[tokio::test]
+async fn acknowledged_records_are_read_back_in_order_across_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = start(directory.path(), small_segments());
+    append(&journal, numbered(0..50)).await;
+    append(&journal, numbered(50..120)).await;
+    append(&journal, numbered(120..121)).await;
+    assert!(segments(directory.path()).len() > 1);
+    let (records, damage) = read_all(&journal, Position::START);
+    assert_eq!(payloads(&records), numbered(0..121));
+    assert_eq!(damage, []);
+    let (tail, _) = read_all(&journal, records[99].0);
+    assert_eq!(payloads(&tail), numbered(100..121));
+    assert_eq!(journal.status().lag_records, 121);
+}
+
+#[tokio::test]
+async fn a_record_longer_than_a_read_is_read_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = start(directory.path(), JournalOptions::default());
+    let long = vec![vec![7; 100_000], vec![8; 1], vec![9; 200_000]];
+    append(&journal, long.clone()).await;
+    assert_eq!(payloads(&read_all(&journal, Position::START).0), long);
+    assert_eq!(journal.append(vec![0; 300_000]).err(), Some(AppendError::TooLong));
+}
+
+#[tokio::test]
+async fn positions_go_on_after_an_orderly_stop_and_jump_after_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path(), small_segments());
+    append(&first, numbered(0..3)).await;
+    first.close();
+    assert_eq!(first.append(vec![1]).err(), Some(AppendError::Closed));
+    drop(first);
+
+    let mut crashed = open(directory.path(), small_segments()).unwrap();
+    assert_eq!(crashed.last(), Position(3));
+    assert_eq!(crashed.append(&numbered(3..4)).unwrap(), Position(4));
+    drop(crashed);
+
+    let journal = start(directory.path(), small_segments());
+    append(&journal, numbered(4..6)).await;
+    assert!(journal.durable() > Position(1 << 32), "a position could be given twice");
+    let (records, damage) = read_all(&journal, Position::START);
+    assert_eq!(payloads(&records), numbered(0..6));
+    assert_eq!(damage, [], "a jump is no loss");
+    assert_eq!(journal.status().lag_records, 6, "positions that were jumped over are no records");
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_and_everything_before_it_flows() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
+    crashed.append(&numbered(0..10)).unwrap();
+    drop(crashed);
+    let segment = segments(directory.path()).remove(0);
+    let whole = fs::metadata(&segment).unwrap().len();
+    OpenOptions::new().write(true).open(&segment).unwrap().set_len(whole - 5).unwrap();
+
+    let journal = start(directory.path(), JournalOptions::default());
+    append(&journal, numbered(10..12)).await;
+    let (records, damage) = read_all(&journal, Position::START);
+    let expected: Vec<_> = numbered(0..9).into_iter().chain(numbered(10..12)).collect();
+    assert_eq!((payloads(&records), damage), (expected, vec![]));
+}
+
+#[tokio::test]
+async fn a_zeroed_tail_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
+    crashed.append(&numbered(0..10)).unwrap();
+    drop(crashed);
+    let segment = segments(directory.path()).remove(0);
+    let whole = fs::metadata(&segment).unwrap().len();
+    OpenOptions::new().write(true).open(&segment).unwrap().set_len(whole + 4096).unwrap();
+
+    let journal = start(directory.path(), JournalOptions::default());
+    append(&journal, numbered(10..11)).await;
+    assert_eq!(payloads(&read_all(&journal, Position::START).0), numbered(0..11));
+}
+
+#[tokio::test]
+async fn flipped_bytes_cost_only_the_record_they_hit_and_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = start(directory.path(), JournalOptions::default());
+    append(&journal, vec![vec![b'a'; 100]; 20]).await;
+    let segment = segments(directory.path()).remove(0);
+    // Header 64, frames of 28 + 100: into the payload of record 5, and into the length of record 12.
+    overwrite(&segment, 64 + 4 * 128 + 60, b"ZZ");
+    overwrite(&segment, 64 + 11 * 128 + 4, &[0xff, 0xff, 0xff, 0x7f]);
+    let (records, damage) = read_all(&journal, Position::START);
+    let positions: Vec<u64> = records.iter().map(|(position, _)| position.0).collect();
+    assert_eq!(positions, (1..=20).filter(|position| ![5, 12].contains(position)).collect::<Vec<_>>());
+    assert_eq!(damage.len(), 2);
+    assert_eq!((damage[0].first, damage[0].last, damage[0].offset), (Position(5), Position(5), 64 + 4 * 128));
+    assert_eq!((damage[1].first, damage[1].last, damage[1].offset), (Position(12), Position(12), 64 + 11 * 128));
+    assert!(damage.iter().all(|damage| damage.file == segment && damage.records() == 1));
+}
+
+#[tokio::test]
+async fn a_damaged_header_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path(), small_segments());
+    append(&first, numbered(0..100)).await;
+    first.close();
+    drop(first);
+    overwrite(&segments(directory.path())[0], 0, &[0; 64]);
+    let journal = start(directory.path(), small_segments());
+    assert_eq!(read_all(&journal, Position::START), (read_all(&journal, Position::START).0, vec![]));
+    assert_eq!(payloads(&read_all(&journal, Position::START).0), numbered(0..100));
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_named_and_the_rest_flows() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path(), small_segments());
+    for batch in 0..10 {
+        append(&first, numbered(batch * 20..batch * 20 + 20)).await;
+    }
+    first.close();
+    drop(first);
+    let files = segments(directory.path());
+    assert!(files.len() >= 3);
+    fs::remove_file(&files[1]).unwrap();
+    let journal = start(directory.path(), small_segments());
+    let (records, damage) = read_all(&journal, Position::START);
+    assert_eq!(damage.len(), 1);
+    let lost = damage[0].first.0..=damage[0].last.0;
+    assert_eq!(records.len() as u64 + damage[0].records(), 200);
+    let expected: Vec<_> = (1..=200_u64).filter(|position| !lost.contains(position)).collect();
+    assert_eq!(records.iter().map(|(position, _)| position.0).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_lost_identity_is_taken_from_the_segments_and_a_wholly_unreadable_journal_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path(), JournalOptions::default());
+    append(&first, numbered(0..3)).await;
+    let id = first.id();
+    first.close();
+    drop(first);
+    fs::write(directory.path().join("identity.json"), b"rubbish").unwrap();
+    let again = start(directory.path(), JournalOptions::default());
+    assert_eq!(again.id(), id);
+    again.close();
+    drop(again);
+    fs::write(directory.path().join("identity.json"), b"rubbish").unwrap();
+    overwrite(&segments(directory.path())[0], 0, &[0; 64]);
+    assert!(matches!(open(directory.path(), JournalOptions::default()), Err(OpenError::NoIdentity { .. })));
+}
+
+#[tokio::test]
+async fn a_segment_of_another_journal_is_refused_by_name() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for directory in [&one, &other] {
+        let mut storage = open(directory.path(), small_segments()).unwrap();
+        for _ in 0..3 {
+            storage.append(&numbered(0..60)).unwrap();
+        }
+    }
+    fs::copy(&segments(other.path())[0], &segments(one.path())[0]).unwrap();
+    assert!(matches!(open(one.path(), small_segments()), Err(OpenError::ForeignSegment { .. })));
+}
+
+#[tokio::test]
+async fn one_directory_has_one_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let owner = open(directory.path(), JournalOptions::default()).unwrap();
+    assert!(matches!(open(directory.path(), JournalOptions::default()), Err(OpenError::InUse { .. })));
+    drop(owner);
+    assert!(open(directory.path(), JournalOptions::default()).is_ok());
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = JournalOptions { queue_bytes: 100, queue_records: 2, ..JournalOptions::default() };
+    let journal = start(directory.path(), options);
+    assert_eq!(journal.append(vec![0; 101]).err(), Some(AppendError::QueueFull));
+    let mut refused = 0;
+    let mut acks = Vec::new();
+    for _ in 0..2_000 {
+        match journal.append(vec![0; 1]) {
+            Ok(ack) => acks.push(ack),
+            Err(error) => {
+                assert_eq!(error, AppendError::QueueFull);
+                refused += 1;
+            }
+        }
+    }
+    let accepted = acks.len();
+    for ack in acks {
+        ack.await.unwrap();
+    }
+    assert!(refused > 0, "2,000 records fitted into a queue of 2");
+    assert_eq!(read_all(&journal, Position::START).0.len(), accepted);
+}
+
+#[actix_web::test]
+async fn a_full_journal_refuses_and_takes_records_again_when_the_database_has_applied_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = JournalOptions { max_bytes: 1 << 20, ..JournalOptions::default() };
+    let journal = start(directory.path(), options);
+    let record = || vec![1; 50_000];
+    let mut accepted = 0;
+    let refused = loop {
+        match journal.append(record()).unwrap().await {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, AppendError::DiskFull);
+    assert_eq!(journal.status().state, State::Full);
+    assert!(accepted >= 15, "{accepted} records of 50 kB in 1 MiB");
+    let on_disk: u64 = segments(directory.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(on_disk <= options.max_bytes, "{on_disk} bytes");
+
+    use actix::Actor;
+    let vitals = Vitals::new(Telemetry::new());
+    let _keeper = Keeper::new(journal.clone(), vitals.lifeline("keeper")).start();
+    journal.note_applied(journal.durable());
+    while journal.status().state != State::Open {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    append(&journal, [record()]).await;
+    let released: u64 = fs::read_to_string(directory.path().join("released")).unwrap().parse().unwrap();
+    assert!(released > 0);
+}
+
+#[tokio::test]
+async fn a_failing_disk_is_never_acknowledged_and_recovers_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("journal");
+    let away = directory.path().join("away");
+    let journal = start(&home, JournalOptions { segment_bytes: 1, ..JournalOptions::default() });
+    append(&journal, numbered(0..1)).await;
+    // Every batch needs a segment of its own, and its directory is gone.
+    fs::rename(&home, &away).unwrap();
+    assert_eq!(journal.append(vec![1]).unwrap().await, Err(AppendError::Failed));
+    assert_eq!(journal.status().state, State::Failing);
+    fs::rename(&away, &home).unwrap();
+    while journal.status().state != State::Open {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    append(&journal, numbered(1..2)).await;
+    assert_eq!(payloads(&read_all(&journal, Position::START).0), numbered(0..2), "the refused record must not appear");
+}
+
+/// One thing that happens to a journal.
+#[derive(Clone, Debug)]
+enum Event {
+    Append(Vec<u8>),
+    StopInOrder,
+    /// The process dies; so many bytes of an unfinished append are on disk.
+    Crash(usize),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        6 => proptest::collection::vec(0_u8..=255, 1..12).prop_map(Event::Append),
+        1 => Just(Event::StopInOrder),
+        2 => (0_usize..400).prop_map(Event::Crash),
+    ];
+    proptest::collection::vec(event, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_every_acknowledged_record_is_read_once_in_order(events in events()) {
+        let directory = tempfile::tempdir().unwrap();
+        let options = JournalOptions { segment_bytes: 300, fsync: false, ..JournalOptions::default() };
+        let mut storage = open(directory.path(), options).unwrap();
+        let mut expected: Vec<(Position, Vec<u8>)> = Vec::new();
+        for event in events {
+            match event {
+                // Each byte is a record of that length.
+                Event::Append(lengths) => {
+                    let batch: Vec<Vec<u8>> = lengths.iter().map(|length| vec![*length; usize::from(*length)]).collect();
+                    let last = storage.append(&batch).unwrap();
+                    let first = last.0 + 1 - batch.len() as u64;
+                    expected.extend(batch.into_iter().zip(first..).map(|(payload, at)| (Position(at), payload)));
+                }
+                Event::StopInOrder => {
+                    storage.close();
+                    drop(storage);
+                    storage = open(directory.path(), options).unwrap();
+                }
+                Event::Crash(torn) => {
+                    drop(storage);
+                    let newest = segments(directory.path()).pop().unwrap();
+                    let end = fs::metadata(&newest).unwrap().len();
+                    let rubbish: Vec<u8> = b"WREC".iter().copied().cycle().take(torn).collect();
+                    overwrite(&newest, end, &rubbish);
+                    storage = open(directory.path(), options).unwrap();
+                }
+            }
+        }
+        storage.close();
+        drop(storage);
+        let journal = start(directory.path(), options);
+        let (records, damage) = read_all(&journal, Position::START);
+        prop_assert_eq!(damage, vec![]);
+        prop_assert_eq!(journal.status().lag_records, expected.len() as u64);
+        prop_assert_eq!(records, expected);
+    }
+}

@@ -1,0 +1,151 @@
+//! The analytics database: what a session looks like there, and what maintenance does.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::on_both_databases;
+use crate::support::Database;
+
+const DAY_MS: i64 = 86_400_000;
+
+async fn only_row(store: &Store) -> Value {
+    let mut rows = store.databases.rows(Database::Analytics, "SELECT * FROM analytics_sessions").await;
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+/// PostgreSQL's JSON has times with an offset, SQLite's text ends in Z; both must be the same instant.
+fn same_instant(value: &Value, expected: UnixMillis) {
+    let text = value.as_str().unwrap();
+    let time = chrono::DateTime::parse_from_rfc3339(text).unwrap();
+    assert_eq!(time.timestamp_millis(), expected.0, "{text}");
+}
+
+on_both_databases! {
+    async fn every_field_of_a_session_comes_back(backend) {
+        let store = Store::fresh(backend).await;
+        let page = Uuid::from_u128(0x1111_2222);
+        let session = SessionRecord {
+            bio_page_id: Some(page),
+            creator_id: Some(Uuid::from_u128(9)),
+            referrer: Some("https://www.example.com/x".into()),
+            referrer_domain: "example.com".into(),
+            utm_source: Some("source".into()),
+            utm_medium: Some("medium".into()),
+            utm_campaign: Some("campaign".into()),
+            utm_term: Some("term".into()),
+            utm_content: Some("content".into()),
+            device: Some("tablet".into()),
+            browser: Some("Firefox".into()),
+            os: Some("Linux".into()),
+            os_version: Some("6.1".into()),
+            screen_width: Some(7680),
+            screen_height: Some(0),
+            connection_type: Some("4g".into()),
+            language: Some("tr".into()),
+            place: Place {
+                country: Some("TR".into()),
+                city: Some("İstanbul".into()),
+                region: Some("Marmara".into()),
+                continent: Some("AS".into()),
+                timezone: Some("Europe/Istanbul".into()),
+            },
+            ..session_at(UnixMillis(DAY.0 + 7))
+        };
+        store.analytics.apply(&store.step(0, 1), &[record(session.clone())]).await.unwrap();
+        let row = only_row(&store).await;
+        let expected = json!({
+            "id": session.id.to_string(), "visitor_id": "ab".repeat(32), "user_id": null,
+            "bio_page_id": page.to_string(), "creator_id": Uuid::from_u128(9).to_string(),
+            "landing_page": "https://example.org/", "referrer": "https://www.example.com/x", "referrer_domain": "example.com",
+            "utm_source": "source", "utm_medium": "medium", "utm_campaign": "campaign", "utm_term": "term", "utm_content": "content",
+            "device": "tablet", "browser": "Firefox", "os": "Linux", "os_version": "6.1",
+            "screen_width": 7680, "screen_height": 0, "connection_type": "4g", "language": "tr",
+            "country": "TR", "city": "İstanbul", "region": "Marmara", "continent": "AS", "timezone": "Europe/Istanbul",
+            "page_views": 0, "duration": 0,
+        });
+        for (column, value) in expected.as_object().unwrap() {
+            assert_eq!(&row[column], value, "{column}");
+        }
+        assert!(row["bounced"] == json!(true) || row["bounced"] == json!(1));
+        same_instant(&row["started_at"], session.started_at);
+        same_instant(&row["last_activity_at"], session.started_at);
+        assert_eq!(row.as_object().unwrap().len(), expected.as_object().unwrap().len() + 3, "a column is not accounted for");
+    }
+
+    async fn any_text_survives(backend) {
+        let store = Store::fresh(backend).await;
+        let texts = ["", " ", "'; DROP TABLE analytics_sessions; --", "\\N", "\\.", "a\tb\nc\r", "\u{1}\u{7f}", "𝕏 ü 漢字 🦀", "{\"a\":[1,2]}", "NULL", "%s $1 ?"];
+        let mut batch: Vec<AnalyticsRecord> = texts
+            .iter()
+            .map(|text| record(SessionRecord { utm_term: Some((*text).into()), ..session_at(DAY) }))
+            .collect();
+        let long = "é".repeat(8192);
+        batch.push(record(SessionRecord { landing_page: long.clone(), utm_term: Some("long".into()), ..session_at(DAY) }));
+        store.analytics.apply(&store.step(0, 1), &batch).await.unwrap();
+        let rows = store.databases.rows(Database::Analytics, "SELECT utm_term, landing_page FROM analytics_sessions").await;
+        for text in texts {
+            assert_eq!(rows.iter().filter(|row| row["utm_term"] == json!(text)).count(), 1, "{text:?}");
+        }
+        assert!(rows.iter().any(|row| row["landing_page"] == json!(long)));
+    }
+
+    async fn records_of_any_day_are_applied(backend) {
+        let store = Store::fresh(backend).await;
+        let days = [0, 1, 40, -3, 400, 0];
+        let batch: Vec<_> = days.iter().map(|day| record(session_at(UnixMillis(DAY.0 + day * DAY_MS)))).collect();
+        store.analytics.apply(&store.step(0, 6), &batch).await.unwrap();
+        assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 6);
+    }
+
+    async fn a_batch_of_any_size_is_applied(backend) {
+        let store = Store::fresh(backend).await;
+        let mut at = 0;
+        for size in [1, 199, 200, 201, 1000, 2500] {
+            store.analytics.apply(&store.step(at, at + 1), &sessions(size)).await.unwrap();
+            at += 1;
+        }
+        assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 4101);
+    }
+
+    async fn retention_drops_what_is_older_and_keeps_the_rest(backend) {
+        let store = Store::fresh(backend).await;
+        let days_ago = [0, 1, 29, 31, 32, 400];
+        let batch: Vec<_> = days_ago.iter().map(|days| record(session_at(UnixMillis(DAY.0 - days * DAY_MS)))).collect();
+        store.analytics.apply(&store.step(0, 6), &batch).await.unwrap();
+        store.analytics.maintain(DAY, 0).await.unwrap();
+        assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 6);
+        let done = store.analytics.maintain(DAY, 30).await.unwrap();
+        assert!(done.partitions_dropped + done.rows_deleted >= 3, "{done:?}");
+        assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 3);
+        let again = store.analytics.maintain(DAY, 30).await.unwrap();
+        assert_eq!(again, Maintained::default(), "maintenance is done");
+        store.analytics.apply(&store.step(6, 7), &[record(session_at(UnixMillis(DAY.0 - 31 * DAY_MS)))]).await.unwrap();
+        assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 4);
+    }
+}
+
+#[tokio::test]
+async fn partitions_are_made_ahead_and_a_look_up_by_id_prunes_to_one() {
+    let store = Store::fresh(Backend::Postgres).await;
+    let made = store.analytics.maintain(DAY, 0).await.unwrap().partitions_made;
+    assert_eq!(made, 2 * 9, "two tables, yesterday to a week ahead");
+    let session = session_at(DAY);
+    store.analytics.apply(&store.step(0, 1), &[record(session.clone())]).await.unwrap();
+    let inside = "SELECT tableoid::regclass::text AS partition FROM analytics_sessions";
+    let rows = store.databases.rows(Database::Analytics, inside).await;
+    assert_eq!(rows[0]["partition"], json!("analytics_sessions_20260430"));
+    // EXPLAIN cannot stand in a subquery: a function returns its lines.
+    store
+        .databases
+        .execute(
+            Database::Analytics,
+            "CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS
+             $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN ' || query; END $$",
+        )
+        .await;
+    let look_up = format!("SELECT plan($$SELECT * FROM analytics_sessions WHERE id = '{}'$$) AS line", session.id);
+    let plan = store.databases.rows(Database::Analytics, &look_up).await;
+    let scans = plan.iter().filter(|line| line["line"].as_str().unwrap().contains("on analytics_sessions_")).count();
+    assert_eq!(scans, 1, "{plan:?}");
+}

@@ -1,0 +1,146 @@
+//! One suite for both engines: what a sink promises, it promises on SQLite and on PostgreSQL.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod analytics;
+mod main_database;
+mod position;
+
+use std::sync::Arc;
+
+use support::{Backend, Databases};
+use uuid::Uuid;
+use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
+use weir::config::DatabaseUrl;
+use weir::domain::{AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
+use weir::journal::{JournalId, Position};
+use weir::store::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
+
+/// A day in the past, for ids and times that do not change.
+const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
+
+/// Two fresh, migrated databases and a journal they know.
+struct Store {
+    databases: Databases,
+    analytics: Box<dyn AnySink<AnalyticsRecord>>,
+    main: Box<dyn AnySink<MainRecord>>,
+    settings: Arc<dyn SettingsTable>,
+    journal: JournalId,
+    writer: Uuid,
+    _directory: tempfile::TempDir,
+}
+
+/// A sink of either engine.
+#[async_trait::async_trait]
+trait AnySink<R> {
+    async fn migrate(&self) -> Result<(), StoreError>;
+    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError>;
+    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
+    async fn apply(&self, step: &Step, records: &[R]) -> Result<Applied, StoreError>;
+    async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
+}
+
+#[async_trait::async_trait]
+impl<S: Sink> AnySink<S::Record> for Arc<S> {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        S::migrate(self).await
+    }
+    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
+        S::register(self, journal, writer).await
+    }
+    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
+        S::position(self, journal).await
+    }
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+        S::other_journals(self, journal).await
+    }
+    async fn apply(&self, step: &Step, records: &[S::Record]) -> Result<Applied, StoreError> {
+        S::apply(self, step, records).await
+    }
+    async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
+        S::maintain(self, now, retention_days).await
+    }
+}
+
+impl Store {
+    async fn fresh(backend: Backend) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let databases = Databases::fresh(backend, directory.path()).await;
+        let url = |url: &str| match backend {
+            Backend::Sqlite => DatabaseUrl::Sqlite(url.to_owned()),
+            Backend::Postgres => DatabaseUrl::Postgres(url.to_owned().into()),
+        };
+        let analytics: Box<dyn AnySink<AnalyticsRecord>> = match open_analytics(&url(&databases.analytics_url)).unwrap()
+        {
+            AnalyticsSink::Sqlite(sink) => Box::new(sink),
+            AnalyticsSink::Postgres(sink) => Box::new(sink),
+        };
+        let main_sink = open_main(&url(&databases.main_url)).unwrap();
+        let settings = main_sink.settings_table();
+        let main: Box<dyn AnySink<MainRecord>> = match main_sink {
+            MainSink::Sqlite(sink) => Box::new(sink),
+            MainSink::Postgres(sink) => Box::new(sink),
+        };
+        let store = Self {
+            databases,
+            analytics,
+            main,
+            settings,
+            journal: JournalId(Uuid::new_v4()),
+            writer: Uuid::new_v4(),
+            _directory: directory,
+        };
+        store.analytics.migrate().await.unwrap();
+        store.main.migrate().await.unwrap();
+        store.analytics.register(store.journal, store.writer).await.unwrap();
+        store.main.register(store.journal, store.writer).await.unwrap();
+        store
+    }
+
+    fn step(&self, from: u64, through: u64) -> Step {
+        Step { journal: self.journal, writer: self.writer, from: Position(from), through: Position(through) }
+    }
+
+    /// Where a fresh look finds the journal in the analytics database.
+    async fn analytics_position(&self) -> u64 {
+        self.analytics.position(self.journal).await.unwrap().unwrap().0.0
+    }
+}
+
+/// A session of a moment with nothing optional in it.
+fn session_at(at: UnixMillis) -> SessionRecord {
+    SessionRecord {
+        id: weir::domain::IdSource::default().next(at),
+        started_at: at,
+        visitor: VisitorHash([0xab; 32]),
+        bio_page_id: None,
+        creator_id: None,
+        landing_page: "https://example.org/".to_owned(),
+        referrer: None,
+        referrer_domain: "direct".to_owned(),
+        utm_source: None,
+        utm_medium: None,
+        utm_campaign: None,
+        utm_term: None,
+        utm_content: None,
+        device: None,
+        browser: None,
+        os: None,
+        os_version: None,
+        screen_width: None,
+        screen_height: None,
+        connection_type: None,
+        language: None,
+        place: Place::default(),
+    }
+}
+
+fn record(session: SessionRecord) -> AnalyticsRecord {
+    AnalyticsRecord::Session(Box::new(session))
+}
+
+fn sessions(count: usize) -> Vec<AnalyticsRecord> {
+    (0..count).map(|_| record(session_at(DAY))).collect()
+}

@@ -1,0 +1,86 @@
+//! Exactly once: rows and position move together, or not at all.
+
+use super::*;
+use crate::on_both_databases;
+use crate::support::Database;
+
+const COUNT: &str = "SELECT count(*) AS n FROM analytics_sessions";
+
+on_both_databases! {
+    async fn rows_and_position_move_together(backend) {
+        let store = Store::fresh(backend).await;
+        let applied = store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
+        assert_eq!(applied.rows, [("analytics_sessions", 3)]);
+        store.analytics.apply(&store.step(3, 5), &sessions(2)).await.unwrap();
+        assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 5);
+        assert_eq!(store.analytics_position().await, 5);
+        let (_, by) = store.analytics.position(store.journal).await.unwrap().unwrap();
+        assert_eq!(by, store.writer.to_string());
+    }
+
+    async fn a_step_from_elsewhere_stores_nothing_and_says_who_was_there(backend) {
+        let store = Store::fresh(backend).await;
+        store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
+        for (from, through) in [(0, 3), (2, 4), (4, 5)] {
+            match store.analytics.apply(&store.step(from, through), &sessions(1)).await {
+                Err(StoreError::Moved { expected, found, by }) => {
+                    assert_eq!((expected, found, by), (Position(from), Position(3), store.writer.to_string()));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 3);
+        assert_eq!(store.analytics_position().await, 3);
+    }
+
+    async fn a_refused_record_takes_its_whole_step_back(backend) {
+        let store = Store::fresh(backend).await;
+        let known = session_at(DAY);
+        store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
+        let mut batch = sessions(300);
+        batch.push(record(known));
+        let refused = store.analytics.apply(&store.step(1, 302), &batch).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 1);
+        assert_eq!(store.analytics_position().await, 1);
+        batch.pop();
+        store.analytics.apply(&store.step(1, 301), &batch).await.unwrap();
+        assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 301);
+    }
+
+    async fn an_empty_step_moves_the_position_alone(backend) {
+        let store = Store::fresh(backend).await;
+        store.analytics.apply(&store.step(0, 9), &[]).await.unwrap();
+        assert_eq!(store.analytics_position().await, 9);
+        store.main.apply(&store.step(0, 9), &[]).await.unwrap();
+    }
+
+    async fn two_journals_do_not_know_of_each_other(backend) {
+        let store = Store::fresh(backend).await;
+        let other = JournalId(Uuid::new_v4());
+        assert_eq!(store.analytics.position(other).await.unwrap(), None);
+        assert_eq!(store.analytics.other_journals(store.journal).await.unwrap(), 0);
+        store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
+        assert_eq!(store.analytics.register(other, Uuid::new_v4()).await.unwrap(), Position::START);
+        assert_eq!(store.analytics.other_journals(store.journal).await.unwrap(), 1);
+        let step = Step { journal: other, ..store.step(0, 7) };
+        store.analytics.apply(&step, &sessions(2)).await.unwrap();
+        assert_eq!(store.analytics_position().await, 3);
+    }
+
+    async fn registering_again_changes_nothing(backend) {
+        let store = Store::fresh(backend).await;
+        store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
+        assert_eq!(store.analytics.register(store.journal, Uuid::new_v4()).await.unwrap(), Position(3));
+        let (_, by) = store.analytics.position(store.journal).await.unwrap().unwrap();
+        assert_eq!(by, store.writer.to_string());
+    }
+
+    async fn migrating_again_and_at_once_is_harmless(backend) {
+        let store = Store::fresh(backend).await;
+        let (one, other) = tokio::join!(store.analytics.migrate(), store.analytics.migrate());
+        one.unwrap();
+        other.unwrap();
+        store.main.migrate().await.unwrap();
+    }
+}
