@@ -15,6 +15,7 @@
 use std::env;
 use std::error::Error;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 const PACKAGE: &str = "ua-parser";
 const EXPRESSIONS: &str = "uap-core/regexes.yaml";
-const OUTPUT: &str = "user_agent_regexes.json.zst";
+const OUTPUT: &str = "user_agent_regexes.json.gz";
 
 /// The parts of `regexes.yaml` that the service reads, in the shape that `ua_parser::Regexes` expects.
 #[derive(Deserialize, Serialize)]
@@ -104,7 +105,10 @@ fn embed_expressions() -> Result<(), Box<dyn Error>> {
 
     let json = serde_json::to_vec(&expressions)
         .map_err(|error| format!("cannot write the user-agent expressions as JSON: {error}"))?;
-    let compressed = zstd::encode_all(json.as_slice(), 19)
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let compressed = compressed
+        .write_all(&json)
+        .and_then(|()| compressed.finish())
         .map_err(|error| format!("cannot compress the user-agent expressions: {error}"))?;
     write(&out_dir.join(OUTPUT), &compressed)
 }

@@ -17,7 +17,7 @@ use crate::telemetry::Telemetry;
 /// How many restarts of one part are borne within [`WINDOW`].
 pub const BUDGET: usize = 5;
 /// The time in which restarts are counted together.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_mins(1);
 
 /// The process's health as a whole: which part, if any, is beyond help.
 pub struct Vitals {

@@ -41,7 +41,7 @@ impl ClientIp {
     #[must_use]
     pub fn throttle_key(self) -> ThrottleKey {
         match self.0 {
-            IpAddr::V4(v4) => ThrottleKey(u128::from(v4.to_ipv6_mapped().to_bits())),
+            IpAddr::V4(v4) => ThrottleKey(v4.to_ipv6_mapped().to_bits()),
             // A /64 prefix never collides with the mapped IPv4 range: that range was canonicalised away.
             IpAddr::V6(v6) => ThrottleKey(v6.to_bits() & !u128::from(u64::MAX)),
         }

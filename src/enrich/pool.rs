@@ -42,14 +42,15 @@ pub struct UserAgents {
 
 impl UserAgents {
     /// Starts `actors` parsers, each on an arbiter of its own.
+    #[must_use]
     pub fn start(
-        parser: UserAgentParser,
+        rules: UserAgentParser,
         actors: usize,
         watchdog: &Watchdog,
         lifeline: &Lifeline,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let parser = Arc::new(parser);
+        let rules = Arc::new(rules);
         let cache = Cache::builder()
             .max_capacity(CACHE_BYTES)
             .weigher(|text: &Arc<str>, _: &Facts| {
@@ -58,10 +59,10 @@ impl UserAgents {
             .build();
         let pool = (0..actors.max(1))
             .map(|_| {
-                let (parser, cache, lifeline) = (Arc::clone(&parser), cache.clone(), lifeline.clone());
+                let (rules, cache, lifeline) = (Arc::clone(&rules), cache.clone(), lifeline.clone());
                 let arbiter = Arbiter::new().handle();
                 watchdog.supervise(&arbiter, lifeline.clone(), QUEUE, move || Parser {
-                    parser: Arc::clone(&parser),
+                    rules: Arc::clone(&rules),
                     cache: cache.clone(),
                     lifeline: lifeline.clone(),
                 })
@@ -115,7 +116,7 @@ struct Parse {
 
 /// The actor that parses.
 pub struct Parser {
-    parser: Arc<UserAgentParser>,
+    rules: Arc<UserAgentParser>,
     cache: FactsCache,
     lifeline: Lifeline,
 }
@@ -136,7 +137,7 @@ impl Handler<Delivery<Parse>> for Parser {
         }
         let facts = self.lifeline.clone().guard(context, || {
             self.cache.get(&user_agent).unwrap_or_else(|| {
-                let facts = Arc::new(self.parser.parse(&user_agent));
+                let facts = Arc::new(self.rules.parse(&user_agent));
                 self.cache.insert(user_agent, Arc::clone(&facts));
                 facts
             })

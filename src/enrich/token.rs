@@ -21,6 +21,9 @@ pub struct TrackingTokens {
 
 impl TrackingTokens {
     /// With the secret that the renderer uses too.
+    ///
+    /// # Panics
+    /// Never: HMAC takes a key of any length.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         Self { keyed: Hmac::new_from_slice(secret).expect("HMAC takes a key of any length (RFC 2104)") }

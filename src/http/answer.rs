@@ -1,7 +1,7 @@
 //! Both envelopes. Everything under `/api/v1` is wrapped; `/track`, `/auth`, `/internal` and the rest answer bare objects.
 
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 
@@ -50,23 +50,27 @@ pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> Htt
 
 /// The answer to a request that is not served.
 pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
-    let wording = refusal.wording();
-    let Wording { status, code, message, i18n_key, details, headers, outcome, close } = &wording;
+    let Wording { status, code, i18n_key, message, outcome } = refusal.wording();
+    let (header, close) = (refusal.header(), refusal.closes_connection());
+    let details = refusal.details();
     let mut response = if is_wrapped(request.path()) {
         let extensions = request.extensions();
         let correlation_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str());
-        let error = ErrorBody { code, message, i18n_key, i18n_vars: serde_json::Map::new(), details, correlation_id };
-        json(*status, *outcome, &WrappedError { success: false, error })
+        let i18n_vars = serde_json::Map::new();
+        // A single finding says more than its kind.
+        let message = details.first().filter(|detail| detail.field.is_none()).map_or(message, |detail| &detail.message);
+        let error = ErrorBody { code, message, i18n_key, i18n_vars, details: &details, correlation_id };
+        json(status, outcome, &WrappedError { success: false, error })
     } else {
-        json(*status, *outcome, &BareError { message: i18n_key, details })
+        json(status, outcome, &BareError { message: i18n_key, details: &details })
     };
-    for (name, value) in headers {
-        if let Ok(value) = header::HeaderValue::from_str(value) {
-            response.headers_mut().insert(name.clone(), value);
-        }
+    if let Some((name, value)) = header
+        && let Ok(value) = HeaderValue::from_str(&value)
+    {
+        response.headers_mut().insert(name, value);
     }
-    if *close {
-        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    if close {
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response
 }

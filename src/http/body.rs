@@ -23,12 +23,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Reads a JSON body. An empty one is empty.
 pub async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Refusal> {
-    let encoding = match (is_json(request), encoding(request)) {
-        (true, Some(encoding)) => encoding,
-        _ => {
-            drain(payload).await;
-            return Err(Refusal::UnsupportedMediaType);
-        }
+    let (true, Some(encoding)) = (is_json(request), encoding(request)) else {
+        drain(payload).await;
+        return Err(Refusal::UnsupportedMediaType);
     };
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut whole = BytesMut::new();

@@ -33,138 +33,64 @@ pub enum Refusal {
     MethodNotAllowed { allow: &'static str },
 }
 
-/// What an answer says of a refusal.
+/// What every refusal of a kind says.
+#[derive(Clone, Copy)]
 pub struct Wording {
     pub status: StatusCode,
     pub code: &'static str,
-    pub message: String,
     pub i18n_key: &'static str,
-    pub details: Vec<Detail>,
-    pub headers: Vec<(HeaderName, String)>,
+    pub message: &'static str,
     pub outcome: Outcome,
-    /// The connection cannot be used again: part of the request was left unread.
-    pub close: bool,
 }
 
 impl Refusal {
-    /// The answer's parts, for either envelope.
+    /// The kind's own words.
     #[must_use]
-    pub fn wording(self) -> Wording {
-        let plain = |status, code, i18n_key, message: &str, outcome| Wording {
-            status,
-            code,
-            message: message.to_owned(),
-            i18n_key,
-            details: Vec::new(),
-            headers: Vec::new(),
-            outcome,
-            close: false,
-        };
+    #[rustfmt::skip] // a table: one line a row
+    pub fn wording(&self) -> Wording {
+        use StatusCode as S;
+        let row = |status, code, i18n_key, message, outcome| Wording { status, code, i18n_key, message, outcome };
         match self {
-            Self::Validation(details) => Wording {
-                details,
-                ..plain(
-                    StatusCode::BAD_REQUEST,
-                    "VALIDATION_ERROR",
-                    "error.validation",
-                    "Validation failed",
-                    Outcome::Invalid,
-                )
-            },
+            Self::Validation(_) => row(S::BAD_REQUEST, "VALIDATION_ERROR", "error.validation", "Validation failed", Outcome::Invalid),
+            Self::MalformedJson { .. } => row(S::BAD_REQUEST, "MALFORMED_JSON", "error.json.malformed", "Malformed JSON", Outcome::Invalid),
+            Self::MalformedEncoding => row(S::BAD_REQUEST, "MALFORMED_ENCODING", "error.encoding.malformed", "The body does not decode as its Content-Encoding says", Outcome::Invalid),
+            Self::UnsupportedMediaType => row(S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "error.media_type.unsupported", "Send JSON in UTF-8 as application/json or text/plain, plain or as gzip, br or zstd", Outcome::Invalid),
+            Self::TooLarge => row(S::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "error.payload.too_large", "The body is too large", Outcome::Invalid),
+            Self::BodyTimeout => row(S::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "error.request.timeout", "The body took too long to arrive", Outcome::Incomplete),
+            Self::BodyAborted => row(S::BAD_REQUEST, "BODY_INCOMPLETE", "error.body.incomplete", "The body did not arrive whole", Outcome::Incomplete),
+            Self::Throttled { .. } => row(S::TOO_MANY_REQUESTS, "THROTTLE_LIMIT_EXCEEDED", "error.throttle.limit_exceeded", "Too many requests", Outcome::Throttled),
+            Self::Unavailable => row(S::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "error.service.unavailable", "This could not be stored; try again", Outcome::Unavailable),
+            Self::NotFound => row(S::NOT_FOUND, "NOT_FOUND", "error.route.not_found", "There is no such route", Outcome::NotFound),
+            Self::MethodNotAllowed { .. } => row(S::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "error.method.not_allowed", "This route does not have that method", Outcome::MethodNotAllowed),
+        }
+    }
+
+    /// A header that belongs to this answer.
+    #[must_use]
+    pub fn header(&self) -> Option<(HeaderName, String)> {
+        match self {
+            Self::Throttled { retry_after_seconds } => Some((RETRY_AFTER, retry_after_seconds.to_string())),
+            Self::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())),
+            Self::MethodNotAllowed { allow } => Some((ALLOW, (*allow).to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Whether part of the request was left unread, so that its connection cannot be used again.
+    #[must_use]
+    pub fn closes_connection(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::BodyTimeout | Self::BodyAborted)
+    }
+
+    /// What is wrong in particular.
+    #[must_use]
+    pub fn details(self) -> Vec<Detail> {
+        match self {
+            Self::Validation(details) => details,
             Self::MalformedJson { line, column } => {
-                let message = format!("Malformed JSON at line {line} column {column}");
-                Wording {
-                    details: vec![Detail { field: None, message: message.clone() }],
-                    ..plain(
-                        StatusCode::BAD_REQUEST,
-                        "MALFORMED_JSON",
-                        "error.json.malformed",
-                        &message,
-                        Outcome::Invalid,
-                    )
-                }
+                vec![Detail { field: None, message: format!("Malformed JSON at line {line} column {column}") }]
             }
-            Self::MalformedEncoding => plain(
-                StatusCode::BAD_REQUEST,
-                "MALFORMED_ENCODING",
-                "error.encoding.malformed",
-                "The body does not decode as its Content-Encoding says",
-                Outcome::Invalid,
-            ),
-            Self::UnsupportedMediaType => plain(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "UNSUPPORTED_MEDIA_TYPE",
-                "error.media_type.unsupported",
-                "Send JSON in UTF-8 as application/json or text/plain, plain or as gzip, br or zstd",
-                Outcome::Invalid,
-            ),
-            Self::TooLarge => Wording {
-                close: true,
-                ..plain(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "PAYLOAD_TOO_LARGE",
-                    "error.payload.too_large",
-                    "The body is too large",
-                    Outcome::Invalid,
-                )
-            },
-            Self::BodyTimeout => Wording {
-                close: true,
-                ..plain(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "REQUEST_TIMEOUT",
-                    "error.request.timeout",
-                    "The body took too long to arrive",
-                    Outcome::Incomplete,
-                )
-            },
-            Self::BodyAborted => Wording {
-                close: true,
-                ..plain(
-                    StatusCode::BAD_REQUEST,
-                    "BODY_INCOMPLETE",
-                    "error.body.incomplete",
-                    "The body did not arrive whole",
-                    Outcome::Incomplete,
-                )
-            },
-            Self::Throttled { retry_after_seconds } => Wording {
-                headers: vec![(RETRY_AFTER, retry_after_seconds.to_string())],
-                ..plain(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "THROTTLE_LIMIT_EXCEEDED",
-                    "error.throttle.limit_exceeded",
-                    "Too many requests",
-                    Outcome::Throttled,
-                )
-            },
-            Self::Unavailable => Wording {
-                headers: vec![(RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())],
-                ..plain(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "SERVICE_UNAVAILABLE",
-                    "error.service.unavailable",
-                    "This could not be stored; try again",
-                    Outcome::Unavailable,
-                )
-            },
-            Self::NotFound => plain(
-                StatusCode::NOT_FOUND,
-                "NOT_FOUND",
-                "error.route.not_found",
-                "There is no such route",
-                Outcome::NotFound,
-            ),
-            Self::MethodNotAllowed { allow } => Wording {
-                headers: vec![(ALLOW, allow.to_owned())],
-                ..plain(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "METHOD_NOT_ALLOWED",
-                    "error.method.not_allowed",
-                    "This route does not have that method",
-                    Outcome::MethodNotAllowed,
-                )
-            },
+            _ => Vec::new(),
         }
     }
 }

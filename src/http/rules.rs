@@ -50,18 +50,18 @@ impl Rules {
     }
 
     /// A whole number within bounds that may be missing or null.
-    pub fn optional_integer(&mut self, name: &'static str, field: Field<'_>, min: u16, max: u16) -> Option<u16> {
+    pub fn optional_integer(&mut self, name: &'static str, field: &Field<'_>, min: u16, max: u16) -> Option<u16> {
         let value = match field {
             Field::Absent | Field::Null => return None,
-            Field::Number(value) => value,
+            Field::Number(value) => *value,
             _ => f64::NAN,
         };
         let before = self.details.len();
-        // Not `value > max`: what is no number breaks every rule, as it does with class-validator.
-        if !(value <= f64::from(max)) {
+        // What is no number breaks every rule, as it does with class-validator.
+        if value.is_nan() || value > f64::from(max) {
             self.violated(name, format_args!("must not be greater than {max}"));
         }
-        if !(value >= f64::from(min)) {
+        if value.is_nan() || value < f64::from(min) {
             self.violated(name, format_args!("must not be less than {min}"));
         }
         if value.fract() != 0.0 {
@@ -73,13 +73,11 @@ impl Rules {
 
     /// `true` or `false`, nothing else.
     pub fn required_boolean(&mut self, name: &'static str, field: &Field<'_>) -> bool {
-        match field {
-            Field::Boolean(value) => *value,
-            _ => {
-                self.violated(name, format_args!("must be a boolean value"));
-                false
-            }
+        if let Field::Boolean(value) = field {
+            return *value;
         }
+        self.violated(name, format_args!("must be a boolean value"));
+        false
     }
 
     /// The end of the checks.
@@ -154,7 +152,7 @@ mod tests {
 
     #[test]
     fn whole_numbers_within_bounds_pass() {
-        let check = |field| messages(|rules| _ = rules.optional_integer("screenWidth", field, 0, 7680));
+        let check = |field: Field<'_>| messages(|rules| _ = rules.optional_integer("screenWidth", &field, 0, 7680));
         for value in [0.0, -0.0, 390.0, 7680.0] {
             assert!(check(Field::Number(value)).is_empty(), "{value}");
         }
@@ -176,7 +174,7 @@ mod tests {
         #[test]
         fn every_integer_in_range_is_kept(value in 0_u16..=7680) {
             let mut rules = Rules::default();
-            let kept = rules.optional_integer("screenWidth", Field::Number(f64::from(value)), 0, 7680);
+            let kept = rules.optional_integer("screenWidth", &Field::Number(f64::from(value)), 0, 7680);
             prop_assert_eq!(kept, Some(value));
         }
     }

@@ -113,8 +113,8 @@ pub fn read_visit(body: &[u8]) -> Result<SessionVisit, Refusal> {
         os_version: rules.optional_text("osVersion", body.os_version, 20),
         connection_type: rules.optional_text("connectionType", body.connection_type, 20),
         timezone: rules.optional_text("timezone", body.timezone, 50),
-        screen_width: rules.optional_integer("screenWidth", body.screen_width, 0, SCREEN_MAX),
-        screen_height: rules.optional_integer("screenHeight", body.screen_height, 0, SCREEN_MAX),
+        screen_width: rules.optional_integer("screenWidth", &body.screen_width, 0, SCREEN_MAX),
+        screen_height: rules.optional_integer("screenHeight", &body.screen_height, 0, SCREEN_MAX),
         tracking_token: rules.optional_text("trackingToken", body.tracking_token, TEXT_MAX),
         ..SessionVisit::default()
     };

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::domain::ClientIp;
 
-    const LIMIT: Limit = Limit { requests: 3, window: Duration::from_secs(60) };
+    const LIMIT: Limit = Limit { requests: 3, window: Duration::from_mins(1) };
 
     fn key(last: u8) -> ThrottleKey {
         ClientIp::parse(&format!("203.0.113.{last}")).unwrap().throttle_key()

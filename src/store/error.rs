@@ -55,14 +55,14 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 
 /// Whether trying again is pointless. PostgreSQL has five-character SQLSTATEs, SQLite (extended) result numbers.
 fn refuses_record(code: &str, constraint: &str) -> bool {
+    const TOO_BIG: u32 = 18;
+    const CONSTRAINT: u32 = 19;
+    const MISMATCH: u32 = 20;
     if code.len() == 5 {
         // 23514 without a constraint means that a row has no partition: the step is to be repeated, not the row refused.
         let no_partition = code == "23514" && constraint.is_empty();
         return ["22", "23", "54"].contains(&&code[..2]) && !no_partition;
     }
-    const TOO_BIG: u32 = 18;
-    const CONSTRAINT: u32 = 19;
-    const MISMATCH: u32 = 20;
     code.parse::<u32>().is_ok_and(|code| [TOO_BIG, CONSTRAINT, MISMATCH].contains(&(code & 0xff)))
 }
 

@@ -74,7 +74,7 @@ catalogue! {
     JOURNAL_QUEUE_CAPACITY = "weir_journal_queue_capacity_records", Kind::Gauge, "Records that may wait for the journal's disk.";
     JOURNAL_SEGMENTS = "weir_journal_segments", Kind::Gauge, "Segment files.";
     JOURNAL_DISK_BYTES = "weir_journal_disk_bytes", Kind::Gauge, "Bytes that all files of the journal take.";
-    JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, "The bound on weir_journal_disk_bytes.";
+    JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, "The most bytes that the journal may take.";
     JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, "The last durable position.";
     JOURNAL_TAKES_RECORDS = "weir_journal_takes_records", Kind::Gauge, "1 while the journal takes records.";
     WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(SECONDS), "Time of one batch's transaction.";

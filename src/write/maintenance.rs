@@ -13,7 +13,7 @@ use crate::domain::Clock;
 use crate::store::Sink;
 
 /// How often the tables are looked after.
-const EVERY: Duration = Duration::from_secs(3600);
+const EVERY: Duration = Duration::from_hours(1);
 /// How often it is tried while the database is away.
 const RETRY: Duration = Duration::from_secs(5);
 

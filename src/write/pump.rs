@@ -190,7 +190,7 @@ impl<S: Sink> Pump<S> {
             let step = Step { journal: self.journal.id(), writer: self.writer, from, through: span.through };
             match self.apply(&step, &records[span.records.clone()]).await {
                 Ok(()) => from = span.through,
-                Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(span, &entries)),
+                Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(&span, &entries)),
                 Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
                     let entry = &entries[span.records.start];
                     self.set_aside(&[self.letter(entry, DeadLetterReason::Refused, reason)])?;
@@ -327,7 +327,7 @@ impl<S: Sink> Pump<S> {
 }
 
 /// A span's two halves, the earlier one on top of the stack.
-fn halves(span: Span, entries: &[Entry]) -> [Span; 2] {
+fn halves(span: &Span, entries: &[Entry]) -> [Span; 2] {
     let middle = span.records.start + span.records.len() / 2;
     let first = Span { records: span.records.start..middle, through: entries[middle - 1].position };
     [Span { records: middle..span.records.end, through: span.through }, first]

@@ -100,10 +100,8 @@ on_both_databases! {
 
     async fn a_batch_of_any_size_is_applied(backend) {
         let store = Store::fresh(backend).await;
-        let mut at = 0;
-        for size in [1, 199, 200, 201, 1000, 2500] {
+        for (at, size) in (0..).zip([1, 199, 200, 201, 1000, 2500]) {
             store.analytics.apply(&store.step(at, at + 1), &sessions(size)).await.unwrap();
-            at += 1;
         }
         assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 4101);
     }

@@ -16,10 +16,13 @@ mod device_class;
 
 pub use device_class::DeviceClass;
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 use ua_parser::{Extractor, Regexes};
 
-/// The expressions as `build.rs` left them: JSON, compressed with zstd.
-const EXPRESSIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user_agent_regexes.json.zst"));
+/// The expressions as `build.rs` left them: JSON, compressed with gzip.
+const EXPRESSIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user_agent_regexes.json.gz"));
 
 /// The longest `os_version`, as in the contract's table of session fields.
 pub const MAX_OS_VERSION_BYTES: usize = 20;
@@ -61,7 +64,8 @@ impl UserAgentParser {
     /// # Errors
     /// When the expressions that were embedded are damaged or do not fit this version of `ua-parser`.
     pub fn new() -> Result<Self, UserAgentError> {
-        let json = zstd::decode_all(EXPRESSIONS).map_err(UserAgentError::Compressed)?;
+        let mut json = Vec::new();
+        GzDecoder::new(EXPRESSIONS).read_to_end(&mut json).map_err(UserAgentError::Compressed)?;
         let regexes: Regexes<'static> = serde_json::from_slice(&json).map_err(UserAgentError::Shape)?;
         let extractor = Extractor::try_from(regexes).map_err(UserAgentError::Expression)?;
         Ok(Self { extractor })

@@ -28,6 +28,9 @@ impl CopyBuffer {
     }
 
     /// Begins a row of so many columns.
+    ///
+    /// # Panics
+    /// When there are more than 32,767 of them.
     pub fn row(&mut self, columns: usize) {
         let columns = i16::try_from(columns).expect("a table has far fewer columns than an i16 counts");
         self.bytes.extend(columns.to_be_bytes());

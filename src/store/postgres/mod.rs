@@ -34,6 +34,6 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
     Ok(PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(5))
-        .max_lifetime(Duration::from_secs(3600))
+        .max_lifetime(Duration::from_hours(1))
         .connect_lazy_with(options))
 }

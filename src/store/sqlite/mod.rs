@@ -18,7 +18,7 @@ use super::StoreError;
 pub use analytics::SqliteAnalytics;
 pub use main::SqliteMain;
 
-/// How many bound values one statement may have (SQLITE_MAX_VARIABLE_NUMBER since 3.32).
+/// How many bound values one statement may have (`SQLITE_MAX_VARIABLE_NUMBER` since 3.32).
 const MAX_BINDS: usize = 32_766;
 
 /// Opens the file of a `sqlite://` URL lazily, and makes it and its directory when they are not there.
