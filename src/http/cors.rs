@@ -15,7 +15,6 @@ use crate::domain::Outcome;
 const CREDENTIAL_PREFIXES: [&str; 3] = ["/api/v1/analytics/", "/api/v1/consent/", "/track/"];
 const EXPOSED: &str = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy";
 const METHODS: &str = "GET, POST, PATCH, OPTIONS";
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Content-Encoding, X-Request-Id";
 const DAY_SECONDS: &str = "86400";
 
 /// What the request's origin may see.
@@ -60,13 +59,15 @@ pub fn is_preflight(request: &ServiceRequest) -> bool {
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The permission, good for a day.
-pub fn preflight() -> HttpResponse {
+/// The permission, good for a day. Whatever headers are asked for are allowed: Weir ignores those it does not know.
+pub fn preflight(request: &ServiceRequest) -> HttpResponse {
     let mut response = HttpResponse::NoContent()
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, DAY_SECONDS))
         .finish();
+    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
     response.extensions_mut().insert(Outcome::Preflight);
     response
 }

@@ -71,7 +71,8 @@ pub async fn edge(
     request.extensions_mut().insert(RequestId(id.clone()));
     let origin = cors::Origin::of(&request, &app.network.cors_origins);
     let mut response = if cors::is_preflight(&request) {
-        request.into_response(cors::preflight()).map_into_boxed_body()
+        let permission = cors::preflight(&request);
+        request.into_response(permission).map_into_boxed_body()
     } else {
         match next.call(request).await {
             Ok(response) => response.map_into_boxed_body(),

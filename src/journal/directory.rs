@@ -124,6 +124,7 @@ impl Directory {
         fs::create_dir_all(path).map_err(OpenError::io(path, "make directory"))?;
         let lock = lock(path)?;
         let mut segments = list(path)?;
+        let is_new = segments.is_empty() && !path.join(IDENTITY).exists();
         let id = identity(path, &segments)?;
         let codec = FrameCodec::new(id);
         let mut last = Position::START;
@@ -136,15 +137,26 @@ impl Directory {
             }
         }
         let clean_path = path.join(CLEAN);
-        let marker = read_position(&clean_path);
-        let clean = count == 0 || marker == Some(last);
-        if marker.is_some() {
+        let stopped_at = read_position(&clean_path);
+        if stopped_at.is_some() {
             fs::remove_file(&clean_path).map_err(OpenError::io(&clean_path, "remove"))?;
         }
         let released = read_position(&path.join(RELEASED)).unwrap_or(Position::START);
+        let noted = stopped_at.unwrap_or(released).max(released);
+        if noted > last && (count > 0 || stopped_at.is_some()) {
+            tracing::error!(
+                journal = %path.display(),
+                found = last.0,
+                noted = noted.0,
+                "journal ends before the position that it had reached: segments are missing"
+            );
+        }
+        // What is noted counts as given, so that the reader names what is missing up to it.
+        let last = last.max(noted);
+        let clean = if count == 0 { is_new } else { stopped_at == Some(last) };
         let index =
             SegmentIndex { segments: Mutex::new(segments), other_bytes: AtomicU64::new(DeadLetters::bytes_in(path)) };
-        Ok(Self { path: path.to_owned(), id, index, last: last.max(released), clean, released, _lock: lock })
+        Ok(Self { path: path.to_owned(), id, index, last, clean, released, _lock: lock })
     }
 
     /// Where the segment with this first position lies.

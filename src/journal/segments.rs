@@ -90,12 +90,12 @@ impl SegmentStorage {
                 self.active = Some(Active { file, bytes: segment.bytes, used: segment.first_at_ms.is_some() });
                 Ok(())
             }
-            Some(segment) => {
+            None if self.directory.clean => self.begin_segment(self.last.next()),
+            newest => {
                 // The file's name counts too: its records may all be unreadable.
-                let base = self.last.max(segment.first);
+                let base = newest.map_or(self.last, |segment| segment.first.max(self.last));
                 self.begin_segment(Position(base.0 + JUMP))
             }
-            None => self.begin_segment(self.last.next()),
         }
     }
 

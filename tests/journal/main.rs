@@ -207,6 +207,37 @@ async fn a_missing_segment_is_named_and_the_rest_flows() {
 }
 
 #[tokio::test]
+async fn missing_newest_segments_are_named_after_an_orderly_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path(), small_segments());
+    for batch in 0..10 {
+        append(&first, numbered(batch * 20..batch * 20 + 20)).await;
+    }
+    first.close();
+    drop(first);
+    fs::remove_file(segments(directory.path()).pop().unwrap()).unwrap();
+    let journal = start(directory.path(), small_segments());
+    append(&journal, numbered(200..201)).await;
+    let (records, damage) = read_all(&journal, Position::START);
+    assert_eq!(damage.iter().map(weir::journal::Damage::records).sum::<u64>() + records.len() as u64, 201);
+    assert_eq!(damage[0].last, Position(200));
+    assert_eq!(records.last().unwrap().1, numbered(200..201)[0]);
+}
+
+#[tokio::test]
+async fn a_journal_whose_segments_were_deleted_gives_no_position_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
+    let given = crashed.append(&numbered(0..10)).unwrap();
+    drop(crashed);
+    for segment in segments(directory.path()) {
+        fs::remove_file(segment).unwrap();
+    }
+    let mut again = open(directory.path(), JournalOptions::default()).unwrap();
+    assert!(again.append(&numbered(0..1)).unwrap() > given);
+}
+
+#[tokio::test]
 async fn a_lost_identity_is_taken_from_the_segments_and_a_wholly_unreadable_journal_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), JournalOptions::default());
