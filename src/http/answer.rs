@@ -5,8 +5,8 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::edge::RequestId;
 use super::refusal::{Detail, Refusal, Wording};
+use super::request_id::RequestId;
 use crate::domain::Outcome;
 
 #[derive(Serialize)]

@@ -3,26 +3,19 @@
 //! One layer for all of it: each layer around a service costs a boxed future a request. Invariant: a request is counted
 //! exactly once, also when its client goes away before the answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
-use std::sync::Arc;
-use uuid::Uuid;
 
+use super::request_id::{self, RequestId};
 use super::{AppState, cors, routes};
 use crate::domain::{Outcome, Route};
 use crate::telemetry::Telemetry;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const REQUEST_ID_MAX_BYTES: usize = 128;
-
-/// The request's correlation id.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);
 
 /// Counts the request when it ends, whichever way.
 struct Account {
@@ -67,8 +60,8 @@ pub async fn edge(
         began: Instant::now(),
         open: true,
     };
-    let id = request_id(&request);
-    request.extensions_mut().insert(RequestId(id.clone()));
+    let id = RequestId::of(&request);
+    request.extensions_mut().insert(id.clone());
     let origin = cors::Origin::of(&request, &app.network.cors_origins);
     let mut response = if cors::is_preflight(&request) {
         let permission = cors::preflight(&request);
@@ -86,13 +79,13 @@ pub async fn edge(
     } else {
         Outcome::Failed
     });
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(request_id::HEADER, id);
     }
     origin.decorate(response.headers_mut());
     let took = account.close(outcome, status);
     tracing::debug!(
-        request_id = id,
+        request_id = id.0,
         method = %response.request().method(),
         route = account.route.label(),
         status,
@@ -101,13 +94,4 @@ pub async fn edge(
         "request"
     );
     Ok(response)
-}
-
-fn request_id(request: &ServiceRequest) -> String {
-    let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes);
-    let usable = |id: &&[u8]| (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-    match given.filter(usable).and_then(|id| std::str::from_utf8(id).ok()) {
-        Some(id) => id.to_owned(),
-        None => Uuid::new_v4().to_string(),
-    }
 }

@@ -16,6 +16,7 @@ mod fields;
 mod health;
 mod observe;
 mod refusal;
+mod request_id;
 mod routes;
 mod rules;
 mod session;

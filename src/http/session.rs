@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::admission::Admission;
 use super::client::{self, Client};
-use super::edge::RequestId;
 use super::fields::{self, json_fields};
 use super::refusal::Refusal;
+use super::request_id::RequestId;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::{AppState, answer, body};
 use crate::domain::{AnalyticsRecord, JournalRecord, Outcome, Route};

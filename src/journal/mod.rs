@@ -4,6 +4,7 @@
 //! written and fsynced. A writer follows with a [`Feed`]: the next records after a position. Nothing outside this
 //! folder knows what a journal is made of.
 //!
+//! - `handle`: what everybody else holds of it.
 //! - `commit`: the thread that gathers what waits, appends it at once, syncs once, completes every ack.
 //! - `storage`: what that thread needs of a log, and what a feed reads: two traits.
 //! - `segments`, `reader`, `format`: those traits on plain files.
@@ -22,15 +23,16 @@ mod commit;
 mod dead_letters;
 mod directory;
 mod format;
+mod handle;
 mod keeper;
 mod reader;
 mod segments;
 mod status;
 mod storage;
 
-pub use commit::{Ack, AppendError, Journal};
 pub use dead_letters::{DeadLetter, DeadLetterReason, DeadLetters};
 pub use directory::OpenError;
+pub use handle::{Ack, AppendError, Journal};
 pub use keeper::Keeper;
 pub use reader::{Chunk, Damage, Entry, Feed, FeedError, ReadLimits};
 pub use segments::SegmentStorage;
