@@ -1,0 +1,56 @@
+//! Which engine each database is on: the one place where a URL becomes a sink.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use super::AppError;
+use crate::config::DatabaseUrl;
+use crate::store::SettingsTable;
+use crate::store::postgres::{PostgresAnalytics, PostgresMain};
+use crate::store::sqlite::{SqliteAnalytics, SqliteMain};
+
+/// The analytics database's sink, by its engine.
+pub enum AnalyticsSink {
+    Sqlite(Arc<SqliteAnalytics>),
+    Postgres(Arc<PostgresAnalytics>),
+}
+
+/// The main database's sink, by its engine.
+pub enum MainSink {
+    Sqlite(Arc<SqliteMain>),
+    Postgres(Arc<PostgresMain>),
+}
+
+/// Opens the analytics database; nothing connects yet.
+pub fn open_analytics(url: &DatabaseUrl) -> Result<AnalyticsSink, AppError> {
+    let opened = match url {
+        DatabaseUrl::Sqlite(file) => SqliteAnalytics::open(file).map(|sink| AnalyticsSink::Sqlite(Arc::new(sink))),
+        DatabaseUrl::Postgres(url) => {
+            PostgresAnalytics::open(url.expose_secret()).map(|sink| AnalyticsSink::Postgres(Arc::new(sink)))
+        }
+    };
+    opened.map_err(|source| AppError::Database { database: url.describe(), source })
+}
+
+/// Opens the main database; nothing connects yet.
+pub fn open_main(url: &DatabaseUrl) -> Result<MainSink, AppError> {
+    let opened = match url {
+        DatabaseUrl::Sqlite(file) => SqliteMain::open(file).map(|sink| MainSink::Sqlite(Arc::new(sink))),
+        DatabaseUrl::Postgres(url) => {
+            PostgresMain::open(url.expose_secret()).map(|sink| MainSink::Postgres(Arc::new(sink)))
+        }
+    };
+    opened.map_err(|source| AppError::Database { database: url.describe(), source })
+}
+
+impl MainSink {
+    /// The settings table.
+    #[must_use]
+    pub fn settings_table(&self) -> Arc<dyn SettingsTable> {
+        match self {
+            Self::Sqlite(sink) => Arc::clone(sink) as Arc<dyn SettingsTable>,
+            Self::Postgres(sink) => Arc::clone(sink) as Arc<dyn SettingsTable>,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The end: not ready, no new connections, answer what is in flight, sync the journals, drain the writers, by a deadline.
+//!
+//! Invariant: whatever is left when the deadline passes is on disk, and is applied by the next start.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
+
+use super::AppError;
+use crate::http::AppState;
+
+/// Stops from the front to the back.
+pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, deadline: Instant) {
+    state.draining.store(true, Ordering::Release);
+    within(deadline, "requests in flight", async {
+        for server in &servers {
+            server.stop(true).await;
+        }
+    })
+    .await;
+    let journals = [state.analytics.journal.clone(), state.main.journal.clone()];
+    for journal in &journals {
+        let closing = journal.clone();
+        within(deadline, "the journals", async {
+            let _ = actix_web::rt::task::spawn_blocking(move || closing.close()).await;
+        })
+        .await;
+    }
+    within(deadline, "the writers", async {
+        for journal in &journals {
+            journal.wait_applied(journal.durable()).await;
+        }
+    })
+    .await;
+    for journal in &journals {
+        let lag = journal.status().lag_records;
+        tracing::info!(journal = journal.name(), left_for_the_next_start = lag, "stopped");
+    }
+}
+
+async fn within(deadline: Instant, what: &'static str, work: impl Future<Output = ()>) {
+    if timeout_at(deadline, work).await.is_err() {
+        tracing::warn!(waiting_for = what, "the deadline of the stop passed");
+    }
+}
+
+/// The signals that end the process.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub fn install() -> Result<Self, AppError> {
+        let install = |kind| signal(kind).map_err(|source| AppError::System { action: "listen for signals", source });
+        Ok(Self { interrupt: install(SignalKind::interrupt())?, terminate: install(SignalKind::terminate())? })
+    }
+
+    /// The next signal's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "interrupt",
+            _ = self.terminate.recv() => "terminate",
+        }
+    }
+}
