@@ -12,7 +12,7 @@ test *ARGS:
 
 # The benchmarks, on a PostgreSQL that waits for its disk
 bench *ARGS:
-    WEIR_TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --locked {{ ARGS }}
+    TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --locked {{ ARGS }}
 
 # Weir as it would run in production
 run *ARGS:

@@ -1,6 +1,6 @@
 //! What every suite stands on: the real server as a process of its own, on a random port, with databases of its own.
 //!
-//! PostgreSQL comes from `WEIR_TEST_POSTGRES_URL`, which `scripts/test` sets; a test that needs it fails without, it never
+//! PostgreSQL comes from `TEST_POSTGRES_URL`, which `scripts/test` sets; a test that needs it fails without, it never
 //! passes silently.
 
 #![allow(dead_code)] // each suite uses its own part of this
@@ -8,6 +8,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -143,8 +144,8 @@ fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
 }
 
 async fn fresh_postgres() -> String {
-    let server = std::env::var("WEIR_TEST_POSTGRES_URL").expect(
-        "WEIR_TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own",
+    let server = std::env::var("TEST_POSTGRES_URL").expect(
+        "TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own",
     );
     let name = format!("weir_{}", uuid::Uuid::new_v4().simple());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
@@ -161,6 +162,7 @@ pub struct TestApp {
     pub directory: TempDir,
     variables: Vec<(String, String)>,
     process: Option<Process>,
+    printed: Arc<Mutex<Vec<String>>>,
     pub client: reqwest::Client,
 }
 
@@ -203,8 +205,14 @@ impl TestApp {
     pub async fn prepare(backend: Backend) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let databases = Databases::fresh(backend, directory.path()).await;
-        let mut app =
-            Self { databases, directory, variables: Vec::new(), process: None, client: reqwest::Client::new() };
+        let mut app = Self {
+            databases,
+            directory,
+            variables: Vec::new(),
+            process: None,
+            printed: Arc::default(),
+            client: reqwest::Client::new(),
+        };
         app.set("WEIR_LISTEN", "127.0.0.1:0");
         app.set("WEIR_DATA_DIR", &app.data_dir().display().to_string());
         app.set("WEIR_ANALYTICS_DATABASE_URL", &app.databases.analytics_url.clone());
@@ -221,6 +229,11 @@ impl TestApp {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// What the next process is started with.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -232,6 +245,11 @@ impl TestApp {
     /// Everything that was logged so far, by every process of this app.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The lines that the server printed for whoever started it.
+    pub fn printed(&self) -> Vec<String> {
+        self.printed.lock().unwrap().clone()
     }
 
     /// A command of the same binary with the same variables.
@@ -251,9 +269,11 @@ impl TestApp {
         let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, receiver) = tokio::sync::oneshot::channel();
+        let printed = Arc::clone(&self.printed);
         std::thread::spawn(move || {
             let mut sender = Some(sender);
             for line in stdout.lines().map_while(Result::ok) {
+                printed.lock().unwrap().push(line.clone());
                 if let Some(address) = line.split("takes requests at ").nth(1) {
                     let _ = sender.take().map(|sender| sender.send(address.to_owned()));
                 }
