@@ -203,13 +203,13 @@ pub fn journal_status(config: &Config, json: bool) -> Done {
 async fn applied_position(config: &Config, name: &str, id: JournalId) -> Result<Option<Position>, Failure> {
     let found = if name == "main" {
         match app::open_main(&config.databases.main)? {
-            MainSink::Sqlite(sink) => sink.position(id).await,
-            MainSink::Postgres(sink) => sink.position(id).await,
+            MainSink::Sqlite(sink) => sink.positions().position(id).await,
+            MainSink::Postgres(sink) => sink.positions().position(id).await,
         }
     } else {
         match app::open_analytics(&config.databases.analytics)? {
-            AnalyticsSink::Sqlite(sink) => sink.position(id).await,
-            AnalyticsSink::Postgres(sink) => sink.position(id).await,
+            AnalyticsSink::Sqlite(sink) => sink.positions().position(id).await,
+            AnalyticsSink::Postgres(sink) => sink.positions().position(id).await,
         }
     };
     Ok(found?.map(|(position, _)| position))

@@ -16,6 +16,7 @@ use crate::domain::{JournalRecord, UnixMillis};
 use crate::journal::{JournalId, Position};
 
 pub use error::StoreError;
+pub use position::Positions;
 pub use settings::SettingsTable;
 
 /// One move of a journal's position.
@@ -60,14 +61,8 @@ pub trait Sink: Send + Sync + 'static {
     /// Brings the schema up to this version. Repeatable, and safe beside another instance.
     async fn migrate(&self) -> Result<(), StoreError>;
 
-    /// How far the journal is applied; the first call for a journal writes position 0.
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError>;
-
-    /// How far the journal is applied, and by which writer, without writing anything.
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
-
-    /// How many other journals have been applied here: this data directory may have replaced one of them.
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
+    /// How far journals are applied here.
+    fn positions(&self) -> &dyn Positions;
 
     /// Writes the records and moves the position, or does neither.
     async fn apply(&self, step: &Step, records: &[Self::Record]) -> Result<Applied, StoreError>;

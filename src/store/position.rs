@@ -3,101 +3,105 @@
 //! Invariant: a position only moves from where its writer left it (compare-and-set), inside the transaction that holds
 //! the records.
 
-use sqlx::{Database, Encode, Executor, FromRow, IntoArguments, Type};
+use async_trait::async_trait;
+use sqlx::{Database, PgConnection, Pool, Postgres, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Step, StoreError};
 use crate::journal::{JournalId, Position};
 
-/// What an engine must be able to do for the statements here.
-pub(super) trait Engine: Database {}
-impl Engine for sqlx::Postgres {}
-impl Engine for sqlx::Sqlite {}
+/// How far journals are applied in one database.
+#[async_trait]
+pub trait Positions: Send + Sync {
+    /// How far the journal is applied; the first call for a journal writes position 0.
+    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError>;
 
-/// How far a journal is applied, and by whom.
-pub(super) async fn read<'c, DB, E>(executor: E, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>
-where
-    DB: Engine,
-    E: Executor<'c, Database = DB>,
-    DB::Arguments: IntoArguments<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-    for<'r> (i64, String): FromRow<'r, DB::Row>,
-{
-    let row: Option<(i64, String)> =
-        sqlx::query_as("SELECT position, writer FROM journal_positions WHERE journal_id = $1")
-            .bind(journal.to_string())
-            .fetch_optional(executor)
-            .await?;
-    Ok(row.map(|(position, writer)| (Position(position.unsigned_abs()), writer)))
+    /// How far the journal is applied, and by which writer, without writing anything.
+    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
+
+    /// How many other journals have been applied here: this data directory may have replaced one of them.
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
 }
 
-/// How many other journals have a position.
-pub(super) async fn others<'c, DB, E>(executor: E, journal: JournalId) -> Result<u64, StoreError>
-where
-    DB: Engine,
-    E: Executor<'c, Database = DB>,
-    DB::Arguments: IntoArguments<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-    for<'r> (i64,): FromRow<'r, DB::Row>,
-{
-    let (others,): (i64,) = sqlx::query_as("SELECT count(*) FROM journal_positions WHERE journal_id <> $1")
-        .bind(journal.to_string())
-        .fetch_one(executor)
-        .await?;
-    Ok(others.unsigned_abs())
-}
+/// The table `journal_positions` behind a pool.
+pub(super) struct PositionTable<DB: Database>(Pool<DB>);
 
-/// Writes position 0 for a journal that the database does not know.
-pub(super) async fn insert<'c, DB, E>(executor: E, journal: JournalId, writer: Uuid) -> Result<(), StoreError>
-where
-    DB: Engine,
-    E: Executor<'c, Database = DB>,
-    DB::Arguments: IntoArguments<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-{
-    sqlx::query(
-        "INSERT INTO journal_positions (journal_id, position, writer, updated_at) VALUES ($1, 0, $2, $3)
-         ON CONFLICT (journal_id) DO NOTHING",
-    )
-    .bind(journal.to_string())
-    .bind(writer.to_string())
-    .bind(now())
-    .execute(executor)
-    .await?;
-    Ok(())
-}
-
-/// Moves a position, or says who moved it before.
-pub(super) async fn advance<DB>(connection: &mut DB::Connection, step: &Step) -> Result<(), StoreError>
-where
-    DB: Engine,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    DB::Arguments: IntoArguments<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-    for<'q> i64: Encode<'q, DB> + Type<DB>,
-    for<'r> (i64,): FromRow<'r, DB::Row>,
-    for<'r> (i64, String): FromRow<'r, DB::Row>,
-{
-    let moved: Option<(i64,)> = sqlx::query_as(
-        "UPDATE journal_positions SET position = $1, writer = $2, updated_at = $3
-         WHERE journal_id = $4 AND position = $5 RETURNING position",
-    )
-    .bind(as_column(step.through))
-    .bind(step.writer.to_string())
-    .bind(now())
-    .bind(step.journal.to_string())
-    .bind(as_column(step.from))
-    .fetch_optional(&mut *connection)
-    .await?;
-    if moved.is_some() {
-        return Ok(());
+impl<DB: Database> PositionTable<DB> {
+    pub(super) fn new(pool: &Pool<DB>) -> Self {
+        Self(pool.clone())
     }
-    let (found, by) = read(&mut *connection, step.journal).await?.unwrap_or_default();
-    Err(StoreError::Moved { expected: step.from, found, by })
 }
+
+/// One text for both engines: sqlx has no bound that says "takes these types" short of a page of them.
+macro_rules! on_engine {
+    ($engine:ty, $connection:ty) => {
+        impl PositionTable<$engine> {
+            /// Moves a position, or says who moved it before.
+            pub(super) async fn advance(connection: &mut $connection, step: &Step) -> Result<(), StoreError> {
+                let moved: Option<(i64,)> = sqlx::query_as(
+                    "UPDATE journal_positions SET position = $1, writer = $2, updated_at = $3
+                     WHERE journal_id = $4 AND position = $5 RETURNING position",
+                )
+                .bind(as_column(step.through))
+                .bind(step.writer.to_string())
+                .bind(now())
+                .bind(step.journal.to_string())
+                .bind(as_column(step.from))
+                .fetch_optional(&mut *connection)
+                .await?;
+                if moved.is_some() {
+                    return Ok(());
+                }
+                let row: Option<(i64, String)> =
+                    sqlx::query_as(READ).bind(step.journal.to_string()).fetch_optional(connection).await?;
+                let (found, by) = row.unwrap_or_default();
+                Err(StoreError::Moved { expected: step.from, found: from_column(found), by })
+            }
+        }
+
+        #[async_trait]
+        impl Positions for PositionTable<$engine> {
+            async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
+                sqlx::query(
+                    "INSERT INTO journal_positions (journal_id, position, writer, updated_at) VALUES ($1, 0, $2, $3)
+                     ON CONFLICT (journal_id) DO NOTHING",
+                )
+                .bind(journal.to_string())
+                .bind(writer.to_string())
+                .bind(now())
+                .execute(&self.0)
+                .await?;
+                Ok(self.position(journal).await?.unwrap_or_default().0)
+            }
+
+            async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
+                let row: Option<(i64, String)> =
+                    sqlx::query_as(READ).bind(journal.to_string()).fetch_optional(&self.0).await?;
+                Ok(row.map(|(position, writer)| (from_column(position), writer)))
+            }
+
+            async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+                let (others,): (i64,) = sqlx::query_as("SELECT count(*) FROM journal_positions WHERE journal_id <> $1")
+                    .bind(journal.to_string())
+                    .fetch_one(&self.0)
+                    .await?;
+                Ok(others.unsigned_abs())
+            }
+        }
+    };
+}
+
+on_engine!(Postgres, PgConnection);
+on_engine!(Sqlite, SqliteConnection);
+
+const READ: &str = "SELECT position, writer FROM journal_positions WHERE journal_id = $1";
 
 fn as_column(position: Position) -> i64 {
     i64::try_from(position.0).unwrap_or(i64::MAX)
+}
+
+fn from_column(position: i64) -> Position {
+    Position(position.unsigned_abs())
 }
 
 fn now() -> String {

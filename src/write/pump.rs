@@ -124,8 +124,8 @@ impl<S: Sink> Pump<S> {
         self.journal
             .remember_writer(self.writer)
             .map_err(|source| FeedError { path: self.journal.path().to_owned(), source })?;
-        let position = self.sink.register(self.journal.id(), self.writer).await?;
-        let mover = self.sink.position(self.journal.id()).await?.map(|(_, by)| by).unwrap_or_default();
+        let position = self.sink.positions().register(self.journal.id(), self.writer).await?;
+        let mover = self.sink.positions().position(self.journal.id()).await?.map(|(_, by)| by).unwrap_or_default();
         if !self.journal.knows_writer(&mover) {
             return Err(PumpError::Halted(format!(
                 "the database's position of journal {} was moved to {position} by a process that never used {}: \
@@ -134,7 +134,11 @@ impl<S: Sink> Pump<S> {
                 self.journal.path().display(),
             )));
         }
-        let others = if position == Position::START { self.sink.other_journals(self.journal.id()).await? } else { 0 };
+        let others = if position == Position::START {
+            self.sink.positions().other_journals(self.journal.id()).await?
+        } else {
+            0
+        };
         if others > 0 {
             tracing::warn!(
                 database = self.sink.describe(),

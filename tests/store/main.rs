@@ -15,7 +15,7 @@ use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
 use weir::domain::{AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
 use weir::journal::{JournalId, Position};
-use weir::store::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
+use weir::store::{Applied, Maintained, Positions, SettingsTable, Sink, Step, StoreError};
 
 /// A day in the past, for ids and times that do not change.
 const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
@@ -35,9 +35,7 @@ struct Store {
 #[async_trait::async_trait]
 trait AnySink<R> {
     async fn migrate(&self) -> Result<(), StoreError>;
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError>;
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
+    fn positions(&self) -> &dyn Positions;
     async fn apply(&self, step: &Step, records: &[R]) -> Result<Applied, StoreError>;
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
 }
@@ -47,14 +45,8 @@ impl<S: Sink> AnySink<S::Record> for Arc<S> {
     async fn migrate(&self) -> Result<(), StoreError> {
         S::migrate(self).await
     }
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
-        S::register(self, journal, writer).await
-    }
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
-        S::position(self, journal).await
-    }
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
-        S::other_journals(self, journal).await
+    fn positions(&self) -> &dyn Positions {
+        S::positions(self)
     }
     async fn apply(&self, step: &Step, records: &[S::Record]) -> Result<Applied, StoreError> {
         S::apply(self, step, records).await
@@ -94,8 +86,8 @@ impl Store {
         };
         store.analytics.migrate().await.unwrap();
         store.main.migrate().await.unwrap();
-        store.analytics.register(store.journal, store.writer).await.unwrap();
-        store.main.register(store.journal, store.writer).await.unwrap();
+        store.analytics.positions().register(store.journal, store.writer).await.unwrap();
+        store.main.positions().register(store.journal, store.writer).await.unwrap();
         store
     }
 
@@ -105,7 +97,7 @@ impl Store {
 
     /// Where a fresh look finds the journal in the analytics database.
     async fn analytics_position(&self) -> u64 {
-        self.analytics.position(self.journal).await.unwrap().unwrap().0.0
+        self.analytics.positions().position(self.journal).await.unwrap().unwrap().0.0
     }
 }
 

@@ -14,7 +14,7 @@ on_both_databases! {
         store.analytics.apply(&store.step(3, 5), &sessions(2)).await.unwrap();
         assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 5);
         assert_eq!(store.analytics_position().await, 5);
-        let (_, by) = store.analytics.position(store.journal).await.unwrap().unwrap();
+        let (_, by) = store.analytics.positions().position(store.journal).await.unwrap().unwrap();
         assert_eq!(by, store.writer.to_string());
     }
 
@@ -58,11 +58,11 @@ on_both_databases! {
     async fn two_journals_do_not_know_of_each_other(backend) {
         let store = Store::fresh(backend).await;
         let other = JournalId(Uuid::new_v4());
-        assert_eq!(store.analytics.position(other).await.unwrap(), None);
-        assert_eq!(store.analytics.other_journals(store.journal).await.unwrap(), 0);
+        assert_eq!(store.analytics.positions().position(other).await.unwrap(), None);
+        assert_eq!(store.analytics.positions().other_journals(store.journal).await.unwrap(), 0);
         store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
-        assert_eq!(store.analytics.register(other, Uuid::new_v4()).await.unwrap(), Position::START);
-        assert_eq!(store.analytics.other_journals(store.journal).await.unwrap(), 1);
+        assert_eq!(store.analytics.positions().register(other, Uuid::new_v4()).await.unwrap(), Position::START);
+        assert_eq!(store.analytics.positions().other_journals(store.journal).await.unwrap(), 1);
         let step = Step { journal: other, ..store.step(0, 7) };
         store.analytics.apply(&step, &sessions(2)).await.unwrap();
         assert_eq!(store.analytics_position().await, 3);
@@ -71,8 +71,8 @@ on_both_databases! {
     async fn registering_again_changes_nothing(backend) {
         let store = Store::fresh(backend).await;
         store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
-        assert_eq!(store.analytics.register(store.journal, Uuid::new_v4()).await.unwrap(), Position(3));
-        let (_, by) = store.analytics.position(store.journal).await.unwrap().unwrap();
+        assert_eq!(store.analytics.positions().register(store.journal, Uuid::new_v4()).await.unwrap(), Position(3));
+        let (_, by) = store.analytics.positions().position(store.journal).await.unwrap().unwrap();
         assert_eq!(by, store.writer.to_string());
     }
 

@@ -144,9 +144,8 @@ fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
 }
 
 async fn fresh_postgres() -> String {
-    let server = std::env::var("TEST_POSTGRES_URL").expect(
-        "TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own",
-    );
+    let server = std::env::var("TEST_POSTGRES_URL")
+        .expect("TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own");
     let name = format!("weir_{}", uuid::Uuid::new_v4().simple());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
     let create = format!("CREATE DATABASE {name}");

@@ -5,13 +5,12 @@
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool, Postgres};
-use uuid::Uuid;
 
-use super::super::{Applied, Maintained, Sink, Step, StoreError, position};
+use super::super::position::{PositionTable, Positions};
+use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::partitions::Partitions;
 use super::{CopyBuffer, pool};
 use crate::domain::{AnalyticsRecord, SessionRecord, UnixMillis};
-use crate::journal::{JournalId, Position};
 
 const COPY_SESSIONS: &str = "COPY analytics_sessions (id, visitor_id, bio_page_id, creator_id, landing_page, referrer,
     referrer_domain, utm_source, utm_medium, utm_campaign, utm_term, utm_content, device, browser, os, os_version,
@@ -22,6 +21,7 @@ const SESSION_COLUMNS: usize = 27;
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
     pool: PgPool,
+    positions: PositionTable<Postgres>,
     partitions: Partitions,
 }
 
@@ -31,7 +31,8 @@ impl PostgresAnalytics {
     /// # Errors
     /// When the URL is none.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool(url)?, partitions: Partitions::default() })
+        let pool = pool(url)?;
+        Ok(Self { positions: PositionTable::new(&pool), partitions: Partitions::default(), pool })
     }
 }
 
@@ -51,17 +52,8 @@ impl Sink for PostgresAnalytics {
         Ok(sqlx::migrate!("migrations/analytics/postgres").run(&self.pool).await?)
     }
 
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
-        position::insert(&self.pool, journal, writer).await?;
-        Ok(position::read(&self.pool, journal).await?.unwrap_or_default().0)
-    }
-
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
-        position::read(&self.pool, journal).await
-    }
-
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
-        position::others(&self.pool, journal).await
+    fn positions(&self) -> &dyn Positions {
+        &self.positions
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
@@ -88,7 +80,7 @@ impl Sink for PostgresAnalytics {
 impl PostgresAnalytics {
     async fn apply_in_transaction(&self, step: &Step, sessions: &[&SessionRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        position::advance::<Postgres>(&mut transaction, step).await?;
+        PositionTable::<Postgres>::advance(&mut transaction, step).await?;
         copy_sessions(&mut transaction, sessions).await?;
         transaction.commit().await?;
         Ok(Applied { rows: vec![("analytics_sessions", sessions.len() as u64)] })

@@ -2,12 +2,11 @@
 
 use async_trait::async_trait;
 use sqlx::{PgPool, Postgres};
-use uuid::Uuid;
 
-use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError, position};
+use super::super::position::{PositionTable, Positions};
+use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
 use super::{CopyBuffer, pool};
 use crate::domain::{ConsentRecord, MainRecord, UnixMillis};
-use crate::journal::{JournalId, Position};
 
 const COPY_CONSENTS: &str = "COPY consent_records (id, user_id, document_type, document_version, accepted, preferences,
     ip_address, user_agent, created_at) FROM STDIN WITH (FORMAT binary)";
@@ -16,6 +15,7 @@ const CONSENT_COLUMNS: usize = 9;
 /// The main database on a PostgreSQL server.
 pub struct PostgresMain {
     pool: PgPool,
+    positions: PositionTable<Postgres>,
 }
 
 impl PostgresMain {
@@ -24,7 +24,8 @@ impl PostgresMain {
     /// # Errors
     /// When the URL is none.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool(url)? })
+        let pool = pool(url)?;
+        Ok(Self { positions: PositionTable::new(&pool), pool })
     }
 }
 
@@ -44,22 +45,13 @@ impl Sink for PostgresMain {
         Ok(sqlx::migrate!("migrations/main/postgres").run(&self.pool).await?)
     }
 
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
-        position::insert(&self.pool, journal, writer).await?;
-        Ok(position::read(&self.pool, journal).await?.unwrap_or_default().0)
-    }
-
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
-        position::read(&self.pool, journal).await
-    }
-
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
-        position::others(&self.pool, journal).await
+    fn positions(&self) -> &dyn Positions {
+        &self.positions
     }
 
     async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        position::advance::<Postgres>(&mut transaction, step).await?;
+        PositionTable::<Postgres>::advance(&mut transaction, step).await?;
         if !records.is_empty() {
             let mut rows = CopyBuffer::with_rows(records.len());
             for record in records {

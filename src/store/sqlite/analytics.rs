@@ -4,12 +4,11 @@ use async_trait::async_trait;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
-use uuid::Uuid;
 
-use super::super::{Applied, Maintained, Sink, Step, StoreError, position};
+use super::super::position::{PositionTable, Positions};
+use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool};
 use crate::domain::{AnalyticsRecord, SessionRecord, UnixMillis};
-use crate::journal::{JournalId, Position};
 
 /// Columns of a new session, in the order of `bind_session`; the counters start at their defaults.
 const SESSION_COLUMNS: [&str; 27] = [
@@ -48,6 +47,7 @@ const DELETE_ROWS: i64 = 5_000;
 /// The analytics database in a SQLite file.
 pub struct SqliteAnalytics {
     pool: SqlitePool,
+    positions: PositionTable<Sqlite>,
 }
 
 impl SqliteAnalytics {
@@ -56,7 +56,8 @@ impl SqliteAnalytics {
     /// # Errors
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool(url)? })
+        let pool = pool(url)?;
+        Ok(Self { positions: PositionTable::new(&pool), pool })
     }
 }
 
@@ -76,22 +77,13 @@ impl Sink for SqliteAnalytics {
         Ok(sqlx::migrate!("migrations/analytics/sqlite").run(&self.pool).await?)
     }
 
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
-        position::insert(&self.pool, journal, writer).await?;
-        Ok(position::read(&self.pool, journal).await?.unwrap_or_default().0)
-    }
-
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
-        position::read(&self.pool, journal).await
-    }
-
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
-        position::others(&self.pool, journal).await
+    fn positions(&self) -> &dyn Positions {
+        &self.positions
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        position::advance::<Sqlite>(&mut transaction, step).await?;
+        PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         let sessions: Vec<&SessionRecord> = records
             .iter()
             .map(|record| match record {

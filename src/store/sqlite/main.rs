@@ -2,12 +2,11 @@
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
-use uuid::Uuid;
 
-use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError, position};
+use super::super::position::{PositionTable, Positions};
+use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
 use super::{insert_sql, pool};
 use crate::domain::{ConsentRecord, MainRecord, UnixMillis};
-use crate::journal::{JournalId, Position};
 
 const CONSENT_COLUMNS: [&str; 9] = [
     "id",
@@ -24,6 +23,7 @@ const CONSENT_COLUMNS: [&str; 9] = [
 /// The main database in a SQLite file.
 pub struct SqliteMain {
     pool: SqlitePool,
+    positions: PositionTable<Sqlite>,
 }
 
 impl SqliteMain {
@@ -32,7 +32,8 @@ impl SqliteMain {
     /// # Errors
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool(url)? })
+        let pool = pool(url)?;
+        Ok(Self { positions: PositionTable::new(&pool), pool })
     }
 }
 
@@ -52,23 +53,14 @@ impl Sink for SqliteMain {
         Ok(sqlx::migrate!("migrations/main/sqlite").run(&self.pool).await?)
     }
 
-    async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError> {
-        position::insert(&self.pool, journal, writer).await?;
-        Ok(position::read(&self.pool, journal).await?.unwrap_or_default().0)
-    }
-
-    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
-        position::read(&self.pool, journal).await
-    }
-
-    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
-        position::others(&self.pool, journal).await
+    fn positions(&self) -> &dyn Positions {
+        &self.positions
     }
 
     async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
         const ROWS: usize = 200;
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        position::advance::<Sqlite>(&mut transaction, step).await?;
+        PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         for chunk in records.chunks(ROWS) {
             let sql = insert_sql("consent_records", &CONSENT_COLUMNS, chunk.len());
             let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS);
