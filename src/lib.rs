@@ -11,7 +11,7 @@
 //!    ends.
 //! 3. The record, encoded by [`domain`], goes to the analytics [`journal`]. Its thread writes and fsyncs everything that
 //!    waits in one go, and only then the client gets the id.
-//! 4. The [`write`]r follows the journal. It hands batches to the [`store`], which commits the rows *and* the journal's
+//! 4. A [writer](mod@write) follows the journal. It hands batches to the [`store`], which commits the rows *and* the journal's
 //!    position in one transaction: exactly once, whatever was killed when.
 //!
 //! A dead database stops step 4 only. A full disk stops step 3, and the client is told the truth: `id: null`.

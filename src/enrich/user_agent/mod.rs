@@ -1,7 +1,7 @@
 //! What a user agent says about the browser, the operating system and the device.
 //!
 //! Browser and system come from the expressions of the ua-parser project, which `build.rs` embeds; the device class is
-//! [`device_class`]'s own rule. The expressions for device models are not loaded: they are more than half of all
+//! `device_class`'s own rule. The expressions for device models are not loaded: they are more than half of all
 //! expressions, and nothing here names a model.
 //!
 //! Invariants: no text makes [`UserAgentParser::parse`] panic; every family is non-empty; `os_version` is dotted digits
