@@ -41,7 +41,7 @@ struct BareError<'a> {
 
 /// A 200 with data, counted under `outcome`.
 pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> HttpResponse {
-    if is_wrapped(request.path()) {
+    if is_wrapped(request.match_info().as_str()) {
         json(StatusCode::OK, outcome, &Wrapped { success: true, data })
     } else {
         json(StatusCode::OK, outcome, &data)
@@ -52,7 +52,7 @@ pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> Htt
 pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
     let wording = refusal.wording();
     let Wording { status, code, message, i18n_key, details, headers, outcome, close } = &wording;
-    let mut response = if is_wrapped(request.path()) {
+    let mut response = if is_wrapped(request.match_info().as_str()) {
         let extensions = request.extensions();
         let correlation_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str());
         let error = ErrorBody { code, message, i18n_key, i18n_vars: serde_json::Map::new(), details, correlation_id };
@@ -79,6 +79,7 @@ pub fn json<T: Serialize>(status: StatusCode, outcome: Outcome, body: &T) -> Htt
     response
 }
 
+/// By the path as it is routed (`match_info`), in which `%61` and `a` are one.
 fn is_wrapped(path: &str) -> bool {
     path.starts_with("/api/v1/") || path == "/api/v1"
 }
