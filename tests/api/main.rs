@@ -4,3 +4,8 @@
 mod support;
 
 mod session;
+
+/// Where sessions are made.
+const SESSION: &str = "/api/v1/analytics/session";
+/// Where a cookie choice is saved.
+const CONSENT: &str = "/api/v1/consent/cookies";
