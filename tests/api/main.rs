@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod http;
 mod session;
 
 /// Where sessions are made.
