@@ -3,8 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod consent;
 mod http;
+mod privacy;
 mod session;
+mod throttle;
 
 /// Where sessions are made.
 const SESSION: &str = "/api/v1/analytics/session";
