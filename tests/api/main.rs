@@ -5,6 +5,7 @@ mod support;
 
 mod consent;
 mod http;
+mod operations;
 mod privacy;
 mod session;
 mod throttle;
