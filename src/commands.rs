@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use weir::app::{self, AnalyticsSink, MainSink, Started};
 use weir::auth::AccessTokens;
-use weir::config::{Config, JwtKey};
+use weir::config::{Config, JwtKey, Problems};
 use weir::domain::Clock;
 use weir::enrich::geo::Geo;
 use weir::enrich::token::TrackingTokens;
@@ -59,8 +59,8 @@ async fn migrate_one<S: Sink>(sink: &S) -> Done {
     say(&format!("{} is up to date", sink.describe()))
 }
 
-pub fn check(config: &Config) -> Done {
-    let mut problems = Vec::new();
+/// Looks at everything that the configuration points to, beside the problems that it has itself.
+pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
     if let Some(path) = &config.geoip_database {
         problems.extend(Geo::open(path).err().map(|error| error.to_string()));
     }

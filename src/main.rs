@@ -78,17 +78,19 @@ enum JournalCommand {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match Config::load(arguments.config.as_deref()) {
-        Ok(config) => config,
-        Err(problems) => {
+    let command = arguments.command.unwrap_or(Command::Serve);
+    let (config, problems) = match Config::read(arguments.config.as_deref()) {
+        // `check` looks for more.
+        Ok((config, problems)) if problems.0.is_empty() || matches!(command, Command::Check) => (config, problems),
+        Ok((_, problems)) | Err(problems) => {
             eprint!("weir: the configuration is not usable:\n{problems}");
             return ExitCode::from(2);
         }
     };
-    let done = match arguments.command.unwrap_or(Command::Serve) {
+    let done = match command {
         Command::Serve => commands::serve(config),
         Command::Migrate => commands::migrate(&config),
-        Command::Check => commands::check(&config),
+        Command::Check => commands::check(&config, problems),
         Command::Token { bio_page_id } => commands::token(&config, &bio_page_id),
         Command::Jwt { user_id, seconds } => commands::jwt(&config, &user_id, seconds),
         Command::Settings(SettingsCommand::Get { key }) => commands::settings_get(&config, &key),

@@ -16,7 +16,7 @@ use crate::auth::AccessTokens;
 use crate::config::{Config, Secrets};
 use crate::domain::{Clock, IdSource};
 use crate::enrich::Enricher;
-use crate::enrich::geo::{Geo, GeoWatch};
+use crate::enrich::geo::{FileVersion, Geo, GeoWatch};
 use crate::enrich::pool::UserAgents;
 use crate::enrich::token::TrackingTokens;
 use crate::enrich::user_agent::UserAgentParser;
@@ -117,12 +117,13 @@ impl Parts<'_> {
             tracing::info!("no geoip_database is set: places come from a trusted proxy's headers, or stay unknown");
             return Ok(Geo::none());
         };
+        let seen = FileVersion::of(&path);
         let geo = Geo::open(&path)?;
         let lifeline = self.vitals.lifeline("geoip");
         let (watched, telemetry) = (geo.clone(), Arc::clone(&self.telemetry));
         // An arbiter of its own: reading and checking a large database blocks for a second.
         self.watchdog.supervise(&Arbiter::new().handle(), lifeline.clone(), 1, move || {
-            GeoWatch::new(watched.clone(), path.clone(), Arc::clone(&telemetry), lifeline.clone())
+            GeoWatch::new(watched.clone(), path.clone(), seen, Arc::clone(&telemetry), lifeline.clone())
         });
         Ok(geo)
     }

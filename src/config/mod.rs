@@ -52,15 +52,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration. `file` must exist; without one, `weir.toml` is read where it exists.
+    /// Reads the configuration, with every problem that was found: with one it is not to be used, only to be looked at
+    /// for more. `file` must exist; without one, `weir.toml` is read where it exists.
     ///
     /// # Errors
-    /// Every problem that was found, at once.
-    pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
+    /// When nothing can be read at all.
+    pub fn read(file: Option<&Path>) -> Result<(Self, Problems), Problems> {
         let mut values = Values::read(file)?;
         let config = Self::take(&mut values);
-        values.finish()?;
-        Ok(config)
+        Ok((config, values.finish().err().unwrap_or_default()))
     }
 
     fn take(values: &mut Values) -> Self {

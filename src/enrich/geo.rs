@@ -124,20 +124,25 @@ fn text(value: Option<&str>) -> Option<String> {
 pub struct GeoWatch {
     geo: Geo,
     path: PathBuf,
-    seen: Option<(SystemTime, u64)>,
+    seen: Option<FileVersion>,
     telemetry: Arc<Telemetry>,
     lifeline: Lifeline,
 }
 
 impl GeoWatch {
     #[must_use]
-    pub fn new(geo: Geo, path: PathBuf, telemetry: Arc<Telemetry>, lifeline: Lifeline) -> Self {
-        let seen = version(&path);
+    pub fn new(
+        geo: Geo,
+        path: PathBuf,
+        seen: Option<FileVersion>,
+        telemetry: Arc<Telemetry>,
+        lifeline: Lifeline,
+    ) -> Self {
         Self { geo, path, seen, telemetry, lifeline }
     }
 
     fn look(&mut self) {
-        let now = version(&self.path);
+        let now = FileVersion::of(&self.path);
         // A file that is away for a moment is being replaced: what is in memory stays.
         if now.is_none() || now == self.seen {
             return;
@@ -157,9 +162,20 @@ impl GeoWatch {
     }
 }
 
-fn version(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+/// What tells one content of a file from the next. Taken before the file is read, or an exchange in between is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    modified: SystemTime,
+    bytes: u64,
+}
+
+impl FileVersion {
+    /// `None` when there is no such file.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self { modified: metadata.modified().ok()?, bytes: metadata.len() })
+    }
 }
 
 impl Actor for GeoWatch {

@@ -41,7 +41,7 @@ struct BareError<'a> {
 
 /// A 200 with data, counted under `outcome`.
 pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> HttpResponse {
-    if is_wrapped(request.path()) {
+    if is_wrapped(request.match_info().as_str()) {
         json(StatusCode::OK, outcome, &Wrapped { success: true, data })
     } else {
         json(StatusCode::OK, outcome, &data)
@@ -53,7 +53,7 @@ pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
     let Wording { status, code, i18n_key, message, outcome } = refusal.wording();
     let (header, close) = (refusal.header(), refusal.closes_connection());
     let details = refusal.details();
-    let mut response = if is_wrapped(request.path()) {
+    let mut response = if is_wrapped(request.match_info().as_str()) {
         let extensions = request.extensions();
         let correlation_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str());
         let i18n_vars = serde_json::Map::new();
@@ -83,6 +83,7 @@ pub fn json<T: Serialize>(status: StatusCode, outcome: Outcome, body: &T) -> Htt
     response
 }
 
+/// By the path as it is routed (`match_info`), in which `%61` and `a` are one.
 fn is_wrapped(path: &str) -> bool {
     path.starts_with("/api/v1/") || path == "/api/v1"
 }

@@ -58,7 +58,7 @@ async fn choose(request: &HttpRequest, payload: Payload, app: &AppState, client:
         document_version: app.settings.privacy_version(),
         preferences,
         ip_address: client.ip.filter(|_| preferences.analytics).map(ClientIp::text_for_consent),
-        user_agent: client::user_agent(request.headers()),
+        user_agent: client::user_agent(request.headers()).filter(|user_agent| !user_agent.is_empty()),
     };
     let began = Instant::now();
     let ack =

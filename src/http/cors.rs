@@ -26,7 +26,7 @@ pub struct Origin {
 impl Origin {
     /// Judges a request's `Origin` header.
     pub fn of(request: &ServiceRequest, origins: &Origins) -> Self {
-        let credentials = CREDENTIAL_PREFIXES.iter().any(|prefix| request.path().starts_with(prefix));
+        let credentials = CREDENTIAL_PREFIXES.iter().any(|prefix| request.match_info().as_str().starts_with(prefix));
         let origin = request.headers().get(header::ORIGIN);
         let allowed = match (origin, origins) {
             (None, _) => None,

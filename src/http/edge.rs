@@ -56,7 +56,7 @@ pub async fn edge(
     };
     let mut account = Account {
         telemetry: Arc::clone(&app.telemetry),
-        route: routes::route_of(request.path()),
+        route: routes::route_of(request.match_info().as_str()),
         began: Instant::now(),
         open: true,
     };

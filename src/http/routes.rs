@@ -25,7 +25,9 @@ pub fn routes(config: &mut ServiceConfig) {
 
 /// The metrics, on whichever listener has them.
 pub fn metrics_routes(config: &mut ServiceConfig) {
-    config.service(resource(METRICS, "GET").route(web::get().to(observe::metrics)));
+    config.service(
+        resource(METRICS, "GET, HEAD").route(web::get().to(observe::metrics)).route(web::head().to(observe::metrics)),
+    );
 }
 
 /// The name under which a path is counted and limited.

@@ -3,5 +3,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod consent;
 mod first_steps;
+mod http;
+mod operations;
+mod privacy;
 mod session;
+mod throttle;
+
+/// Where sessions are made.
+const SESSION: &str = "/api/v1/analytics/session";
+/// Where a cookie choice is saved.
+const CONSENT: &str = "/api/v1/consent/cookies";

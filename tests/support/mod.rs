@@ -5,6 +5,8 @@
 
 #![allow(dead_code)] // each suite uses its own part of this
 
+pub mod wire;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use tempfile::TempDir;
 
 /// A browser that no bot filter knows.
@@ -21,6 +23,9 @@ pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100
 pub const TRACKING_SECRET: &str = "a tracking secret for tests";
 /// The secret of every test's access tokens.
 pub const JWT_SECRET: &str = "an access token secret for tests";
+
+/// What turns every throttle off.
+pub const UNTHROTTLED: &[(&str, &str)] = &[("WEIR_THROTTLE__SESSION", "0"), ("WEIR_THROTTLE__CONSENT", "0")];
 
 /// How long anything is waited for. Long, because machines are slow at times; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -131,9 +136,10 @@ fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
     let columns = row.columns().iter().map(|column| {
         let index = column.ordinal();
         let raw = row.try_get_raw(index).unwrap();
-        let kind = sqlx::ValueRef::type_info(&raw).name().to_owned();
+        // Of a value that is null the type is told by the column.
+        let kind = if raw.is_null() { "NULL".to_owned() } else { raw.type_info().name().to_owned() };
         let value = match kind.as_str() {
-            _ if sqlx::ValueRef::is_null(&raw) => Value::Null,
+            "NULL" => Value::Null,
             "INTEGER" => row.get::<i64, _>(index).into(),
             "REAL" => row.get::<f64, _>(index).into(),
             _ => row.get::<String, _>(index).into(),
@@ -163,6 +169,14 @@ pub struct TestApp {
     process: Option<Process>,
     printed: Arc<Mutex<Vec<String>>>,
     pub client: reqwest::Client,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 struct Process {
@@ -233,6 +247,11 @@ impl TestApp {
         &self.variables
     }
 
+    /// Leaves a variable out of the next launch.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -260,6 +279,35 @@ impl TestApp {
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Runs a command of the same binary to its end. Whatever it was asked, it must not answer with a panic.
+    pub async fn run(&self, arguments: &[&str]) -> Finished {
+        self.run_with(arguments, &[]).await
+    }
+
+    /// The same with other variables.
+    pub async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                panic!("weir {arguments:?} did not end");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let finished =
+            Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        for trace in ["panicked", "RUST_BACKTRACE", "stack backtrace"] {
+            assert!(!said.contains(trace), "weir {arguments:?}: {said}");
+        }
+        finished
     }
 
     /// Starts the process and waits until it takes requests.
@@ -349,6 +397,29 @@ impl TestApp {
         data(response).await
     }
 
+    /// Sends a request for a session that must be stored, and reads its row.
+    pub async fn stored(&self, request: reqwest::RequestBuilder) -> Value {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let created = data(response).await;
+        self.session(created["id"].as_str().expect("stored")).await
+    }
+
+    /// Sends a request for a session that must be answered as if all were well, and not be stored.
+    pub async fn discarded(&self, request: reqwest::RequestBuilder) {
+        let before = self.metric("weir_journal_position{journal=\"analytics\"}").await;
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(data(response).await, serde_json::json!({"id": null}));
+        let after = self.metric("weir_journal_position{journal=\"analytics\"}").await;
+        assert_eq!(before, after, "something was journalled");
+    }
+
+    /// After whatever was sent before, a good request is served and stored.
+    pub async fn still_serves(&self) {
+        self.stored(self.post("/api/v1/analytics/session", &minimal_session())).await;
+    }
+
     pub async fn rows(&self, database: Database, sql: &str) -> Vec<Value> {
         self.databases.rows(database, sql).await
     }
@@ -382,6 +453,14 @@ impl TestApp {
         let metrics = self.metrics().await;
         let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// How many requests ended so, over all statuses, e.g. of route `session` with outcome `bot`.
+    pub async fn outcomes(&self, route: &str, outcome: &str) -> f64 {
+        let start = format!("weir_requests_total{{route=\"{route}\",outcome=\"{outcome}\",");
+        let metrics = self.metrics().await;
+        let counts = metrics.lines().filter_map(|line| line.strip_prefix(&start)?.split_once(' '));
+        counts.map(|(_, count)| count.parse::<f64>().unwrap()).sum()
     }
 
     /// Asks again and again until it is so.
@@ -420,4 +499,23 @@ pub fn session_with(fields: &Value) -> Value {
         body[name] = value.clone();
     }
     body
+}
+
+/// A header's text; `None` when the answer has no such header.
+pub fn header<'a>(response: &'a reqwest::Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+/// A time of an answer or of a row, whichever way the engine writes it.
+pub fn time(value: &Value) -> chrono::DateTime<chrono::Utc> {
+    let text = value.as_str().unwrap_or_else(|| panic!("{value} is no time"));
+    chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{text}: {error}")).to_utc()
+}
+
+/// A boolean of a row, whichever way the engine keeps it.
+pub fn truth(value: &Value) -> bool {
+    value
+        .as_bool()
+        .or_else(|| value.as_i64().map(|number| number == 1))
+        .unwrap_or_else(|| panic!("{value} is no truth"))
 }

@@ -1,0 +1,7 @@
+//! What holds for every route: ids, errors, bodies, connections, origins.
+
+mod body;
+mod connection;
+mod cors;
+mod request_id;
+mod routing;

@@ -1,0 +1,101 @@
+//! `POST /api/v1/analytics/session`: who is not stored, and in which order that is decided.
+
+use serde_json::{Value, json};
+
+use super::without_user_agent;
+use crate::support::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, error, minimal_session, session_with};
+use crate::{SESSION, on_both_databases};
+
+const BOT_TOKENS: [&str; 22] = [
+    "bot", "crawl", "spider", "slurp", "baidu", "yandex", "bing", "google", "facebook", "twitter", "linkedin",
+    "whatsapp", "telegram", "preview", "fetch", "curl", "wget", "python", "java", "php", "ruby", "go-http",
+];
+
+fn with_user_agent(app: &TestApp, user_agent: &str, body: &Value) -> reqwest::RequestBuilder {
+    without_user_agent(app, body).header("user-agent", user_agent)
+}
+
+on_both_databases! {
+    async fn a_bot_stores_nothing(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        for token in BOT_TOKENS {
+            let upper = token.to_uppercase();
+            let mixed = format!("{}{}", &upper[..1], &token[1..]);
+            for user_agent in [token.to_owned(), format!("Mozilla/5.0 (compatible; x{upper}y/1.0)"), mixed] {
+                app.discarded(with_user_agent(&app, &user_agent, &minimal_session())).await;
+            }
+        }
+        app.still_serves().await;
+        assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) FROM analytics_sessions").await, 1);
+        assert_eq!(app.outcomes("session", "bot").await, 66.0);
+    }
+
+    async fn consent_denied_stores_nothing(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let refusals = ["denied", "Granted", "GRANTED", " granted", "granted ", "granted\n", "grante", "true", ""];
+        for consent in refusals {
+            app.discarded(app.post(SESSION, &session_with(&json!({"consentAnalytics": consent})))).await;
+        }
+        let mut body = minimal_session();
+        body.as_object_mut().unwrap().remove("consentAnalytics");
+        app.discarded(app.post(SESSION, &body)).await;
+        app.still_serves().await;
+        assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) FROM analytics_sessions").await, 1);
+        assert_eq!(app.outcomes("session", "no_consent").await, 10.0);
+    }
+}
+
+#[tokio::test]
+async fn silence_about_the_browser_is_no_bot() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    let facts = json!({"device": "tv", "browser": "B", "os": "O", "osVersion": "1.2"});
+    for request in [
+        without_user_agent(&app, &session_with(&facts)),
+        with_user_agent(&app, "", &session_with(&facts)),
+        with_user_agent(&app, "b-o-t, go http", &session_with(&facts)),
+    ] {
+        let row = app.stored(request).await;
+        assert_eq!([&row["device"], &row["browser"], &row["os"], &row["os_version"]], ["tv", "B", "O", "1.2"]);
+    }
+}
+
+#[tokio::test]
+async fn the_throttle_comes_before_validation() {
+    let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "2/60s")]).await;
+    for expected in [400, 400, 429, 429] {
+        let response = app.post(SESSION, &json!({})).send().await.unwrap();
+        assert_eq!(response.status(), expected);
+    }
+    let response = app.post(SESSION, &minimal_session()).send().await.unwrap();
+    assert_eq!(error(response).await["code"], "THROTTLE_LIMIT_EXCEEDED");
+    app.stored(app.post(SESSION, &minimal_session()).header("x-forwarded-for", "203.0.113.1")).await;
+}
+
+#[tokio::test]
+async fn validation_comes_before_the_bot_filter_and_the_consent_gate() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    for request in [
+        with_user_agent(&app, "curl/8.5.0", &session_with(&json!({"visitorId": ""}))),
+        with_user_agent(&app, BROWSER, &session_with(&json!({"visitorId": "", "consentAnalytics": "denied"}))),
+        with_user_agent(&app, "curl/8.5.0", &json!({})),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        assert_eq!(error(response).await["details"][0]["message"], "visitorId should not be empty");
+    }
+    app.still_serves().await;
+}
+
+#[tokio::test]
+async fn the_bot_filter_comes_before_the_consent_gate_and_that_before_the_token() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    let denied = json!({"consentAnalytics": "denied", "bioPageId": "no page", "trackingToken": "no token"});
+    app.discarded(with_user_agent(&app, "curl/8.5.0", &session_with(&denied))).await;
+    assert_eq!((app.outcomes("session", "bot").await, app.outcomes("session", "no_consent").await), (1.0, 0.0));
+    app.discarded(app.post(SESSION, &session_with(&denied))).await;
+    assert_eq!((app.outcomes("session", "no_consent").await, app.outcomes("session", "bad_token").await), (1.0, 0.0));
+    let granted = json!({"bioPageId": "no page", "trackingToken": "no token"});
+    app.discarded(app.post(SESSION, &session_with(&granted))).await;
+    assert_eq!(app.outcomes("session", "bad_token").await, 1.0);
+    app.still_serves().await;
+}
