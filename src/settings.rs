@@ -1,8 +1,10 @@
 //! Settings that operators change while Weir runs: rows of the main database's `settings` table.
 //!
 //! Invariants: only known keys with checked values are written or believed; a running server sees a change within
-//! [`MAX_AGE`]; while the database is away the last known values stay.
+//! [`MAX_AGE`]; while the database is away the last known values stay, also across a restart.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::store::SettingsTable;
 
 /// The most time until a running server sees a change.
 pub const MAX_AGE: Duration = Duration::from_secs(5);
+/// The file in `data_dir` that keeps them.
+const FILE: &str = "settings.json";
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
 /// A setting that exists.
@@ -82,19 +86,28 @@ impl Key {
 
 /// The settings in use. Clones share them.
 #[derive(Clone)]
-pub struct Settings(Arc<ArcSwap<[String; KEYS.len()]>>);
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(KEYS.map(|key| key.default.to_owned()))))
-    }
+pub struct Settings {
+    values: Arc<ArcSwap<[String; KEYS.len()]>>,
+    /// Where the last values that were read are kept: a start during an outage must not fall back to defaults, or a
+    /// consent is saved under the wrong version for good.
+    kept: PathBuf,
 }
 
 impl Settings {
+    /// The settings as an earlier run last saw them, the defaults for the rest.
+    #[must_use]
+    pub fn open(data_dir: &Path) -> Self {
+        let kept = data_dir.join(FILE);
+        let known: BTreeMap<String, String> =
+            std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let values = chosen(|name| known.get(name));
+        Self { values: Arc::new(ArcSwap::from_pointee(values)), kept }
+    }
+
     /// `legal.privacy_version`
     #[must_use]
     pub fn privacy_version(&self) -> String {
-        self.0.load()[0].clone()
+        self.values.load()[0].clone()
     }
 
     /// Reads the table.
@@ -103,24 +116,40 @@ impl Settings {
     /// When the database cannot be read; the values in use stay.
     pub async fn refresh(&self, table: &dyn SettingsTable) -> Result<(), crate::store::StoreError> {
         let rows = table.settings().await?;
-        let current = self.0.load_full();
-        let fresh = KEYS.map(|key| {
-            let row = rows.iter().find(|(name, _)| name == key.name);
-            match row.filter(|(_, value)| key.check(value).is_ok()) {
-                Some((_, value)) => value.clone(),
-                None => key.default.to_owned(),
-            }
-        });
+        let current = self.values.load_full();
+        let fresh = chosen(|name| rows.iter().find(|(key, _)| key == name).map(|(_, value)| value));
         for ((key, old), new) in KEYS.iter().zip(current.iter()).zip(&fresh) {
             if old != new {
                 tracing::info!(key = key.name, old, new, "setting changed");
             }
         }
         if *current != fresh {
-            self.0.store(Arc::new(fresh));
+            self.keep(&fresh);
+            self.values.store(Arc::new(fresh));
         }
         Ok(())
     }
+
+    fn keep(&self, values: &[String; KEYS.len()]) {
+        let named: BTreeMap<&str, &str> =
+            KEYS.iter().map(|key| key.name).zip(values.iter().map(String::as_str)).collect();
+        let temporary = self.kept.with_extension("new");
+        let kept = serde_json::to_vec(&named)
+            .map_err(std::io::Error::other)
+            .and_then(|json| std::fs::write(&temporary, json))
+            .and_then(|()| std::fs::rename(&temporary, &self.kept));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "settings could not be kept for a start without the database");
+        }
+    }
+}
+
+/// Each key's value where it has a good one, else its default.
+fn chosen<'a>(value_of: impl Fn(&str) -> Option<&'a String>) -> [String; KEYS.len()] {
+    KEYS.map(|key| {
+        let value = value_of(key.name).filter(|value| key.check(value).is_ok());
+        value.cloned().unwrap_or_else(|| key.default.to_owned())
+    })
 }
 
 /// The supervised actor that keeps [`Settings`] fresh.
@@ -136,15 +165,15 @@ impl Actor for SettingsRefresher {
     fn started(&mut self, context: &mut Self::Context) {
         let (settings, table, lifeline) = (self.settings.clone(), Arc::clone(&self.table), self.lifeline.clone());
         let run = async move {
-            loop {
+            while let Some(refreshed) = lifeline.guard_async(settings.refresh(table.as_ref())).await {
                 // The writer tells when the database is away; here it only means that nothing changes.
-                if let Some(Err(error)) = lifeline.guard_async(settings.refresh(table.as_ref())).await {
+                if let Err(error) = refreshed {
                     tracing::debug!(%error, "settings could not be read, the last known ones stay");
                 }
                 tokio::time::sleep(REFRESH_EVERY).await;
             }
         };
-        context.spawn(run.into_actor(self).map(|(): (), _, context| context.stop()));
+        context.spawn(run.into_actor(self).map(|(), _, context| context.stop()));
     }
 }
 

@@ -6,8 +6,10 @@ mod parts;
 mod sinks;
 mod stop;
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -81,6 +83,7 @@ pub fn journal_directory(config: &Config, database: &str) -> PathBuf {
 /// When it cannot start, or a part failed beyond help.
 pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> Result<(), AppError> {
     let mut signals = Signals::install()?;
+    make_data_dir(&config.data_dir)?;
     let secrets = config.secrets.resolve(&config.data_dir)?;
     let telemetry = Telemetry::new();
     let clock = Arc::new(Clock::system());
@@ -102,7 +105,7 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
         }
         part = state.vitals.wait_failed() => Some(part),
     };
-    let deadline = Instant::now() + Duration::from_secs(config.shutdown_timeout_seconds);
+    let deadline = Instant::now() + Duration::from_secs(u64::from(config.shutdown_timeout_seconds));
     tokio::select! {
         () = stop(&state, servers, deadline) => {}
         name = signals.next() => tracing::warn!(signal = name, "stopping at once, the next start applies what is left"),
@@ -111,6 +114,12 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
         Some(part) => Err(AppError::BeyondHelp(part)),
         None => Ok(()),
     }
+}
+
+/// Made for its owner only: consent records in journals and databases may hold addresses. One that exists stays as it is.
+fn make_data_dir(path: &Path) -> Result<(), AppError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| AppError::System { action: "make data_dir", source })
 }
 
 fn listen(config: &Config, state: &Data<AppState>, secrets: Secrets) -> Result<(Vec<ServerHandle>, Started), AppError> {
@@ -127,7 +136,7 @@ fn listen(config: &Config, state: &Data<AppState>, secrets: Secrets) -> Result<(
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
     .backlog(4096)
-    .shutdown_timeout(config.shutdown_timeout_seconds)
+    .shutdown_timeout(u64::from(config.shutdown_timeout_seconds))
     .disable_signals();
     let address = config.network.listen;
     let main = main.bind(address).map_err(|source| AppError::Listen { address, source })?;
@@ -137,7 +146,11 @@ fn listen(config: &Config, state: &Data<AppState>, secrets: Secrets) -> Result<(
     if let Some(address) = config.network.metrics_listen {
         let app_state = state.clone();
         let metrics = HttpServer::new(move || {
-            App::new().app_data(app_state.clone()).wrap(from_fn(http::edge)).configure(http::metrics_routes)
+            App::new()
+                .app_data(app_state.clone())
+                .wrap(from_fn(http::edge))
+                .configure(http::metrics_routes)
+                .configure(http::unknown_routes)
         })
         .workers(1)
         .disable_signals()

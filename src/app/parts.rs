@@ -57,14 +57,14 @@ impl Parts<'_> {
             AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics).await?,
             AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics),
         };
-        let settings = Settings::default();
+        let settings = Settings::open(&config.data_dir);
         let table = main_sink.settings_table();
         let main_writer = match main_sink {
             MainSink::Sqlite(sink) => self.start_embedded(sink, &main).await?,
             MainSink::Postgres(sink) => self.start_writer(sink, &main),
         };
         wait_for_databases(&[&analytics_writer, &main_writer]).await;
-        // A database that is away has no settings to tell: the defaults hold until it is back.
+        // A database that is away has no settings to tell: those last seen hold until it is back.
         let _ = settings.refresh(table.as_ref()).await;
         let lifeline = self.vitals.lifeline("settings");
         let refreshed = settings.clone();

@@ -26,7 +26,13 @@ pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, dea
     for journal in &journals {
         let closing = journal.clone();
         within(deadline, "the journals", async {
-            let _ = actix_web::rt::task::spawn_blocking(move || closing.close()).await;
+            // A thread that nobody joins: a disk that hangs must not outlive the deadline.
+            let (done, closed) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || {
+                closing.close();
+                let _ = done.send(());
+            });
+            let _ = closed.await;
         })
         .await;
     }

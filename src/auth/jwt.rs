@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::JwtKey;
 use crate::domain::UnixMillis;
@@ -42,8 +43,8 @@ pub struct AccessTokens {
 
 #[derive(Deserialize)]
 struct Claims {
-    sub: Option<String>,
-    id: Option<String>,
+    sub: Option<Value>,
+    id: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -82,7 +83,8 @@ impl AccessTokens {
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<UserId> {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).ok()?.claims;
-        let user = claims.sub.or(claims.id)?;
+        let text = |claim: Option<Value>| claim.and_then(|claim| claim.as_str().map(str::to_owned));
+        let user = text(claims.sub).filter(|sub| !sub.is_empty()).or_else(|| text(claims.id))?;
         let length = user.chars().count();
         (length > 0 && length <= USER_ID_MAX_CHARACTERS && !user.contains('\0')).then_some(UserId(user))
     }
@@ -140,6 +142,8 @@ mod tests {
         let exp = now().0 / 1000 + 60;
         let good = serde_json::json!({"id": "u", "exp": exp});
         assert_eq!(tokens.verify(&signed(&good, Algorithm::HS256, "secret")), Some(UserId("u".into())));
+        let sub_decides = serde_json::json!({"sub": "s", "id": 42, "exp": exp});
+        assert_eq!(tokens.verify(&signed(&sub_decides, Algorithm::HS256, "secret")), Some(UserId("s".into())));
         for (why, token) in [
             ("another secret", signed(&good, Algorithm::HS256, "other")),
             ("another algorithm", signed(&good, Algorithm::HS512, "secret")),

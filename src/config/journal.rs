@@ -1,5 +1,7 @@
 //! The `journal` section: how much disk a backlog may take, and how careful an ack is.
 
+use std::ops::RangeInclusive;
+
 use bytesize::ByteSize;
 
 use super::Values;
@@ -7,6 +9,8 @@ use crate::journal::JournalOptions;
 
 /// Less would be full after a handful of records.
 const LEAST_MAX_BYTES: u64 = 1 << 20;
+/// A start reads the newest segment into memory.
+const SEGMENT_BYTES: RangeInclusive<u64> = 4096..=1 << 30;
 
 pub(super) fn take(values: &mut Values) -> JournalOptions {
     let defaults = JournalOptions::default();
@@ -22,8 +26,9 @@ pub(super) fn take(values: &mut Values) -> JournalOptions {
     if options.max_bytes < LEAST_MAX_BYTES {
         values.problem(format!("journal.max_bytes = {} is less than {LEAST_MAX_BYTES}", options.max_bytes));
     }
-    if options.segment_bytes < 4096 {
-        values.problem(format!("journal.segment_bytes = {} is less than 4096", options.segment_bytes));
+    if !SEGMENT_BYTES.contains(&options.segment_bytes) {
+        let (least, most) = (SEGMENT_BYTES.start(), SEGMENT_BYTES.end());
+        values.problem(format!("journal.segment_bytes = {} is not within {least} to {most}", options.segment_bytes));
     }
     JournalOptions { fsync, ..options }
 }

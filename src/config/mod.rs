@@ -46,7 +46,7 @@ pub struct Config {
     /// How many days analytics rows are kept; 0 keeps them.
     pub retention_days: u32,
     /// How long a stop may take before what is left is left to the next start.
-    pub shutdown_timeout_seconds: u64,
+    pub shutdown_timeout_seconds: u32,
     pub log: LevelFilter,
     pub log_format: LogFormat,
 }
@@ -72,8 +72,8 @@ impl Config {
             throttle: throttle::take(values),
             secrets: SecretSettings::take(values),
             geoip_database: values.parse("geoip_database", "a path"),
-            retention_days: values.parse("retention_days", "a number of days").unwrap_or(0),
-            shutdown_timeout_seconds: values.parse("shutdown_timeout_seconds", "a number of seconds").unwrap_or(25),
+            retention_days: values.number("retention_days", 0, 0..=36_500),
+            shutdown_timeout_seconds: values.number("shutdown_timeout_seconds", 25, 0..=3600),
             log: values.parse("log", "one of off, error, warn, info, debug, trace").unwrap_or(LevelFilter::INFO),
             log_format: values
                 .choice("log_format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])

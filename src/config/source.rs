@@ -46,8 +46,7 @@ impl Values {
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Problems(vec![format!("{}: {error}", name.display())])),
         };
-        let environment = Environment::with_prefix("WEIR").prefix_separator("_").separator("__");
-        Self::from_layers(&text, environment).map_err(|error| {
+        Self::from_layers(&text, environment(variables()?)).map_err(|error| {
             // The message says where; the line itself may hold a secret.
             let said = error.to_string();
             let first = said.lines().next().unwrap_or_default();
@@ -101,6 +100,16 @@ impl Values {
             self.problem(format!("{name} = {text:?} is not {expected}"));
         }
         parsed
+    }
+
+    /// Takes a whole number within bounds.
+    pub fn number(&mut self, name: &str, default: u32, bounds: std::ops::RangeInclusive<u32>) -> u32 {
+        let expected = format!("a number from {} to {}", bounds.start(), bounds.end());
+        let value = self.parse(name, &expected).unwrap_or(default);
+        if !bounds.contains(&value) {
+            self.problem(format!("{name} = {value} is not {expected}"));
+        }
+        value
     }
 
     /// Takes one of a few words.
@@ -166,11 +175,38 @@ impl Values {
     }
 }
 
+/// The `WEIR_*` variables, without those that container platforms make for a service called `weir`.
+fn variables() -> Result<config::Map<String, String>, Problems> {
+    let mut variables = config::Map::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("WEIR_") && !is_service_link(name)) else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => variables.insert(name.to_owned(), value),
+            // The value is not quoted: it may be a secret.
+            Err(_) => return Err(Problems(vec![format!("{name} is not valid UTF-8")])),
+        };
+    }
+    Ok(variables)
+}
+
+/// `WEIR_SERVICE_HOST`, `WEIR_SERVICE_PORT…`, `WEIR_PORT`, `WEIR_PORT_8080_TCP…`: Kubernetes and Docker links.
+fn is_service_link(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("WEIR_") else { return false };
+    let numbered_port =
+        rest.strip_prefix("PORT_").is_some_and(|port| port.starts_with(|first: char| first.is_ascii_digit()));
+    rest == "PORT" || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || numbered_port
+}
+
+fn environment(variables: config::Map<String, String>) -> Environment {
+    Environment::with_prefix("WEIR").prefix_separator("_").separator("__").source(Some(variables))
+}
+
 #[cfg(test)]
 impl Values {
     pub(super) fn from_toml(text: &str) -> Self {
-        let nothing = Environment::with_prefix("WEIR").source(Some(config::Map::new()));
-        Self::from_layers(text, nothing).unwrap()
+        Self::from_layers(text, environment(config::Map::new())).unwrap()
     }
 }
 
@@ -221,16 +257,27 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let environment =
-            Environment::with_prefix("WEIR").prefix_separator("_").separator("__").source(Some(variables));
         let mut values =
-            Values::from_layers("listen = \"127.0.0.1:8\"\n[journal]\nsegment_bytes = 1048576", environment).unwrap();
+            Values::from_layers("listen = \"127.0.0.1:8\"\n[journal]\nsegment_bytes = 1048576", environment(variables))
+                .unwrap();
         let config = Config::take(&mut values);
         values.finish().unwrap();
         assert_eq!(config.network.listen.port(), 9);
         assert_eq!((config.journal.max_bytes, config.journal.segment_bytes), (64 << 20, 1 << 20));
         assert!(config.network.proxies.trusts("192.0.2.1".parse().unwrap()));
         assert!(!config.network.proxies.trusts("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_container_platforms_own_variables_are_no_configuration() {
+        for name in
+            ["WEIR_SERVICE_HOST", "WEIR_SERVICE_PORT", "WEIR_SERVICE_PORT_HTTP", "WEIR_PORT", "WEIR_PORT_8080_TCP_ADDR"]
+        {
+            assert!(is_service_link(name), "{name}");
+        }
+        for name in ["WEIR_LISTEN", "WEIR_PORTS", "WEIR_PORT_X", "WEIR_SERVICE", "PORT"] {
+            assert!(!is_service_link(name), "{name}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::refusal::Refusal;
 pub const MAX_BYTES: usize = 64 << 10;
 /// How much of a refused body is read to keep its connection.
 const DRAIN_BYTES: usize = 1 << 20;
+/// The largest window that a zstd frame may ask for: 8 MiB, what RFC 8878 tells decoders to support. The library's own
+/// limit would let a tiny frame make each worker allocate 128 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The longest that a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -119,7 +122,10 @@ fn decode(body: Bytes, encoding: Encoding) -> Result<Bytes, Refusal> {
         Encoding::Gzip => bounded(&mut flate2::read::MultiGzDecoder::new(body.as_ref())),
         Encoding::Brotli => bounded(&mut brotli::Decompressor::new(body.as_ref(), 4096)),
         Encoding::Zstd => {
-            bounded(&mut zstd::stream::read::Decoder::new(body.as_ref()).map_err(|_| Refusal::MalformedEncoding)?)
+            let mut decoder =
+                zstd::stream::read::Decoder::new(body.as_ref()).map_err(|_| Refusal::MalformedEncoding)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| Refusal::MalformedEncoding)?;
+            bounded(&mut decoder)
         }
     }
 }

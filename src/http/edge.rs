@@ -37,8 +37,12 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         if self.open {
-            // 499: the client closed the connection (a status of nginx's, never sent).
-            self.close(Outcome::Abandoned, 499);
+            if std::thread::panicking() {
+                self.close(Outcome::Failed, 500);
+            } else {
+                // 499: the client closed the connection (a status of nginx's, never sent).
+                self.close(Outcome::Abandoned, 499);
+            }
         }
     }
 }

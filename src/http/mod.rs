@@ -24,6 +24,6 @@ mod state;
 
 pub use edge::edge;
 pub use refusal::Refusal;
-pub use routes::{metrics_routes, routes};
+pub use routes::{metrics_routes, routes, unknown_routes};
 pub use session::read_visit;
 pub use state::{AppState, DatabaseState};

@@ -20,7 +20,12 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource(CONSENT, "POST").route(web::post().to(consent::save)))
         .service(resource(LIVE, "GET, HEAD").route(web::get().to(health::live)).route(web::head().to(health::live)))
         .service(resource(READY, "GET, HEAD").route(web::get().to(health::ready)).route(web::head().to(health::ready)))
-        .default_service(web::to(not_found));
+        .configure(unknown_routes);
+}
+
+/// What is answered to everything else.
+pub fn unknown_routes(config: &mut ServiceConfig) {
+    config.default_service(web::to(not_found));
 }
 
 /// The metrics, on whichever listener has them.

@@ -9,10 +9,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::oneshot;
 
 use super::AppendError;
@@ -41,17 +40,19 @@ pub(super) enum Command {
     Close,
 }
 
-/// Starts the thread over a storage.
+/// Starts the thread over a storage. What it returns is disconnected when the journal is closed.
 pub(super) fn spawn<S: Storage>(
     shared: Arc<Shared>,
     intake: Receiver<Command>,
     storage: S,
     metrics: JournalMetrics,
     lifeline: Lifeline,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<Receiver<()>> {
+    let (open, closed) = bounded(0);
     let name = format!("journal-{}", shared.name);
-    let committer = Committer { shared, storage, metrics, lifeline, batch: Vec::new() };
-    std::thread::Builder::new().name(name).spawn(move || committer.run(&intake))
+    let committer = Committer { shared, storage, metrics, lifeline, batch: Vec::new(), batch_bytes: 0 };
+    std::thread::Builder::new().name(name).spawn(move || committer.run(intake, open))?;
+    Ok(closed)
 }
 
 struct Committer<S> {
@@ -60,30 +61,56 @@ struct Committer<S> {
     metrics: JournalMetrics,
     lifeline: Lifeline,
     batch: Vec<Pending>,
+    batch_bytes: usize,
 }
 
 impl<S: Storage> Committer<S> {
-    fn run(mut self, intake: &Receiver<Command>) {
-        let mut open = true;
-        while open {
-            open = self.gather(intake);
-            if !self.batch.is_empty() {
-                let batch = std::mem::take(&mut self.batch);
-                let bytes: usize = batch.iter().map(|pending| pending.payload.len()).sum();
-                if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
-                    self.storage.abandon();
-                    self.shared.failing.store(true, Ordering::Release);
-                    self.lifeline.restarted("panic");
-                }
-                self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn run(mut self, intake: Receiver<Command>, open: Sender<()>) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.turn(&intake))) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => self.after_panic(),
             }
         }
-        self.storage.close();
+        let _ = catch_unwind(AssertUnwindSafe(|| self.storage.close()));
+        self.shared.close();
+        drop(self);
+        drop(open);
+        // What arrives late is told so: a queue that nobody reads would keep its senders waiting for ever.
+        for command in intake {
+            if let Command::Append(pending) = command {
+                let _ = pending.ack.send(Err(AppendError::Closed));
+            }
+        }
+    }
+
+    /// One batch. False when the journal is to be closed after it.
+    fn turn(&mut self, intake: &Receiver<Command>) -> bool {
+        let open = self.gather(intake);
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            self.commit(batch);
+            self.release_queue();
+        }
+        open
+    }
+
+    /// The batch is lost, and dropping it has told its senders. The log goes on in a new file.
+    fn after_panic(&mut self) {
+        self.batch.clear();
+        self.release_queue();
+        let _ = catch_unwind(AssertUnwindSafe(|| self.storage.abandon()));
+        self.shared.failing.store(true, Ordering::Release);
+        self.lifeline.restarted("panic");
+    }
+
+    fn release_queue(&mut self) {
+        self.shared.queued_bytes.fetch_sub(std::mem::take(&mut self.batch_bytes), Ordering::Relaxed);
     }
 
     /// Takes what waits, or waits for the first. False when the journal is to be closed.
     fn gather(&mut self, intake: &Receiver<Command>) -> bool {
-        let mut bytes = 0;
         let mut next = match intake.recv_timeout(PROBE_EVERY) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => {
@@ -95,12 +122,12 @@ impl<S: Storage> Committer<S> {
         while let Some(command) = next {
             match command {
                 Command::Append(pending) => {
-                    bytes += pending.payload.len();
+                    self.batch_bytes += pending.payload.len();
                     self.batch.push(pending);
                 }
                 Command::Close => return false,
             }
-            if self.batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+            if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
                 break;
             }
             next = intake.try_recv().ok();

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::{Journal, Position};
 
 const FILE: &str = "dead-letters";
+/// Letters take at most this share of `journal.max_bytes`: a database that refuses everything must not turn its whole
+/// backlog into letters, and leave no room for records.
+const BOUND_SHARE: u64 = 8;
 
 /// Why a record is a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +79,7 @@ impl DeadLetters {
     /// Writes letters and makes them durable.
     ///
     /// # Errors
-    /// When the file cannot be written; the records must then stay unapplied.
+    /// When the file cannot be written or is at its bound; the records must then stay unapplied.
     pub fn add(&self, journal: &Journal, letters: &[DeadLetter]) -> io::Result<()> {
         let mut lines = Vec::new();
         for letter in letters {
@@ -84,6 +87,10 @@ impl DeadLetters {
             lines.push(b'\n');
             serde_json::to_writer(&mut lines, letter)?;
             lines.push(b'\n');
+        }
+        let bound = journal.options().max_bytes / BOUND_SHARE;
+        if Self::bytes_in(journal.path()) + lines.len() as u64 > bound {
+            return Err(io::Error::other(format!("they have reached their bound of {bound} bytes")));
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         file.write_all(&lines)?;

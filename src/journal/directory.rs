@@ -2,7 +2,8 @@
 //!
 //! `lock` (held while a process owns it), `identity.json` (the journal's id), `NNN.journal` (segments, named after their
 //! first position), `released` (how far segments were deleted), `clean` (written by an orderly stop, removed by the next
-//! start), `writers` (names of the writers that moved positions from here), `dead-letters`.
+//! start), `writers` (names of the writers that moved positions from here), `dead-letters`, `torn-tail` (what the
+//! last unclean start cut).
 //!
 //! Invariant: after a stop that was not orderly, positions jump ahead. The tail may have been lost, the database may
 //! already have applied records of it, and a position given twice would make it skip the second record.
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::format::{FrameCodec, HEADER_BYTES, Parsed, SegmentHeader};
+use super::format::{FrameCodec, HEADER_BYTES, HeaderError, Parsed, SegmentHeader};
 use super::{DeadLetters, JournalId, Position};
 
 /// How far positions jump after an unclean stop: more records than a segment, or an outage, can hold.
@@ -29,6 +30,7 @@ const IDENTITY: &str = "identity.json";
 const CLEAN: &str = "clean";
 const RELEASED: &str = "released";
 const WRITERS: &str = "writers";
+const CUT: &str = "torn-tail";
 
 /// Why a journal cannot be used at all. The process refuses to start.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +88,12 @@ impl SegmentIndex {
     pub fn records_between(&self, from: Position, to: Position) -> u64 {
         let mut jumped = 0;
         self.with(|segments| {
-            // Jumps overlap where a crash followed a start that appended nothing.
+            // Jumps overlap where a crash followed a start that appended nothing; what was deleted is no lag.
             let mut counted = from;
+            if let Some(oldest) = segments.first() {
+                jumped += oldest.previous.0.saturating_sub(from.0);
+                counted = counted.max(oldest.previous);
+            }
             for segment in segments.iter().filter(|segment| segment.first > from && segment.first <= to) {
                 let before = Position(segment.first.0 - 1);
                 jumped += before.0.saturating_sub(segment.previous.max(counted).0);
@@ -110,7 +116,7 @@ pub(super) struct Directory {
     /// How far segments were deleted because the database had applied them.
     pub released: Position,
     /// Dropping it gives the directory free.
-    _lock: File,
+    pub lock: Option<File>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,6 +128,10 @@ impl Directory {
     /// Takes the directory, makes it if it is not there, and finds the journal's end: a torn tail is cut.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(OpenError::io(path, "make directory"))?;
+        // The directory itself must survive a power cut; how far up it is new is not known here.
+        for parent in path.ancestors().skip(1).take(3).filter(|parent| parent.is_dir()) {
+            sync_directory(parent).map_err(OpenError::io(parent, "sync directory"))?;
+        }
         let lock = lock(path)?;
         let mut segments = list(path)?;
         let is_new = segments.is_empty() && !path.join(IDENTITY).exists();
@@ -156,7 +166,7 @@ impl Directory {
         let clean = if count == 0 { is_new } else { stopped_at == Some(last) };
         let index =
             SegmentIndex { segments: Mutex::new(segments), other_bytes: AtomicU64::new(DeadLetters::bytes_in(path)) };
-        Ok(Self { path: path.to_owned(), id, index, last, clean, released, _lock: lock })
+        Ok(Self { path: path.to_owned(), id, index, last, clean, released, lock: Some(lock) })
     }
 
     /// Where the segment with this first position lies.
@@ -179,6 +189,9 @@ impl Directory {
 pub(super) fn remember_writer(directory: &Path, writer: &str) -> io::Result<()> {
     const KEPT: usize = 1000;
     let known = fs::read_to_string(directory.join(WRITERS)).unwrap_or_default();
+    if known.lines().any(|name| name == writer) {
+        return Ok(());
+    }
     let mut names: Vec<&str> = known.lines().rev().take(KEPT - 1).collect();
     names.reverse();
     names.push(writer);
@@ -238,7 +251,7 @@ fn list(path: &Path) -> Result<Vec<Segment>, OpenError> {
             continue;
         }
         let first = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        let Some(first) = first else {
+        let Some(first) = first.filter(|first| *first > 0) else {
             return Err(OpenError::Segment { path, reason: "its name is no position".to_owned() });
         };
         let bytes = entry.metadata().map_err(OpenError::io(&path, "look at"))?.len();
@@ -260,7 +273,11 @@ fn identity(path: &Path, segments: &[Segment]) -> Result<JournalId, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "it is missing".to_owned(),
         Err(error) => return Err(OpenError::Io { path: file, action: "read", source: error }),
     };
-    let id = match segments.iter().find_map(|segment| header_of(&segment.path).ok().flatten()) {
+    let mut named = None;
+    for segment in segments {
+        named = named.or(header_of(&segment.path)?);
+    }
+    let id = match named {
         Some(header) => header.journal,
         None if segments.is_empty() => JournalId(Uuid::new_v4()),
         None => return Err(OpenError::NoIdentity { path: path.to_owned(), reason }),
@@ -270,18 +287,25 @@ fn identity(path: &Path, segments: &[Segment]) -> Result<JournalId, OpenError> {
     Ok(id)
 }
 
-fn header_of(path: &Path) -> io::Result<Option<SegmentHeader>> {
+/// A segment's header: `None` when it is damaged, an error when it is whole and of a format that this version does not read.
+fn header_of(path: &Path) -> Result<Option<SegmentHeader>, OpenError> {
     let mut bytes = [0; HEADER_BYTES];
-    match File::open(path)?.read_exact(&mut bytes) {
-        Ok(()) => Ok(SegmentHeader::decode(&bytes).ok()),
+    let mut file = File::open(path).map_err(OpenError::io(path, "open"))?;
+    match file.read_exact(&mut bytes) {
+        Ok(()) => match SegmentHeader::decode(&bytes) {
+            Err(error @ HeaderError::Version(_)) => {
+                Err(OpenError::Segment { path: path.to_owned(), reason: error.to_string() })
+            }
+            decoded => Ok(decoded.ok()),
+        },
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
+        Err(source) => Err(OpenError::Io { path: path.to_owned(), action: "read", source }),
     }
 }
 
 /// Takes over what the header says. A damaged header costs nothing: every frame names itself.
 fn read_header(segment: &mut Segment, id: JournalId) -> Result<(), OpenError> {
-    match header_of(&segment.path).map_err(OpenError::io(&segment.path, "read"))? {
+    match header_of(&segment.path)? {
         Some(header) if header.journal != id => {
             Err(OpenError::ForeignSegment { path: segment.path.clone(), found: header.journal, expected: id })
         }
@@ -338,11 +362,21 @@ fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Option<Position
     let end = found.end as u64;
     if segment.bytes > end {
         tracing::warn!(segment = %path.display(), offset = end, cut_bytes = segment.bytes - end, "journal ends in a torn record, cut");
+        keep_cut_bytes(path, end)?;
         let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io(path, "open"))?;
         file.set_len(end).and_then(|()| file.sync_all()).map_err(OpenError::io(path, "cut the torn tail of"))?;
         segment.bytes = end;
     }
     Ok(found.last)
+}
+
+/// Damage in the last acknowledged record looks like a torn append: what is cut is kept for whoever must tell them apart,
+/// until the next cut.
+fn keep_cut_bytes(path: &Path, from: u64) -> Result<(), OpenError> {
+    let bytes = fs::read(path).map_err(OpenError::io(path, "read"))?;
+    let cut = usize::try_from(from).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+    let directory = path.parent().unwrap_or(Path::new("."));
+    write_durably(directory, CUT, cut).map_err(OpenError::io(path, "keep the torn tail of"))
 }
 
 fn read_position(path: &Path) -> Option<Position> {

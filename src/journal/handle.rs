@@ -2,14 +2,14 @@
 //!
 //! Invariant: `append` never waits. It takes a record into the bounded queue of the commit thread, or refuses.
 
+use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::{Notify, oneshot};
 
 use super::commit::{self, Command, Pending};
@@ -45,7 +45,7 @@ impl Future for Ack {
     type Output = Result<(), AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // A dropped sender means that the thread lost the batch: it was never synced.
+        // A dropped sender means that the thread panicked over the batch: nobody will say more of it.
         Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(AppendError::Failed)))
     }
 }
@@ -59,7 +59,8 @@ pub(super) struct Shared {
     pub(super) name: &'static str,
     id: JournalId,
     pub(super) options: JournalOptions,
-    released_before: Position,
+    /// How far segments were deleted, in this run or an earlier one.
+    released: AtomicU64,
     path: std::path::PathBuf,
     intake: Sender<Command>,
     pub(super) queued_bytes: AtomicUsize,
@@ -75,7 +76,18 @@ pub(super) struct Shared {
     pub(super) advanced: Notify,
     applied_moved: Notify,
     index: Arc<SegmentIndex>,
-    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when the thread has closed the log.
+    ended: OnceLock<Receiver<()>>,
+    /// The directory is this process's as long as anybody holds a handle, not only while records are taken.
+    _lock: Option<File>,
+}
+
+impl Shared {
+    /// Nothing more will be durable.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.advanced.notify_waiters();
+    }
 }
 
 impl Journal {
@@ -85,7 +97,7 @@ impl Journal {
     /// When the operating system gives no thread.
     pub fn start(
         name: &'static str,
-        storage: SegmentStorage,
+        mut storage: SegmentStorage,
         options: JournalOptions,
         metrics: JournalMetrics,
         lifeline: Lifeline,
@@ -95,7 +107,7 @@ impl Journal {
             name,
             id: storage.id(),
             options,
-            released_before: storage.released(),
+            released: AtomicU64::new(storage.released().0),
             path: storage.path(),
             intake: sender,
             queued_bytes: AtomicUsize::new(0),
@@ -109,10 +121,11 @@ impl Journal {
             advanced: Notify::new(),
             applied_moved: Notify::new(),
             index: storage.index(),
-            thread: std::sync::Mutex::new(None),
+            ended: OnceLock::new(),
+            _lock: storage.take_lock(),
         });
-        let thread = commit::spawn(Arc::clone(&shared), receiver, storage, metrics, lifeline)?;
-        *shared.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+        let ended = commit::spawn(Arc::clone(&shared), receiver, storage, metrics, lifeline)?;
+        let _ = shared.ended.set(ended);
         Ok(Self(shared))
     }
 
@@ -179,10 +192,10 @@ impl Journal {
         Position(self.0.applied.load(Ordering::Acquire))
     }
 
-    /// How far earlier runs deleted segments. A database that stands before it was restored from an older copy.
+    /// How far segments were deleted. A database that stands before it was restored from an older copy.
     #[must_use]
-    pub fn released_before(&self) -> Position {
-        self.0.released_before
+    pub fn released(&self) -> Position {
+        Position(self.0.released.load(Ordering::Acquire))
     }
 
     /// A reader of its own for a writer.
@@ -276,20 +289,22 @@ impl Journal {
         }
     }
 
-    /// Writes and syncs everything that was accepted, then ends the thread. Blocks; call it off the arbiters.
+    /// Writes and syncs everything that was accepted, and takes nothing more. Blocks; call it off the arbiters.
     pub fn close(&self) {
         // The queue may be full: wait for a place rather than lose the order to close.
         let _ = self.0.intake.send(Command::Close);
-        let thread = self.0.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        if let Some(ended) = self.0.ended.get() {
+            let _ = ended.recv();
         }
-        self.0.closed.store(true, Ordering::Release);
-        self.0.advanced.notify_waiters();
     }
 
     pub(super) fn index(&self) -> &SegmentIndex {
         &self.0.index
+    }
+
+    /// The keeper is about to delete everything up to here.
+    pub(super) fn note_released(&self, position: Position) {
+        self.0.released.store(position.0, Ordering::Release);
     }
 
     pub(super) fn note_room(&self) {

@@ -3,12 +3,13 @@
 //! Away from the commit thread: unlinking 64 MiB takes milliseconds. Invariant: how far segments are deleted is on
 //! disk before the first of them is, so that a database restored from an older copy is noticed, not silently skipped.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Supervised};
 
 use super::directory::Directory;
-use super::{Journal, Position};
+use super::{DeadLetters, Journal, Position};
 use crate::actor::Lifeline;
 
 /// How often applied segments are looked for.
@@ -46,6 +47,8 @@ impl Supervised for Keeper {}
 
 /// Deletes every segment whose records are all applied, never the newest.
 fn sweep(journal: &Journal) -> std::io::Result<()> {
+    // Letters may have been taken away by hand.
+    journal.index().other_bytes.store(DeadLetters::bytes_in(journal.path()), Ordering::Relaxed);
     let applied = journal.applied();
     let index = journal.index();
     let done = index.with(|segments| segments.windows(2).take_while(|pair| pair[1].previous <= applied).count());
@@ -57,6 +60,7 @@ fn sweep(journal: &Journal) -> std::io::Result<()> {
         (paths, segments.get(done).map_or(Position::START, |next| next.previous))
     });
     Directory::write_released(journal.path(), through)?;
+    journal.note_released(through);
     for path in paths {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

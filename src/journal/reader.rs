@@ -100,10 +100,10 @@ impl Feed {
         while chunk.through < up_to && chunk.entries.is_empty() {
             let Some((segment, end)) = self.segment_after(chunk.through) else { break };
             let end = end.unwrap_or(up_to).min(up_to);
-            if segment.previous >= up_to {
+            chunk.lose(&segment.path, 0, segment.previous.min(up_to));
+            if chunk.through >= up_to {
                 break;
             }
-            chunk.lose(&segment.path, 0, segment.previous);
             let mut cursor = self.cursor_in(&segment, chunk.through)?;
             let read = fill(&self.codec, &mut cursor, &mut chunk, &segment, end, limits);
             read.map_err(|source| FeedError { path: segment.path.clone(), source })?;

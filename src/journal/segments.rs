@@ -71,6 +71,11 @@ impl SegmentStorage {
         self.directory.released
     }
 
+    /// The lock on the directory, for whoever outlives this.
+    pub(super) fn take_lock(&mut self) -> Option<std::fs::File> {
+        self.directory.lock.take()
+    }
+
     pub(super) fn index(&self) -> Arc<SegmentIndex> {
         Arc::clone(&self.index)
     }
@@ -87,7 +92,7 @@ impl SegmentStorage {
                     .append(true)
                     .open(&segment.path)
                     .map_err(StorageError::while_trying("open segment"))?;
-                self.active = Some(Active { file, bytes: segment.bytes, used: segment.first_at_ms.is_some() });
+                self.active = Some(Active { file, bytes: segment.bytes, used: segment.bytes > HEADER_BYTES as u64 });
                 Ok(())
             }
             None if self.directory.clean => self.begin_segment(self.last.next()),
@@ -102,10 +107,16 @@ impl SegmentStorage {
     fn begin_segment(&mut self, first: Position) -> Result<(), StorageError> {
         self.active = None;
         let path = Directory::segment_path(&self.directory.path, first);
-        // A file of this name can only be left from an attempt that failed before its first record was durable.
+        // A file of this name can only be left from an attempt that failed before its first record was durable. Not even
+        // its pages are used again.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::while_trying("remove unused segment")(error));
+            }
+            _ => {}
+        }
         let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .write(true)
             .open(&path)
             .map_err(StorageError::while_trying("make segment"))?;

@@ -31,7 +31,9 @@ impl From<sqlx::Error> for StoreError {
                 } else {
                     format!("code {code}, constraint {constraint}")
                 };
-                if refuses_record(&code, constraint) {
+                if lacks_schema(&code) {
+                    Self::Schema(format!("{said}, {}", database.message()))
+                } else if refuses_record(&code, constraint) {
                     Self::Refused(said)
                 } else {
                     Self::Unavailable(format!("{said}, {}", database.message()))
@@ -51,6 +53,11 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
             error => Self::Schema(error.to_string()),
         }
     }
+}
+
+/// Whether what the statement names is not there: the database was made anew since it was migrated.
+fn lacks_schema(code: &str) -> bool {
+    ["42P01", "42703", "3F000"].contains(&code)
 }
 
 /// Whether trying again is pointless. PostgreSQL has five-character SQLSTATEs, SQLite (extended) result numbers.

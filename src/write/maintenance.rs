@@ -34,8 +34,9 @@ impl<S: Sink> Actor for Maintenance<S> {
         let (lifeline, retention_days) = (self.lifeline.clone(), self.retention_days);
         let run = async move {
             loop {
-                // The writer migrates; before that there is nothing to look after.
-                let pause = if state.phase() == WriterPhase::Up {
+                // The writer migrates; before that there is nothing to look after. A writer that cannot apply may be waiting
+                // for what is mended here.
+                let pause = if matches!(state.phase(), WriterPhase::Up | WriterPhase::Away) {
                     match lifeline.guard_async(sink.maintain(clock.now(), retention_days)).await {
                         Some(Ok(done)) => {
                             if done != crate::store::Maintained::default() {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::backoff::Backoff;
 use super::{WriterPhase, WriterState};
-use crate::domain::{Clock, JournalRecord};
+use crate::domain::{Clock, DecodeError, JournalRecord};
 use crate::journal::{
     Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, Feed, FeedError, Journal, Position, ReadLimits,
 };
@@ -34,7 +34,7 @@ enum PumpError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Feed(#[from] FeedError),
-    #[error("write dead letters: {0}")]
+    #[error("dead letters cannot be written: {0}")]
     DeadLetters(std::io::Error),
     #[error("{0}")]
     Halted(String),
@@ -147,7 +147,7 @@ impl<S: Sink> Pump<S> {
                 "this journal is new to a database that knows others; what a replaced data directory had not applied is not here"
             );
         }
-        let released = self.journal.released_before();
+        let released = self.journal.released();
         if position < released {
             return Err(PumpError::Halted(format!(
                 "the database stands at position {position} of journal {}, but its records up to {released} were \
@@ -156,16 +156,14 @@ impl<S: Sink> Pump<S> {
                 self.journal.id(),
             )));
         }
-        tracing::info!(
-            database = self.sink.describe(),
-            position = position.0,
-            lag = self.journal.status().lag_records,
-            "writer attached"
-        );
-        self.backoff.reset();
-        self.state.enter(WriterPhase::Up);
         self.journal.note_applied(position);
         self.position = Some(position);
+        // A writer that was blocked is up when it has applied what blocked it, or has nothing to apply.
+        let lag = self.journal.status().lag_records;
+        if self.state.phase() != WriterPhase::Blocked || lag == 0 {
+            self.state.enter(WriterPhase::Up);
+            tracing::info!(database = self.sink.describe(), position = position.0, lag, "writer attached");
+        }
         Ok(position)
     }
 
@@ -181,6 +179,13 @@ impl<S: Sink> Pump<S> {
                 Ok(record) => {
                     records.push(record);
                     entries.push(entry);
+                }
+                // Whole, and not ours to judge: a later version wrote it, and will read it.
+                Err(error @ DecodeError::UnknownKind { .. }) => {
+                    return Err(PumpError::Halted(format!(
+                        "the record at position {} was written by another version of weir: {error}; start that version",
+                        entry.position
+                    )));
                 }
                 Err(error) => {
                     letters.push(self.letter(&entry, DeadLetterReason::Undecodable, error.to_string()));
@@ -266,24 +271,29 @@ impl<S: Sink> Pump<S> {
     }
 
     async fn pause(&mut self, error: &PumpError) {
-        match error {
+        // Whatever happened, the database is asked afresh where it stands.
+        self.position = None;
+        let database = self.sink.describe();
+        let pause = match error {
             PumpError::Halted(reason) => {
                 if self.state.enter(WriterPhase::Halted) {
-                    tracing::error!(
-                        database = self.sink.describe(),
-                        reason,
-                        "writer halted, records stay in the journal"
-                    );
+                    tracing::error!(database, reason, "writer halted, records stay in the journal");
                 }
-                self.position = None;
-                tokio::time::sleep(HALTED_PAUSE).await;
+                HALTED_PAUSE
+            }
+            PumpError::Store(StoreError::Unavailable(reason)) => {
+                self.away(reason);
+                self.backoff.next_pause()
             }
             error => {
-                self.metrics.retries.increment(1);
-                self.away(&error.to_string());
-                tokio::time::sleep(self.backoff.next_pause()).await;
+                if self.state.enter(WriterPhase::Blocked) {
+                    tracing::error!(database, %error, "writer is blocked, records stay in the journal");
+                }
+                self.backoff.next_pause()
             }
-        }
+        };
+        self.metrics.retries.increment(1);
+        tokio::time::sleep(pause).await;
     }
 
     fn set_aside(&self, letters: &[DeadLetter]) -> Result<(), PumpError> {

@@ -11,6 +11,8 @@ pub enum WriterPhase {
     Up,
     /// The database is away; the writer tries again.
     Away,
+    /// Something else is in the way: the journal's files, the dead letters, the schema. The writer tries again.
+    Blocked,
     /// Somebody must look: going on could skip or double records.
     Halted,
 }
@@ -23,6 +25,7 @@ impl WriterPhase {
             Self::Starting => "starting",
             Self::Up => "ok",
             Self::Away => "unavailable",
+            Self::Blocked => "blocked",
             Self::Halted => "halted",
         }
     }

@@ -161,7 +161,7 @@ on_both_databases! {
         let agreed = json!({"analytics": true, "marketing": false, "functional": false});
         let response = app.post(CONSENT, &agreed).header("x-forwarded-for", AGREED).send().await.unwrap();
         assert_eq!(response.status(), 200);
-        app.until("the failure is told", async || app.log().contains("database is away")).await;
+        app.until("the failure is told", async || app.log().contains("records stay in the journal")).await;
         assert_clean("the log", app.log().as_bytes());
         assert_clean("an answer", answers.as_bytes());
         assert_clean("metrics", app.metrics().await.as_bytes());

@@ -52,6 +52,25 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
     settle(&app, &ledger).await;
 }
 
+#[tokio::test]
+async fn a_start_during_an_outage_keeps_the_settings_that_were_last_seen() {
+    let mut app = TestApp::start_with(Backend::Sqlite, &OPEN).await;
+    let main = app.databases.main_url.clone();
+    assert!(app.command(&["settings", "set", "legal.privacy_version", "7.1"]).status().unwrap().success());
+    app.until("the change is seen", async || app.log().contains("setting changed")).await;
+    app.stop().await;
+    app.set("WEIR_MAIN_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
+    app.launch().await;
+    let choice = json!({"analytics": false, "marketing": false, "functional": true});
+    app.post("/api/v1/consent/cookies", &choice).send().await.unwrap();
+    app.stop().await;
+    app.set("WEIR_MAIN_DATABASE_URL", &main);
+    app.launch().await;
+    app.applied().await;
+    let rows = app.rows(Database::Main, "SELECT document_version FROM consent_records").await;
+    assert_eq!(rows, [json!({"document_version": "7.1"})]);
+}
+
 on_both_databases! {
     async fn a_record_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(backend) {
         let app = TestApp::start_with(backend, &OPEN).await;

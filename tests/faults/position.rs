@@ -1,5 +1,7 @@
 //! A database and a journal that do not belong together are noticed and named, never skipped or applied twice.
 
+use weir::journal::{JournalOptions, SegmentStorage, Storage};
+
 use super::*;
 use crate::on_both_databases;
 use crate::support::minimal_session;
@@ -46,6 +48,31 @@ on_both_databases! {
         app.launch().await;
         halted(&app, "restored from an older copy").await;
         assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 60);
+    }
+
+    async fn a_database_that_steps_back_under_a_running_server_halts_its_writer(backend) {
+        let app = TestApp::start_with(backend, &[("WEIR_JOURNAL__SEGMENT_BYTES", "4096"), ("WEIR_THROTTLE__SESSION", "0")]).await;
+        for _ in 0..60 {
+            app.create_session(&minimal_session()).await;
+        }
+        app.until("applied segments are deleted", async || app.data_dir().join("journal/analytics/released").exists()).await;
+        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = 1").await;
+        app.create_session(&minimal_session()).await;
+        halted(&app, "restored from an older copy").await;
+        assert!(!app.data_dir().join("journal/analytics/dead-letters").exists(), "nothing was skipped");
+    }
+
+    async fn a_record_of_a_later_version_halts_the_writer_and_is_kept(backend) {
+        let mut app = TestApp::prepare(backend).await;
+        let directory = app.data_dir().join("journal/analytics");
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut storage = SegmentStorage::open(&directory, JournalOptions::default(), metrics::Histogram::noop()).unwrap();
+        storage.append(&[vec![250, 1, 0]]).unwrap();
+        storage.close();
+        drop(storage);
+        app.launch().await;
+        halted(&app, "another version of weir").await;
+        assert!(!directory.join("dead-letters").exists());
     }
 
     async fn a_wiped_data_directory_is_named_and_goes_on_afresh(backend) {

@@ -1,14 +1,15 @@
 //! The journal on real files: what was acknowledged is read back, whatever happens to the files in between.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use weir::actor::Vitals;
 use weir::journal::{
-    AppendError, Chunk, Journal, JournalOptions, Keeper, OpenError, Position, ReadLimits, SegmentStorage, State,
-    Storage,
+    AppendError, Chunk, DeadLetter, DeadLetterReason, DeadLetters, Journal, JournalOptions, Keeper, OpenError,
+    Position, ReadLimits, SegmentStorage, State, Storage,
 };
 use weir::telemetry::Telemetry;
 
@@ -266,6 +267,56 @@ async fn a_segment_of_another_journal_is_refused_by_name() {
     }
     fs::copy(&segments(other.path())[0], &segments(one.path())[0]).unwrap();
     assert!(matches!(open(one.path(), small_segments()), Err(OpenError::ForeignSegment { .. })));
+}
+
+#[tokio::test]
+async fn a_segment_of_a_later_format_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..5)).unwrap();
+    let segment = segments(directory.path()).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[8] = 2;
+    let crc = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&segment, &bytes).unwrap();
+    assert!(matches!(open(directory.path(), JournalOptions::default()), Err(OpenError::Segment { .. })));
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn what_a_start_cuts_is_kept_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..2)).unwrap();
+    let segment = segments(directory.path()).remove(0);
+    let end = fs::metadata(&segment).unwrap().len();
+    overwrite(&segment, end, b"half a record");
+    drop(open(directory.path(), JournalOptions::default()).unwrap());
+    assert_eq!(fs::read(directory.path().join("torn-tail")).unwrap(), b"half a record");
+    assert_eq!(fs::metadata(&segment).unwrap().len(), end);
+}
+
+#[tokio::test]
+async fn dead_letters_are_bounded_and_survive_a_torn_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = start(directory.path(), JournalOptions { max_bytes: 1 << 20, ..JournalOptions::default() });
+    let letters = DeadLetters::of(directory.path());
+    let letter = |position: u64| DeadLetter {
+        position: Position(position),
+        last: Position(position),
+        reason: DeadLetterReason::Refused,
+        detail: "code 23514".to_owned(),
+        record: "00".repeat(10_000),
+        at_ms: 0,
+    };
+    letters.add(&journal, &[letter(1)]).unwrap();
+    OpenOptions::new().append(true).open(directory.path().join("dead-letters")).unwrap().write_all(b"{\"posi").unwrap();
+    let mut written = 1;
+    while letters.add(&journal, &[letter(written + 1), letter(written + 1)]).is_ok() {
+        written += 1;
+    }
+    assert!((2..7).contains(&written), "{written} letters of 40 kB in an eighth of 1 MiB");
+    let kept: Vec<u64> = letters.list().unwrap().iter().map(|letter| letter.position.0).collect();
+    assert_eq!(kept, (1..=written).collect::<Vec<_>>());
 }
 
 #[tokio::test]

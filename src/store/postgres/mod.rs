@@ -27,6 +27,8 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
         .map_err(|_| StoreError::Unavailable("postgres url is not valid".to_owned()))?
         .application_name("weir")
         .options([
+            // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
+            ("synchronous_commit", "on"),
             ("statement_timeout", "60s"),
             ("lock_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "30s"),

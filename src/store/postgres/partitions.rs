@@ -84,13 +84,13 @@ impl Partitions {
         let mut dropped = 0;
         let mut connection = pool.acquire().await?;
         for table in TABLES {
-            for (partition, attached) in partitions_of(&mut connection, table).await? {
+            for (partition, pending) in partitions_of(&mut connection, table).await? {
                 let expired = day_in_name(table, &partition).is_some_and(|day| day < first_kept);
                 if !expired {
                     continue;
                 }
                 self.forget();
-                drop_partition(&mut connection, table, &partition, attached).await?;
+                drop_partition(&mut connection, table, &partition, pending).await?;
                 dropped += 1;
             }
         }
@@ -104,35 +104,36 @@ impl Partitions {
 
 async fn make_partition(connection: &mut PgConnection, table: &str, day: NaiveDate) -> Result<u64, StoreError> {
     let name = partition_name(table, day);
-    let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&name).fetch_one(&mut *connection).await?;
-    if exists {
+    // A table of that name that is not attached was left by a detach, or set aside by hand: it is taken back.
+    let (exists, attached): (bool, bool) = sqlx::query_as(
+        "SELECT to_regclass($1) IS NOT NULL,
+                EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = to_regclass($2))",
+    )
+    .bind(&name)
+    .bind(table)
+    .fetch_one(&mut *connection)
+    .await?;
+    if attached {
         return Ok(0);
     }
-    let storage = if table == TABLES[0] { SESSION_STORAGE } else { "" };
-    let (from, to) = (lowest_id(day), lowest_id(day + Days::new(1)));
     // Only names made of a table constant and a date, and ids made of a date, are put into the text.
-    for sql in [
-        format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) {storage}"),
-        format!("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}')"),
-    ] {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+    if !exists {
+        let storage = if table == TABLES[0] { SESSION_STORAGE } else { "" };
+        let create = format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) {storage}");
+        sqlx::query(AssertSqlSafe(create)).execute(&mut *connection).await?;
     }
+    let (from, to) = (lowest_id(day), lowest_id(day + Days::new(1)));
+    let attach = format!("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}')");
+    sqlx::query(AssertSqlSafe(attach)).execute(connection).await?;
     Ok(1)
 }
 
-/// The partitions of a table by name, and those detached earlier whose drop did not happen (`false`).
+/// The partitions of a table by name, and whether a detach of each was begun and not finished.
 async fn partitions_of(connection: &mut PgConnection, table: &str) -> Result<Vec<(String, bool)>, StoreError> {
     Ok(sqlx::query_as(
-        "SELECT child.relname::text, inheritance.inhrelid IS NOT NULL
-         FROM pg_class child
-         LEFT JOIN pg_inherits inheritance ON inheritance.inhrelid = child.oid AND NOT inheritance.inhdetachpending
-         WHERE child.relkind = 'r' AND child.relname LIKE $2
-           AND child.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass($1))
-         ORDER BY child.relname",
+        "SELECT inhrelid::regclass::text, inhdetachpending FROM pg_inherits WHERE inhparent = to_regclass($1) ORDER BY 1",
     )
     .bind(table)
-    .bind(format!("{table}\\_2%"))
     .fetch_all(connection)
     .await?)
 }
@@ -141,12 +142,11 @@ async fn drop_partition(
     connection: &mut PgConnection,
     table: &str,
     partition: &str,
-    attached: bool,
+    pending: bool,
 ) -> Result<(), StoreError> {
-    if attached {
-        let detach = format!("ALTER TABLE {table} DETACH PARTITION {partition} CONCURRENTLY");
-        sqlx::raw_sql(AssertSqlSafe(detach)).execute(&mut *connection).await?;
-    }
+    let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
+    let detach = format!("ALTER TABLE {table} DETACH PARTITION {partition} {how}");
+    sqlx::raw_sql(AssertSqlSafe(detach)).execute(&mut *connection).await?;
     let drop = format!("DROP TABLE {partition}");
     sqlx::raw_sql(AssertSqlSafe(drop)).execute(connection).await?;
     Ok(())
