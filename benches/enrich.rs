@@ -54,7 +54,8 @@ fn enricher(geo: Geo) -> Enricher {
 
 /// Ten thousand networks in the layout of GeoLite2-City, with the ten languages' names reduced to three.
 fn geo() -> Geo {
-    let mut writer = Writer::new("GeoLite2-City");
+    // A description is what the reader insists on.
+    let mut writer = Writer::builder("GeoLite2-City").description(&[("en", "Made for a benchmark")]).build();
     for network in 0..10_000_u32 {
         let address = Ipv4Addr::from_bits((80 << 24) + (network << 8));
         let names = |name: &str| json!({"de": name, "en": name, "fr": name});

@@ -23,8 +23,7 @@ const TYPICAL: &str = concat!(
 );
 
 /// Breaks a rule in four fields, each of which the answer names.
-const INVALID: &str =
-    r#"{"visitorId":"","landingPage":7,"consentAnalytics":"granted","screenWidth":1e9,"osVersion":"123456789012345678901"}"#;
+const INVALID: &str = r#"{"visitorId":"","landingPage":7,"consentAnalytics":"granted","screenWidth":1e9,"osVersion":"123456789012345678901"}"#;
 
 fn parse(criterion: &mut Criterion) {
     assert_eq!(TYPICAL.len(), 450);

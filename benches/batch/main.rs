@@ -3,12 +3,15 @@
 //! Run: `WEIR_TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --bench batch`; without PostgreSQL only SQLite is
 //! measured. After criterion's own part a table tells the CPU time a row, of all of PostgreSQL's processes and of this one.
 //!
+//! sqlx 0.9.0 leaves Nagle's algorithm on (its issue 4335, mended after 0.9.0). COPY ends with a small write after a large
+//! one, which over TCP may wait for the server's delayed acknowledgement; whether it does depends on where the last packet
+//! ends. That is why Weir does not use COPY.
+//!
 //! FIGURES
 
 mod copy;
 mod records;
 mod server;
-mod unnest;
 
 use std::time::{Duration, Instant};
 
@@ -25,16 +28,17 @@ use server::Door;
 
 const PARTITIONED: &str = "analytics_sessions";
 const PLAIN: &str = "plain_sessions";
-/// How many rows a line of the table is made of.
-const TABLE_ROWS: usize = 80_000;
+/// The most rows and the most batches that a line of the table is made of.
+const TABLE_ROWS: usize = 50_000;
+const TABLE_BATCHES: usize = 200;
 
 /// How a batch is brought to PostgreSQL.
 #[derive(Clone, Copy)]
 enum Way {
-    /// As Weir does it.
+    /// As Weir does it: UNNEST.
     Weir,
+    /// COPY into this table.
     Copy(&'static str),
-    Unnest(&'static str),
 }
 
 impl Way {
@@ -43,8 +47,6 @@ impl Way {
             Self::Weir => "weir",
             Self::Copy(PLAIN) => "copy, plain table",
             Self::Copy(_) => "copy",
-            Self::Unnest(PLAIN) => "unnest, plain table",
-            Self::Unnest(_) => "unnest",
         }
     }
 }
@@ -65,9 +67,7 @@ impl Target {
         sink.maintain(Clock::system().now(), 0).await.expect("partitions can be made");
         let mut connection = PgConnection::connect(&url).await.expect("the server is up");
         // The same columns and indexes, and the same room in a page.
-        let plain = format!(
-            "CREATE TABLE {PLAIN} (LIKE {PARTITIONED} INCLUDING ALL) WITH (fillfactor = 70)"
-        );
+        let plain = format!("CREATE TABLE {PLAIN} (LIKE {PARTITIONED} INCLUDING ALL) WITH (fillfactor = 70)");
         sqlx::raw_sql(AssertSqlSafe(plain)).execute(&mut connection).await.expect("there is no such table");
         let source = Source::new(&sink).await;
         Self { way, sink, connection, source }
@@ -76,11 +76,11 @@ impl Target {
     async fn apply(&mut self, step: &Step, records: &[AnalyticsRecord]) {
         match self.way {
             Way::Weir => drop(self.sink.apply(step, records).await.expect("the batch is sound")),
-            Way::Copy(_) | Way::Unnest(_) => self.apply_otherwise(step, records).await.expect("the batch is sound"),
+            Way::Copy(table) => self.copy(table, step, records).await.expect("the batch is sound"),
         }
     }
 
-    async fn apply_otherwise(&mut self, step: &Step, records: &[AnalyticsRecord]) -> Result<(), sqlx::Error> {
+    async fn copy(&mut self, table: &str, step: &Step, records: &[AnalyticsRecord]) -> Result<(), sqlx::Error> {
         let mut transaction = self.connection.begin().await?;
         sqlx::query(
             "UPDATE journal_positions SET position = $1, writer = $2, updated_at = $3
@@ -93,11 +93,7 @@ impl Target {
         .bind(step.from.0.cast_signed())
         .fetch_one(&mut *transaction)
         .await?;
-        match self.way {
-            Way::Unnest(table) => unnest::insert(&mut transaction, table, &sessions(records)).await?,
-            Way::Copy(table) => copy::insert(&mut transaction, table, &sessions(records)).await?,
-            Way::Weir => {}
-        }
+        copy::insert(&mut transaction, table, &sessions(records)).await?;
         transaction.commit().await
     }
 }
@@ -137,7 +133,7 @@ fn sqlite(criterion: &mut Criterion) {
 fn postgres(criterion: &mut Criterion, doors: &[Door]) {
     let runtime = runtime();
     for door in doors {
-        for way in [Way::Weir, Way::Unnest(PARTITIONED)] {
+        for way in [Way::Weir, Way::Copy(PARTITIONED)] {
             let mut group = criterion.benchmark_group(format!("postgres, {}, {}", door.name, way.name()));
             for rows in [100, 500, 2000] {
                 let mut target = runtime.block_on(Target::new(door, way));
@@ -168,11 +164,12 @@ async fn table(doors: &[Door]) {
     for door in doors {
         let postmaster = door.postmaster().await;
         let server_cpu = || postmaster.map(server::server_cpu);
-        for way in [Way::Weir, Way::Copy(PARTITIONED), Way::Unnest(PARTITIONED), Way::Copy(PLAIN), Way::Unnest(PLAIN)] {
+        for way in [Way::Weir, Way::Copy(PARTITIONED), Way::Copy(PLAIN)] {
             for rows in [100, 500, 2000] {
                 let mut target = Target::new(door, way).await;
                 time(&mut target, rows, 3).await;
-                let batches: Vec<_> = (0..TABLE_ROWS / rows).map(|_| target.source.next(rows)).collect();
+                let batches: Vec<_> =
+                    (0..(TABLE_ROWS / rows).min(TABLE_BATCHES)).map(|_| target.source.next(rows)).collect();
                 let (server_before, own_before, began) = (server_cpu(), server::own_cpu(), Instant::now());
                 for (step, records) in &batches {
                     target.apply(step, records).await;

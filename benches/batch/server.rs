@@ -20,8 +20,10 @@ pub async fn doors() -> Vec<Door> {
     let Ok(url) = std::env::var("WEIR_TEST_POSTGRES_URL") else { return Vec::new() };
     let tcp = Url::parse(&url).expect("WEIR_TEST_POSTGRES_URL is a URL");
     let mut connection = PgConnection::connect(&url).await.expect("WEIR_TEST_POSTGRES_URL names a server that is up");
-    let directories: String =
-        sqlx::query_scalar("SHOW unix_socket_directories").fetch_one(&mut connection).await.expect("the server answers");
+    let directories: String = sqlx::query_scalar("SHOW unix_socket_directories")
+        .fetch_one(&mut connection)
+        .await
+        .expect("the server answers");
     let mut doors = vec![Door { name: "tcp", url: tcp.clone() }];
     let directory = directories.split(',').map(str::trim).find(|directory| fs::exists(directory).unwrap_or(false));
     if let Some(directory) = directory {
