@@ -1,16 +1,21 @@
 //! The main database on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
-use super::{CopyBuffer, pool};
+use super::{column, pool};
 use crate::domain::{ConsentRecord, MainRecord, UnixMillis};
 
-const COPY_CONSENTS: &str = "COPY consent_records (id, user_id, document_type, document_version, accepted, preferences,
-    ip_address, user_agent, created_at) FROM STDIN WITH (FORMAT binary)";
-const CONSENT_COLUMNS: usize = 9;
+/// A stored consent is an accepted one.
+const INSERT_CONSENTS: &str = "
+    INSERT INTO consent_records (
+        id, user_id, document_type, document_version, accepted, preferences, ip_address, user_agent, created_at
+    )
+    SELECT id, user_id, $3, document_version, true, preferences::jsonb, ip_address, user_agent, created_at
+    FROM unnest($1::uuid[], $2::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+        AS batch (id, user_id, document_version, preferences, ip_address, user_agent, created_at)";
 
 /// The main database on a PostgreSQL server.
 pub struct PostgresMain {
@@ -52,18 +57,15 @@ impl Sink for PostgresMain {
     async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin().await?;
         PositionTable::<Postgres>::advance(&mut transaction, step).await?;
-        if !records.is_empty() {
-            let mut rows = CopyBuffer::with_rows(records.len());
-            for record in records {
-                let MainRecord::Consent(consent) = record;
-                write_consent(&mut rows, consent);
-            }
-            let mut copy = transaction.copy_in_raw(COPY_CONSENTS).await?;
-            copy.send(rows.finish()).await?;
-            copy.finish().await?;
-        }
+        let consents: Vec<&ConsentRecord> = records
+            .iter()
+            .map(|record| match record {
+                MainRecord::Consent(consent) => consent.as_ref(),
+            })
+            .collect();
+        insert_consents(&mut transaction, &consents).await?;
         transaction.commit().await?;
-        Ok(Applied { rows: vec![("consent_records", records.len() as u64)] })
+        Ok(Applied { rows: vec![("consent_records", consents.len() as u64)] })
     }
 
     async fn maintain(&self, _: UnixMillis, _: u32) -> Result<Maintained, StoreError> {
@@ -90,15 +92,20 @@ impl SettingsTable for PostgresMain {
     }
 }
 
-fn write_consent(rows: &mut CopyBuffer, consent: &ConsentRecord) {
-    rows.row(CONSENT_COLUMNS);
-    rows.uuid(Some(consent.id));
-    rows.text(consent.user_id.as_deref());
-    rows.text(Some(ConsentRecord::DOCUMENT_TYPE));
-    rows.text(Some(&consent.document_version));
-    rows.boolean(true);
-    rows.jsonb(&consent.preferences.to_json());
-    rows.text(consent.ip_address.as_deref());
-    rows.text(consent.user_agent.as_deref());
-    rows.time(consent.created_at);
+async fn insert_consents(connection: &mut PgConnection, consents: &[&ConsentRecord]) -> Result<(), StoreError> {
+    if consents.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_CONSENTS)
+        .bind(column(consents, |consent| consent.id))
+        .bind(column(consents, |consent| consent.user_id.as_deref()))
+        .bind(ConsentRecord::DOCUMENT_TYPE)
+        .bind(column(consents, |consent| consent.document_version.as_str()))
+        .bind(column(consents, |consent| consent.preferences.to_json()))
+        .bind(column(consents, |consent| consent.ip_address.as_deref()))
+        .bind(column(consents, |consent| consent.user_agent.as_deref()))
+        .bind(column(consents, |consent| consent.created_at.to_datetime()))
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -4,7 +4,6 @@
 //! again, never in a connection that hangs.
 
 mod analytics;
-mod copy;
 mod main;
 mod partitions;
 
@@ -17,7 +16,6 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use super::StoreError;
 
 pub use analytics::PostgresAnalytics;
-pub use copy::CopyBuffer;
 pub use main::PostgresMain;
 
 /// A pool that connects when it is first used. Two connections: the writer's, and one for maintenance and settings.
@@ -38,4 +36,9 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
         .acquire_timeout(Duration::from_secs(5))
         .max_lifetime(Duration::from_hours(1))
         .connect_lazy_with(options))
+}
+
+/// One value of every record, in their order: what UNNEST turns back into a column.
+fn column<'a, R, T>(records: &[&'a R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    records.iter().map(|record| value(record)).collect()
 }

@@ -1,0 +1,78 @@
+//! Sessions as a busy day brings them: new ids and visitors, a few pages, values of real length.
+
+use uuid::Uuid;
+use weir::domain::{AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
+use weir::journal::{JournalId, Position};
+use weir::store::{Sink, Step};
+
+/// A journal's consumer without the journal: records on demand, and the position after them.
+pub struct Source {
+    ids: IdSource,
+    clock: Clock,
+    step: Step,
+}
+
+impl Source {
+    /// A source that `sink` knows and has nothing of.
+    pub async fn new(sink: &impl Sink) -> Self {
+        let (journal, writer) = (JournalId(Uuid::new_v4()), Uuid::new_v4());
+        let from = sink.positions().register(journal, writer).await.expect("the database is there");
+        let step = Step { journal, writer, from, through: from };
+        Self { ids: IdSource::default(), clock: Clock::system(), step }
+    }
+
+    /// The next records, and the step that they are.
+    pub fn next(&mut self, count: usize) -> (Step, Vec<AnalyticsRecord>) {
+        let records = (0..count).map(|_| AnalyticsRecord::Session(Box::new(self.session()))).collect();
+        self.step.from = self.step.through;
+        self.step.through = Position(self.step.from.0 + count as u64);
+        (self.step, records)
+    }
+
+    fn session(&self) -> SessionRecord {
+        let now = self.clock.now();
+        let text = |text: &str| Some(text.to_owned());
+        let id = self.ids.next(now);
+        let page = u128::from(id.as_bytes()[15]) % 200;
+        SessionRecord {
+            id,
+            started_at: now,
+            visitor: VisitorHash(std::array::from_fn(|at| id.as_bytes()[at % 16] ^ at.to_le_bytes()[0])),
+            bio_page_id: Some(Uuid::from_u128(page)),
+            creator_id: Some(Uuid::from_u128(page / 2)),
+            landing_page: "https://links.example.org/anna?utm_source=insta".to_owned(),
+            referrer: text("https://l.instagram.com/"),
+            referrer_domain: "l.instagram.com".to_owned(),
+            utm_source: text("insta"),
+            utm_medium: text("social"),
+            utm_campaign: text("spring"),
+            utm_term: None,
+            utm_content: None,
+            device: text("mobile"),
+            browser: text("Mobile Safari"),
+            os: text("iOS"),
+            os_version: text("17.4.1"),
+            screen_width: Some(1170),
+            screen_height: Some(2532),
+            connection_type: text("4g"),
+            language: text("tr-TR"),
+            place: Place {
+                country: text("TR"),
+                city: text("Istanbul"),
+                region: text("Istanbul"),
+                continent: text("AS"),
+                timezone: text("Europe/Istanbul"),
+            },
+        }
+    }
+}
+
+/// What a batch holds.
+pub fn sessions(records: &[AnalyticsRecord]) -> Vec<&SessionRecord> {
+    records
+        .iter()
+        .map(|record| match record {
+            AnalyticsRecord::Session(session) => session.as_ref(),
+        })
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! What it costs to turn a checked visit into the record to store: user agent, place, referrer, token, id, hash.
+//!
+//! Run: `cargo bench --bench enrich`. A hit is a user agent that the cache knows. A miss is a new one each time, and
+//! includes the way to the pool's actor on another thread and back.
+//!
+//! FIGURES
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::SystemRunner;
+use criterion::async_executor::AsyncExecutor;
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use mmdb_writer::Writer;
+use serde_json::json;
+use weir::actor::{Vitals, Watchdog};
+use weir::domain::{ClientIp, Clock, IdSource};
+use weir::enrich::geo::Geo;
+use weir::enrich::pool::UserAgents;
+use weir::enrich::token::TrackingTokens;
+use weir::enrich::user_agent::UserAgentParser;
+use weir::enrich::{Discarded, Enricher, SessionVisit};
+use weir::telemetry::Telemetry;
+
+const PAGE: &str = "11111111-2222-3333-4444-555555555555";
+const BROWSER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                       Version/17.4.1 Mobile/15E148 Safari/604.1";
+const BOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+
+/// Criterion drives the futures on the system's own thread, as a test server's worker would.
+struct System(SystemRunner);
+
+impl AsyncExecutor for &System {
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0.block_on(future)
+    }
+}
+
+fn enricher(geo: Geo) -> Enricher {
+    let telemetry = Telemetry::new();
+    let parser = UserAgentParser::new().expect("the embedded expressions are those of this build");
+    let lifeline = Vitals::new(Arc::clone(&telemetry)).lifeline("user_agent_parser");
+    Enricher {
+        agents: UserAgents::start(parser, 2, &Watchdog::default(), &lifeline, telemetry),
+        geo,
+        tokens: TrackingTokens::new(b"a secret for benchmarks"),
+        ids: IdSource::default(),
+        clock: Arc::new(Clock::system()),
+    }
+}
+
+/// Ten thousand networks in the layout of GeoLite2-City, with the ten languages' names reduced to three.
+fn geo() -> Geo {
+    // A description is what the reader insists on.
+    let mut writer = Writer::builder("GeoLite2-City").description(&[("en", "Made for a benchmark")]).build();
+    for network in 0..10_000_u32 {
+        let address = Ipv4Addr::from_bits((80 << 24) + (network << 8));
+        let names = |name: &str| json!({"de": name, "en": name, "fr": name});
+        let row = json!({
+            "city": {"geoname_id": network, "names": names(&format!("City {}", network % 2000))},
+            "continent": {"code": "EU", "geoname_id": 6_255_148, "names": names("Europe")},
+            "country": {"geoname_id": 2_921_044, "iso_code": "DE", "names": names("Germany")},
+            "location": {
+                "accuracy_radius": 20, "latitude": 52.5, "longitude": 13.4, "time_zone": "Europe/Berlin"
+            },
+            "postal": {"code": "10115"},
+            "registered_country": {"geoname_id": 2_921_044, "iso_code": "DE", "names": names("Germany")},
+            "subdivisions": [{"geoname_id": 2_950_157, "iso_code": "BE", "names": names("Land Berlin")}],
+        });
+        let network: ipnet::Ipv4Net = format!("{address}/24").parse().expect("an address and a prefix length");
+        writer.insert(network, &row).expect("the networks do not overlap and are not reserved");
+    }
+    let directory = tempfile::tempdir().expect("the system has a temporary directory");
+    let path = directory.path().join("city.mmdb");
+    std::fs::write(&path, writer.to_bytes().expect("ten thousand networks fit")).expect("the directory is writable");
+    Geo::open(&path).expect("what was just written is a database")
+}
+
+fn visit(enricher: &Enricher, user_agent: String) -> SessionVisit {
+    let text = |text: &str| Some(text.to_owned());
+    SessionVisit {
+        visitor_id: "0f3c9a52-7d4e-4b1a-9a57-3b0f6f1f2d11".to_owned(),
+        landing_page: "https://links.example.org/anna?utm_source=insta".to_owned(),
+        consent_analytics: text("granted"),
+        bio_page_id: text(PAGE),
+        referrer: text("https://l.instagram.com/"),
+        utm_source: text("insta"),
+        utm_medium: text("social"),
+        language: text("tr-TR"),
+        timezone: text("Europe/Istanbul"),
+        screen_width: Some(1170),
+        screen_height: Some(2532),
+        tracking_token: Some(enricher.tokens.mint(PAGE, enricher.clock.now())),
+        user_agent: Some(user_agent),
+        client: ClientIp::parse("80.0.77.9"),
+        ..SessionVisit::default()
+    }
+}
+
+fn bench(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    system: &System,
+    enricher: &Enricher,
+    name: &str,
+    mut make: impl FnMut() -> SessionVisit,
+) {
+    group.bench_function(name, |bencher| {
+        bencher.to_async(system).iter_batched(
+            &mut make,
+            |visit| async { black_box(enricher.session(visit).await) },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn enrich(criterion: &mut Criterion) {
+    let system = System(actix::System::new());
+    // The pool's arbiters belong to the system that is current when they are made.
+    let (bare, full) = system.0.block_on(async { (enricher(Geo::none()), enricher(geo())) });
+    let known = system.0.block_on(full.session(visit(&full, BROWSER.to_owned()))).expect("nothing is wrong with it");
+    assert_eq!(known.place.region.as_deref(), Some("Land Berlin"));
+
+    let mut group = criterion.benchmark_group("enrich");
+    bench(&mut group, &system, &bare, "hit", || visit(&bare, BROWSER.to_owned()));
+    bench(&mut group, &system, &full, "hit, with GeoIP", || visit(&full, BROWSER.to_owned()));
+    let mut build = 0_u64;
+    bench(&mut group, &system, &bare, "miss", || {
+        build += 1;
+        visit(&bare, format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/137.0.{build}.0"))
+    });
+
+    let mut refused = |name, expected, change: fn(&mut SessionVisit)| {
+        let make = || {
+            let mut visit = visit(&full, BROWSER.to_owned());
+            change(&mut visit);
+            visit
+        };
+        assert_eq!(system.0.block_on(full.session(make())).err(), Some(expected));
+        bench(&mut group, &system, &full, name, make);
+    };
+    refused("refused, bot", Discarded::Bot, |visit| visit.user_agent = Some(BOT.to_owned()));
+    refused("refused, no consent", Discarded::NoConsent, |visit| visit.consent_analytics = None);
+    refused("refused, bad token", Discarded::BadToken, |visit| visit.tracking_token = Some("0".repeat(32)));
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    targets = enrich
+}
+criterion_main!(benches);
