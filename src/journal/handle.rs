@@ -139,6 +139,9 @@ impl Journal {
         if length > MAX_RECORD_BYTES {
             return Err(AppendError::TooLong);
         }
+        if shared.closed.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
         if shared.queued_bytes.fetch_add(length, Ordering::Relaxed) + length > shared.options.queue_bytes {
             shared.queued_bytes.fetch_sub(length, Ordering::Relaxed);
             return Err(AppendError::QueueFull);

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - A step that failed is repeated with the same records and the same positions. If its COMMIT did arrive and only the
 //!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
-//! - A position moved by anybody else halts the writer: going on could skip or double records.
+//! - A position moved by a stranger, or back behind what is deleted, halts the writer: going on could skip or double
+//!   records.
 //! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
 //!   the position passes it.
 
@@ -205,13 +206,6 @@ impl<S: Sink> Pump<S> {
                     self.set_aside(&[self.letter(entry, DeadLetterReason::Refused, reason)])?;
                     spans.push(Span { records: span.records.end..span.records.end, through: span.through });
                 }
-                Err(StoreError::Moved { expected, found, by }) => {
-                    return Err(PumpError::Halted(format!(
-                        "the database's position of journal {} is {found} where this process left {expected}, moved by \
-                         {by}: does a second instance use a copy of this data directory?",
-                        self.journal.id(),
-                    )));
-                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -280,6 +274,11 @@ impl<S: Sink> Pump<S> {
                     tracing::error!(database, reason, "writer halted, records stay in the journal");
                 }
                 HALTED_PAUSE
+            }
+            // Attaching afresh judges whose move it was.
+            PumpError::Store(error @ StoreError::Moved { .. }) => {
+                tracing::warn!(database, %error, "position was moved under the writer");
+                self.backoff.next_pause()
             }
             PumpError::Store(StoreError::Unavailable(reason)) => {
                 self.away(reason);

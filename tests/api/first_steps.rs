@@ -19,12 +19,12 @@ fn shell(app: &TestApp, script: &str) -> String {
 #[tokio::test]
 async fn the_printed_curl_lines_succeed_as_pasted() {
     let app = TestApp::start(Backend::Sqlite).await;
-    let printed = app.printed();
-    let pasted: Vec<&str> = printed.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(pasted.len(), 2, "{printed:?}");
-    let created: Value = serde_json::from_str(&shell(&app, pasted[0])).unwrap();
+    let curl_lines = || app.printed().into_iter().filter(|line| line.trim().starts_with("curl ")).collect::<Vec<_>>();
+    app.until("both lines are printed", async || curl_lines().len() == 2).await;
+    let pasted = curl_lines();
+    let created: Value = serde_json::from_str(&shell(&app, &pasted[0])).unwrap();
     app.session(created["data"]["id"].as_str().unwrap()).await;
-    let saved: Value = serde_json::from_str(&shell(&app, pasted[1])).unwrap();
+    let saved: Value = serde_json::from_str(&shell(&app, &pasted[1])).unwrap();
     assert_eq!(saved, json!({"success": true, "data": {"saved": true}}));
     app.applied().await;
     assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM consent_records").await, 1);
