@@ -4,6 +4,7 @@
 //! exactly-once: whatever is killed when, either both are there or neither. One conformance suite runs on all four.
 
 mod error;
+mod migrations;
 mod position;
 pub mod postgres;
 pub mod settings;

@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool, Postgres};
 
+use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::partitions::Partitions;
@@ -64,7 +65,7 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(sqlx::migrate!("migrations/analytics/postgres").run(&self.pool).await?)
+        Ok(migrations::migrator(migrations::ANALYTICS_POSTGRES).run(&self.pool).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool, Postgres};
 
+use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
 use super::{column, pool};
@@ -47,7 +48,7 @@ impl Sink for PostgresMain {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(sqlx::migrate!("migrations/main/postgres").run(&self.pool).await?)
+        Ok(migrations::migrator(migrations::MAIN_POSTGRES).run(&self.pool).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

@@ -5,6 +5,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
 
+use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool};
@@ -74,7 +75,7 @@ impl Sink for SqliteAnalytics {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(sqlx::migrate!("migrations/analytics/sqlite").run(&self.pool).await?)
+        Ok(migrations::migrator(migrations::ANALYTICS_SQLITE).run(&self.pool).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

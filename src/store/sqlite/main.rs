@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
 
+use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, SettingsTable, Sink, Step, StoreError};
 use super::{insert_sql, pool};
@@ -50,7 +51,7 @@ impl Sink for SqliteMain {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(sqlx::migrate!("migrations/main/sqlite").run(&self.pool).await?)
+        Ok(migrations::migrator(migrations::MAIN_SQLITE).run(&self.pool).await?)
     }
 
     fn positions(&self) -> &dyn Positions {
