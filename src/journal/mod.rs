@@ -6,8 +6,8 @@
 //!
 //! - `handle`: what everybody else holds of it.
 //! - `commit`: the thread that gathers what waits, appends it at once, syncs once, completes every ack.
-//! - `storage`: what that thread needs of a log, and what a feed reads: two traits.
-//! - `segments`, `reader`, `format`: those traits on plain files.
+//! - `storage`: what that thread needs of a log, as a trait.
+//! - `segments`, `reader`, `format`: that log on plain files, and reading it back.
 //! - `keeper`: deletes what the database has applied.
 //! - `dead_letters`: what a database refused, or what was damaged, with the reason.
 //!
