@@ -39,7 +39,7 @@ fn cases(path: &str) -> Vec<Case> {
     cases.test_cases
 }
 
-/// Every user agent in the test files of both packages, once.
+/// Every user agent in the test files of `ua-parser`'s package and in the traffic that `regex-filtered` ships, once.
 fn user_agents() -> Vec<String> {
     let labelled = [
         "tests/test_device.yaml",

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::directory::other_bytes;
 use super::{Journal, Position};
 
 const FILE: &str = "dead-letters";
@@ -66,7 +67,7 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// The bytes that the letters in this directory take.
-    pub(super) fn bytes_in(directory: &Path) -> u64 {
+    fn bytes_in(directory: &Path) -> u64 {
         std::fs::metadata(directory.join(FILE)).map_or(0, |metadata| metadata.len())
     }
 
@@ -95,7 +96,7 @@ impl DeadLetters {
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         file.write_all(&lines)?;
         file.sync_all()?;
-        journal.index().other_bytes.store(file.metadata()?.len(), Ordering::Relaxed);
+        journal.index().other_bytes.store(other_bytes(journal.path()), Ordering::Relaxed);
         Ok(())
     }
 

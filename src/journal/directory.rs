@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::format::{FrameCodec, HEADER_BYTES, HeaderError, Parsed, SegmentHeader};
-use super::{DeadLetters, JournalId, Position};
+use super::{JournalId, Position};
 
 /// How far positions jump after an unclean stop: more records than a segment, or an outage, can hold.
 pub(super) const JUMP: u64 = 1 << 32;
@@ -70,7 +70,7 @@ pub(super) struct Segment {
 #[derive(Debug, Default)]
 pub(super) struct SegmentIndex {
     segments: Mutex<Vec<Segment>>,
-    /// What other files of the journal take (dead letters).
+    /// What the journal's other files take: dead letters, the torn tail, notes.
     pub other_bytes: AtomicU64,
 }
 
@@ -164,8 +164,7 @@ impl Directory {
         // What is noted counts as given, so that the reader names what is missing up to it.
         let last = last.max(noted);
         let clean = if count == 0 { is_new } else { stopped_at == Some(last) };
-        let index =
-            SegmentIndex { segments: Mutex::new(segments), other_bytes: AtomicU64::new(DeadLetters::bytes_in(path)) };
+        let index = SegmentIndex { segments: Mutex::new(segments), other_bytes: AtomicU64::new(other_bytes(path)) };
         Ok(Self { path: path.to_owned(), id, index, last, clean, released, lock: Some(lock) })
     }
 
@@ -183,6 +182,13 @@ impl Directory {
     pub fn write_clean(directory: &Path, last: Position) -> io::Result<()> {
         write_durably(directory, CLEAN, last.0.to_string().as_bytes())
     }
+}
+
+/// What all files but the segments take.
+pub(super) fn other_bytes(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let others = files.filter(|file| file.path().extension().is_none_or(|extension| extension != SEGMENT_EXTENSION));
+    others.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Notes that a writer of this name uses the directory. The newest thousand are kept.

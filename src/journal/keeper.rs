@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Supervised};
 
-use super::directory::Directory;
-use super::{DeadLetters, Journal, Position};
+use super::directory::{self, Directory};
+use super::{Journal, Position};
 use crate::actor::Lifeline;
 
 /// How often applied segments are looked for.
@@ -47,8 +47,8 @@ impl Supervised for Keeper {}
 
 /// Deletes every segment whose records are all applied, never the newest.
 fn sweep(journal: &Journal) -> std::io::Result<()> {
-    // Letters may have been taken away by hand.
-    journal.index().other_bytes.store(DeadLetters::bytes_in(journal.path()), Ordering::Relaxed);
+    // Letters may have been added, or taken away by hand.
+    journal.index().other_bytes.store(directory::other_bytes(journal.path()), Ordering::Relaxed);
     let applied = journal.applied();
     let index = journal.index();
     let done = index.with(|segments| segments.windows(2).take_while(|pair| pair[1].previous <= applied).count());

@@ -292,6 +292,9 @@ async fn what_a_start_cuts_is_kept_aside() {
     overwrite(&segment, end, b"half a record");
     drop(open(directory.path(), JournalOptions::default()).unwrap());
     assert_eq!(fs::read(directory.path().join("torn-tail")).unwrap(), b"half a record");
+    let journal = start(directory.path(), JournalOptions::default());
+    let files = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    assert_eq!(journal.status().disk_bytes, files.sum::<u64>(), "every file counts");
     assert_eq!(fs::metadata(&segment).unwrap().len(), end);
 }
 
