@@ -1,20 +1,18 @@
-//! JSON Web Tokens (RFC 7519), checked against one pinned key and algorithm.
+//! JSON Web Tokens (RFC 7519), checked against configured keys, each with its algorithm.
 //!
 //! Invariant: the algorithm comes from the configured key, never from the token, so `none` and a public key used as an
 //! HMAC secret cannot pass. `exp` is required, `nbf` is honoured, both with 30 s leeway.
 //! Cost: about 1.5 µs for HS256, 40 µs and more for a public key.
-
-use std::path::PathBuf;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::keys::{self, KeysError, VerificationKeys};
 use crate::config::JwtKey;
 use crate::domain::UnixMillis;
 
-const LEEWAY_SECONDS: u64 = 30;
 const USER_ID_MAX_CHARACTERS: usize = 255;
 
 /// A user, as the token names it: opaque text of 1 to 255 characters.
@@ -24,10 +22,8 @@ pub struct UserId(pub String);
 /// Why there is no way to check or make tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum JwtError {
-    #[error("jwt_public_key_file {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("jwt_public_key_file {0} is no RSA, P-256 or Ed25519 public key in PEM form")]
-    Key(PathBuf),
+    #[error("jwt_public_key_file {0}")]
+    Keys(#[from] KeysError),
     #[error("only a public key is configured: whoever has the private key makes the tokens")]
     CannotSign,
     #[error("the token could not be made: {0}")]
@@ -35,10 +31,11 @@ pub enum JwtError {
 }
 
 /// Checks access tokens, and makes them where the secret is shared.
-pub struct AccessTokens {
-    key: DecodingKey,
-    validation: Validation,
-    secret: Option<SecretString>,
+pub struct AccessTokens(Trust);
+
+enum Trust {
+    Shared { key: DecodingKey, validation: Validation, secret: SecretString },
+    Public(VerificationKeys),
 }
 
 #[derive(Deserialize)]
@@ -58,43 +55,48 @@ impl AccessTokens {
     /// With the configured key.
     ///
     /// # Errors
-    /// When the public key cannot be read or is none.
+    /// When the public keys cannot be read or there is none.
     pub fn new(key: &JwtKey) -> Result<Self, JwtError> {
-        let (key, algorithm, secret) = match key {
-            JwtKey::Shared(secret) => {
-                let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
-                (key, Algorithm::HS256, Some(secret.clone()))
-            }
-            JwtKey::Public(path) => {
-                let pem = std::fs::read(path).map_err(|source| JwtError::Read { path: path.clone(), source })?;
-                let (key, algorithm) = public_key(&pem).ok_or_else(|| JwtError::Key(path.clone()))?;
-                (key, algorithm, None)
-            }
-        };
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        // Audience is the issuer's business with other services; tokens carry it or not.
-        validation.validate_aud = false;
-        Ok(Self { key, validation, secret })
+        Ok(Self(match key {
+            JwtKey::Shared(secret) => Trust::Shared {
+                key: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
+                // Audience is the issuer's business with other services; tokens carry it or not.
+                validation: keys::validation(Algorithm::HS256),
+                secret: secret.clone(),
+            },
+            JwtKey::Public(path) => Trust::Public(VerificationKeys::open(path)?),
+        }))
     }
 
     /// The user of a valid token.
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<UserId> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).ok()?.claims;
+        let claims: Claims = match &self.0 {
+            Trust::Shared { key, validation, .. } => {
+                let token = jsonwebtoken::decode(token, key, validation).ok()?;
+                // Extensions that a token insists on are not understood.
+                token.header.crit.is_none().then_some(token.claims)?
+            }
+            Trust::Public(keys) => keys.claims(token)?,
+        };
         let text = |claim: Option<Value>| claim.and_then(|claim| claim.as_str().map(str::to_owned));
         let user = text(claims.sub).filter(|sub| !sub.is_empty()).or_else(|| text(claims.id))?;
         let length = user.chars().count();
         (length > 0 && length <= USER_ID_MAX_CHARACTERS && !user.contains('\0')).then_some(UserId(user))
     }
 
+    /// Whether tokens can be made here.
+    #[must_use]
+    pub fn can_sign(&self) -> bool {
+        matches!(self.0, Trust::Shared { .. })
+    }
+
     /// A token for a user, as the account service makes them.
     ///
     /// # Errors
-    /// When only a public key is configured.
+    /// When only public keys are configured.
     pub fn mint(&self, user: &str, now: UnixMillis, lifetime_seconds: i64) -> Result<String, JwtError> {
-        let secret = self.secret.as_ref().ok_or(JwtError::CannotSign)?;
+        let Trust::Shared { secret, .. } = &self.0 else { return Err(JwtError::CannotSign) };
         let iat = now.0 / 1000;
         let claims = NewClaims { sub: user, iat, exp: iat + lifetime_seconds };
         let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
@@ -102,15 +104,14 @@ impl AccessTokens {
     }
 }
 
-fn public_key(pem: &[u8]) -> Option<(DecodingKey, Algorithm)> {
-    let rsa = DecodingKey::from_rsa_pem(pem).map(|key| (key, Algorithm::RS256));
-    let ec = || DecodingKey::from_ec_pem(pem).map(|key| (key, Algorithm::ES256));
-    let ed = || DecodingKey::from_ed_pem(pem).map(|key| (key, Algorithm::EdDSA));
-    rsa.or_else(|_| ec()).or_else(|_| ed()).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::testing::{self, P256_1, P256_2, SIGNERS, now_seconds, write_set};
     use super::*;
 
     fn tokens() -> AccessTokens {
@@ -169,5 +170,108 @@ mod tests {
         ] {
             assert_eq!(tokens.verify(&token), None, "{why}");
         }
+    }
+
+    fn public(path: &Path) -> AccessTokens {
+        AccessTokens::new(&JwtKey::Public(path.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn who_has_the_secret_can_sign_and_who_has_a_public_key_cannot() {
+        assert!(tokens().can_sign());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), P256_1.public).unwrap();
+        let tokens = public(file.path());
+        assert!(!tokens.can_sign());
+        assert!(matches!(tokens.mint("u", now(), 60), Err(JwtError::CannotSign)));
+    }
+
+    #[test]
+    fn a_file_without_a_key_is_refused_by_name() {
+        let error = AccessTokens::new(&JwtKey::Public("/nowhere/key.pem".into())).err().unwrap().to_string();
+        assert!(error.starts_with("jwt_public_key_file /nowhere/key.pem: "), "{error}");
+    }
+
+    #[test]
+    fn each_kind_of_public_key_passes_what_its_owner_signed_and_nothing_else() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for signer in SIGNERS {
+            let algorithm = signer.algorithm;
+            for in_a_set in [false, true] {
+                if in_a_set {
+                    write_set(file.path(), &[(signer, Some("1"))]);
+                } else {
+                    std::fs::write(file.path(), signer.public).unwrap();
+                }
+                let tokens = public(file.path());
+                let good = signer.sign(Some("1"), &testing::claims());
+                assert_eq!(tokens.verify(&good), Some(UserId("user".into())), "{algorithm:?}");
+                assert!(tokens.verify(&signer.sign(None, &testing::claims())).is_some(), "{algorithm:?}");
+                let sign = |claims: Value| signer.sign(Some("1"), &claims);
+                let exp = now_seconds() + 60;
+                let (_, signature) = good.rsplit_once('.').unwrap();
+                let other = sign(json!({"sub": "other", "exp": exp}));
+                let (other_message, _) = other.rsplit_once('.').unwrap();
+                for (why, token) in [
+                    ("expired", sign(json!({"sub": "u", "exp": exp - 100}))),
+                    ("no exp", sign(json!({"sub": "u"}))),
+                    ("not yet valid", sign(json!({"sub": "u", "exp": exp, "nbf": exp - 10}))),
+                    ("an nbf of the wrong type", sign(json!({"sub": "u", "exp": exp, "nbf": "now"}))),
+                    ("an exp of the wrong type", sign(json!({"sub": "u", "exp": "tomorrow"}))),
+                    ("a user of the wrong type", sign(json!({"sub": 7, "exp": exp}))),
+                    ("claims of the wrong type", sign(json!(["sub", "u"]))),
+                    ("no algorithm", unsigned("none")),
+                    ("no signature", unsigned(&format!("{algorithm:?}"))),
+                    ("the public key as a secret", confused("HS256", signer.public)),
+                    ("the public key as a secret, trimmed", confused("HS256", signer.public.trim())),
+                    ("an HMAC by another name", confused(&format!("{algorithm:?}"), signer.public)),
+                    ("another token's signature", format!("{other_message}.{signature}")),
+                    ("another key", P256_2.sign(Some("1"), &testing::claims())),
+                ] {
+                    assert_eq!(tokens.verify(&token), None, "{algorithm:?}, set {in_a_set}: {why}");
+                }
+            }
+        }
+    }
+
+    fn encoded(algorithm: &str) -> String {
+        let part = |json: Value| {
+            // The library encodes the claims of a token; a header is as good as a claim.
+            let token = jsonwebtoken::encode(&Header::default(), &json, &EncodingKey::from_secret(b"x")).unwrap();
+            token.split('.').nth(1).unwrap().to_owned()
+        };
+        format!("{}.{}", part(json!({"alg": algorithm, "typ": "JWT", "kid": "1"})), part(testing::claims()))
+    }
+
+    fn unsigned(algorithm: &str) -> String {
+        encoded(algorithm) + "."
+    }
+
+    fn confused(algorithm: &str, secret: &str) -> String {
+        let message = encoded(algorithm);
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    #[test]
+    fn a_forged_token_is_forged_as_it_says() {
+        // Or the tests above would refuse it for the wrong reason.
+        assert!(tokens().verify(&confused("HS256", "secret")).is_some());
+    }
+
+    #[test]
+    fn keys_rotate_while_the_process_runs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_set(file.path(), &[(P256_1, Some("old")), (testing::RSA, Some("other"))]);
+        let tokens = public(file.path());
+        let (old, new) = (P256_1.sign(Some("old"), &testing::claims()), P256_2.sign(Some("new"), &testing::claims()));
+        assert!(tokens.verify(&old).is_some());
+        assert!(tokens.verify(&testing::RSA.sign(Some("other"), &testing::claims())).is_some());
+        assert!(tokens.verify(&new).is_none());
+        write_set(file.path(), &[(testing::RSA, Some("other")), (P256_2, Some("new"))]);
+        std::thread::sleep(keys::EVERY + Duration::from_millis(50));
+        assert!(tokens.verify(&new).is_some());
+        assert!(tokens.verify(&old).is_none());
     }
 }
