@@ -1,12 +1,13 @@
 //! Configuration: one file, overridden by the environment, every problem listed at once.
 //!
 //! `weir.toml` (or `--config FILE`), then `WEIR_*` variables (`__` for nesting). One module a concern: `database`,
-//! `journal`, `network`, `secrets`, `throttle`. Invariant: an unknown key, a bad value or an unsafe combination refuses
+//! `journal`, `network`, `providers`, `secrets`, `throttle`. Invariant: an unknown key, a bad value or an unsafe combination refuses
 //! to start; nothing is guessed, and no secret has a constant default.
 
 mod database;
 mod journal;
 mod network;
+mod providers;
 mod secrets;
 mod source;
 mod throttle;
@@ -17,6 +18,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use database::{DatabaseUrl, Databases};
 pub use network::{Network, Origins, Proxies, XForwardedFor};
+pub use providers::Provider;
 pub use secrets::{JwtKey, SecretSettings, Secrets, SecretsError};
 pub use source::{Problems, Values};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub journal: JournalOptions,
     pub throttle: Vec<(Route, Limit)>,
     pub secrets: SecretSettings,
+    /// Services whose id tokens are taken.
+    pub providers: Vec<Provider>,
     /// A MaxMind-format database with cities or countries.
     pub geoip_database: Option<PathBuf>,
     /// How many days analytics rows are kept; 0 keeps them.
@@ -71,6 +75,7 @@ impl Config {
             journal: journal::take(values),
             throttle: throttle::take(values),
             secrets: SecretSettings::take(values),
+            providers: providers::take(values),
             geoip_database: values.parse("geoip_database", "a path"),
             retention_days: values.number("retention_days", 0, 0..=36_500),
             shutdown_timeout_seconds: values.number("shutdown_timeout_seconds", 25, 0..=3600),

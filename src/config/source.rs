@@ -92,6 +92,18 @@ impl Values {
         self.given.remove(name)
     }
 
+    /// The names of the tables within a section, in order: `a` and `b` for `section.a.key` and `section.b.key`.
+    #[must_use]
+    pub fn names_under(&self, section: &str) -> Vec<String> {
+        let inner = |name: &str| {
+            let (table, _) = name.strip_prefix(section)?.strip_prefix('.')?.split_once('.')?;
+            Some(table.to_owned())
+        };
+        let mut names: Vec<String> = self.given.keys().filter_map(|name| inner(name)).collect();
+        names.dedup();
+        names
+    }
+
     /// Takes and parses a value; `expected` says what it should have been.
     pub fn parse<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
         let text = self.take(name)?;
@@ -266,6 +278,22 @@ mod tests {
         assert_eq!((config.journal.max_bytes, config.journal.segment_bytes), (64 << 20, 1 << 20));
         assert!(config.network.proxies.trusts("192.0.2.1".parse().unwrap()));
         assert!(!config.network.proxies.trusts("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn variables_name_providers() {
+        let variables: config::Map<String, String> = [
+            ("WEIR_PROVIDERS__MY_IDP__ISSUER", "https://idp.example"),
+            ("WEIR_PROVIDERS__MY_IDP__AUDIENCE", "weir"),
+            ("WEIR_PROVIDERS__MY_IDP__JWKS_FILE", "/etc/idp.json"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let mut values = Values::from_layers("[providers.my_idp]\naudience = \"x\"", environment(variables)).unwrap();
+        let config = Config::take(&mut values);
+        values.finish().unwrap();
+        let [provider] = &config.providers[..] else { panic!("{:#?}", config.providers) };
+        assert_eq!((provider.name.as_str(), provider.audience.as_str()), ("my_idp", "weir"));
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! The `providers` section: services whose id tokens are taken, each under a name of its own.
+
+use std::path::PathBuf;
+
+use super::Values;
+
+const SECTION: &str = "providers";
+const NAME_MAX_BYTES: usize = 32;
+
+/// A service that says who somebody is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// What it is called in requests.
+    pub name: String,
+    /// What its tokens call it, exactly.
+    pub issuer: String,
+    /// What its tokens call us, exactly.
+    pub audience: String,
+    /// Its public keys: a JSON Web Key Set, or one in PEM form.
+    pub jwks_file: PathBuf,
+}
+
+pub(super) fn take(values: &mut Values) -> Vec<Provider> {
+    values.names_under(SECTION).into_iter().filter_map(|name| take_one(values, name)).collect()
+}
+
+fn take_one(values: &mut Values, name: String) -> Option<Provider> {
+    if !is_name(&name) {
+        values.problem(format!("{SECTION}.{name}: a name has 1 to {NAME_MAX_BYTES} of a-z, 0-9, _ and -"));
+    }
+    let mut part = |part: &str| {
+        let full = format!("{SECTION}.{name}.{part}");
+        let value = values.take(&full).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        if value.is_none() {
+            values.problem(format!("{full} is missing"));
+        }
+        value
+    };
+    let (issuer, audience, jwks_file) = (part("issuer"), part("audience"), part("jwks_file"));
+    Some(Provider { issuer: issuer?, audience: audience?, jwks_file: jwks_file?.into(), name })
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    (1..=NAME_MAX_BYTES).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(text: &str) -> (Vec<Provider>, Vec<String>) {
+        let mut values = Values::from_toml(text);
+        let providers = take(&mut values);
+        (providers, values.finish().err().unwrap_or_default().0)
+    }
+
+    #[test]
+    fn each_section_is_a_provider() {
+        let (providers, problems) = taken(
+            "[providers.my-idp_2]\nissuer = \"https://b.example\"\naudience = \"weir\"\njwks_file = \"b.json\"\n\
+             [providers.my]\nissuer = \"https://a.example\"\naudience = \"app\"\njwks_file = \"/etc/a.json\"\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let provider = |name: &str, issuer: &str, audience: &str, jwks_file: &str| Provider {
+            name: name.into(),
+            issuer: issuer.into(),
+            audience: audience.into(),
+            jwks_file: jwks_file.into(),
+        };
+        let expected = [
+            provider("my-idp_2", "https://b.example", "weir", "b.json"),
+            provider("my", "https://a.example", "app", "/etc/a.json"),
+        ];
+        assert_eq!(providers, expected);
+        assert_eq!(taken(""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_named_in_full() {
+        let (providers, problems) = taken(
+            "providers.flat = \"x\"\n\
+             [providers.idp]\nissuer = \"https://a.example\"\naudience = \" \"\njwks = \"a.json\"\n\
+             [providers.idp.deeper]\nissuer = \"x\"\n",
+        );
+        assert_eq!(providers, []);
+        assert_eq!(problems.len(), 5, "{problems:#?}");
+        for (problem, expected) in problems.iter().zip([
+            "providers.idp.audience is missing",
+            "providers.idp.jwks_file is missing",
+            "unknown key providers.flat (in the environment: WEIR_PROVIDERS__FLAT)",
+            "unknown key providers.idp.deeper.issuer (in the environment: WEIR_PROVIDERS__IDP__DEEPER__ISSUER)",
+            "unknown key providers.idp.jwks (in the environment: WEIR_PROVIDERS__IDP__JWKS)",
+        ]) {
+            assert_eq!(problem, expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_stand_in_a_request_is_refused() {
+        for name in ["Google", "a b", "ä", &"x".repeat(33)] {
+            let section = format!("[providers.\"{name}\"]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"f\"");
+            let (_, problems) = taken(&section);
+            assert!(problems.len() == 1 && problems[0].contains("a name has 1 to 32"), "{name}: {problems:#?}");
+        }
+    }
+}
