@@ -31,6 +31,7 @@ pub mod enrich;
 pub mod http;
 pub mod journal;
 pub mod limit;
+pub mod mail;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -1,11 +1,12 @@
 //! Configuration: one file, overridden by the environment, every problem listed at once.
 //!
 //! `weir.toml` (or `--config FILE`), then `WEIR_*` variables (`__` for nesting). One module a concern: `database`,
-//! `journal`, `network`, `providers`, `secrets`, `throttle`. Invariant: an unknown key, a bad value or an unsafe combination refuses
-//! to start; nothing is guessed, and no secret has a constant default.
+//! `journal`, `mail`, `network`, `providers`, `secrets`, `throttle`. Invariant: an unknown key, a bad value or an
+//! unsafe combination refuses to start; nothing is guessed, and no secret has a constant default.
 
 mod database;
 mod journal;
+mod mail;
 mod network;
 mod providers;
 mod secrets;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
 pub use database::{DatabaseUrl, Databases};
+pub use mail::MailSettings;
 pub use network::{Network, Origins, Proxies, XForwardedFor};
 pub use providers::Provider;
 pub use secrets::{JwtKey, SecretSettings, Secrets, SecretsError};
@@ -45,6 +47,8 @@ pub struct Config {
     pub secrets: SecretSettings,
     /// Services whose id tokens are taken.
     pub providers: Vec<Provider>,
+    /// Without it sign-in codes are written to the log.
+    pub mail: Option<MailSettings>,
     /// A MaxMind-format database with cities or countries.
     pub geoip_database: Option<PathBuf>,
     /// How many days analytics rows are kept; 0 keeps them.
@@ -76,6 +80,7 @@ impl Config {
             throttle: throttle::take(values),
             secrets: SecretSettings::take(values),
             providers: providers::take(values),
+            mail: mail::take(values),
             geoip_database: values.parse("geoip_database", "a path"),
             retention_days: values.number("retention_days", 0, 0..=36_500),
             shutdown_timeout_seconds: values.number("shutdown_timeout_seconds", 25, 0..=3600),

@@ -311,9 +311,9 @@ mod tests {
     #[test]
     fn problems_never_quote_a_secret() {
         let found = problems(
-            "jwt_secret = \"s3cret\"\njwt_secret_file = \"/nowhere\"\nmain_database_url = \"mysql://u:s3cret@h/d\"",
+            "jwt_secret = \"s3cret\"\njwt_secret_file = \"/nowhere\"\nmain_database_url = \"mysql://u:s3cret@h/d\"\nsmtp_url = \"mail://u:s3cret@h\"\nmail_from = \"weir@example.org\"",
         );
-        assert_eq!(found.len(), 2, "{found:#?}");
+        assert_eq!(found.len(), 3, "{found:#?}");
         assert!(!found.concat().contains("s3cret"), "{found:#?}");
     }
 }

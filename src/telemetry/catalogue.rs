@@ -87,6 +87,7 @@ catalogue! {
     WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, "Age of the oldest durable record that the database does not have yet.";
     WRITER_UP = "weir_writer_up", Kind::Gauge, "1 while the writer can apply.";
     DEAD_LETTERS = "weir_dead_letters_total", Kind::Counter, "Records set aside, by database and reason.";
+    MAILS = "weir_mails_total", Kind::Counter, "Mails by result: sent (or written to the log), failed, expired (the code, before it could be sent), refused (too many waited).";
     BUILD_INFO = "weir_build_info", Kind::Gauge, "Always 1; the version is a label.";
 }
 

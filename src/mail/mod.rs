@@ -1,0 +1,250 @@
+//! Sign-in codes by mail: an actor that sends one after another, so that no request waits for a mail server.
+//!
+//! - `courier`: what a mail looks like, and one attempt to hand it over.
+//! - here: the handle, and the supervised actor that tries again, within bounds.
+//!
+//! Invariants: at most [`QUEUE`] mails wait, the next one is refused; a mail is given up after [`ATTEMPTS`] attempts,
+//! or when its code is no longer valid; an address that is none reaches neither a mail server nor a log. No address is
+//! logged, with one exception: without a mail server, which is for development only, a line tells the code to whom it
+//! belongs. What waits when the process ends is lost: the person asks for another code.
+
+mod courier;
+#[cfg(test)]
+#[path = "../../tests/support/smtp.rs"]
+mod smtp_server;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, Supervised, WrapFuture,
+};
+use lettre::Address;
+use tokio::time::Instant;
+
+use crate::actor::{Delivery, Lifeline, Mailbox, Watchdog};
+use crate::config::MailSettings;
+use crate::telemetry::{Telemetry, name};
+use courier::{Courier, Failure};
+
+/// How many mails may wait.
+pub const QUEUE: usize = 256;
+/// How often a mail is tried.
+pub const ATTEMPTS: usize = 3;
+
+/// Why mail cannot be sent with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    #[error("smtp_url cannot be used")]
+    Url,
+    #[error("smtp_url: TLS cannot be used: {0}")]
+    Tls(lettre::transport::smtp::Error),
+    #[error("mail_from is not a mailbox")]
+    From,
+}
+
+/// No more mail can wait; this one is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the outbox takes no more mail")]
+pub struct OutboxFull;
+
+/// How long things may take.
+#[derive(Clone, Copy)]
+struct Timing {
+    /// One attempt, from the connection to the server's word.
+    attempt: Duration,
+    /// Before the second attempt and before the third.
+    pauses: [Duration; ATTEMPTS - 1],
+}
+
+const TIMING: Timing =
+    Timing { attempt: Duration::from_secs(10), pauses: [Duration::from_secs(1), Duration::from_secs(5)] };
+
+/// Whether mail could be sent with these settings. Nothing is sent and nobody is called.
+///
+/// # Errors
+/// When the URL or the sender cannot be used.
+pub fn check(settings: &MailSettings) -> Result<(), MailError> {
+    Courier::new(settings).map(drop)
+}
+
+/// Takes codes to be sent. Clones share the queue.
+#[derive(Clone)]
+pub struct Outbox {
+    mailbox: Mailbox<Postman>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Outbox {
+    /// Starts the actor in `arbiter`. Without settings it writes codes to the log.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub fn start(
+        settings: Option<&MailSettings>,
+        watchdog: &Watchdog,
+        lifeline: Lifeline,
+        telemetry: Arc<Telemetry>,
+        arbiter: &ArbiterHandle,
+    ) -> Result<Self, MailError> {
+        if settings.is_none() {
+            tracing::warn!("no smtp_url is set: sign-in codes are written to the log, which is for development");
+        }
+        let way = settings.map_or(Ok(Way::Log), Way::smtp)?;
+        Ok(Self::start_with(way, TIMING, QUEUE, watchdog, lifeline, telemetry, arbiter))
+    }
+
+    fn start_with(
+        way: Way,
+        timing: Timing,
+        capacity: usize,
+        watchdog: &Watchdog,
+        lifeline: Lifeline,
+        telemetry: Arc<Telemetry>,
+        arbiter: &ArbiterHandle,
+    ) -> Self {
+        let desk = Arc::new(Desk { way, timing, telemetry: Arc::clone(&telemetry), lifeline: lifeline.clone() });
+        let mailbox = watchdog.supervise(arbiter, lifeline, capacity, move || Postman { desk: Arc::clone(&desk) });
+        Self { mailbox, telemetry }
+    }
+
+    /// Has a code sent to an address. Never waits; what becomes of the mail is counted and logged.
+    ///
+    /// # Errors
+    /// When no more mail can wait.
+    pub fn send_code(&self, address: &str, code: &str, valid_minutes: u32) -> Result<(), OutboxFull> {
+        let expires = Instant::now() + Duration::from_secs(u64::from(valid_minutes) * 60);
+        let mail = CodeMail { address: address.to_owned(), code: code.to_owned(), valid_minutes, expires };
+        self.mailbox.push(mail).map_err(|_| {
+            count(&self.telemetry, "refused");
+            OutboxFull
+        })
+    }
+
+    /// How many mails wait, the one that is being sent among them, and how many may.
+    #[must_use]
+    pub fn depth_and_capacity(&self) -> (usize, usize) {
+        (self.mailbox.depth(), self.mailbox.capacity())
+    }
+}
+
+fn count(telemetry: &Telemetry, result: &'static str) {
+    telemetry.count(name::MAILS, &[("result", result)], 1);
+}
+
+struct CodeMail {
+    address: String,
+    code: String,
+    valid_minutes: u32,
+    expires: Instant,
+}
+
+enum Way {
+    Smtp(Box<Courier>),
+    Log,
+    /// Has a bug that the code `panic` meets.
+    #[cfg(test)]
+    Fragile,
+}
+
+impl Way {
+    fn smtp(settings: &MailSettings) -> Result<Self, MailError> {
+        Courier::new(settings).map(|courier| Self::Smtp(Box::new(courier)))
+    }
+}
+
+/// What outlives a restart of the actor.
+struct Desk {
+    way: Way,
+    timing: Timing,
+    telemetry: Arc<Telemetry>,
+    lifeline: Lifeline,
+}
+
+impl Desk {
+    /// Sends one mail, or gives it up. The answer is the result to be counted.
+    async fn deliver(&self, mail: &CodeMail) -> &'static str {
+        let Some(address) = address(&mail.address) else {
+            tracing::warn!("mail not sent: the address is none");
+            return "failed";
+        };
+        match &self.way {
+            Way::Smtp(courier) => self.hand_over(courier, address, mail).await,
+            Way::Log => {
+                tracing::info!("sign-in code for {address} is {}", mail.code);
+                "sent"
+            }
+            #[cfg(test)]
+            Way::Fragile => {
+                assert_ne!(mail.code, "panic");
+                "sent"
+            }
+        }
+    }
+
+    async fn hand_over(&self, courier: &Courier, address: Address, mail: &CodeMail) -> &'static str {
+        let Ok(message) = courier.write(address, &mail.code, mail.valid_minutes) else {
+            tracing::error!("mail not sent: it cannot be written");
+            return "failed";
+        };
+        let mut pauses = self.timing.pauses.iter();
+        for attempt in 1.. {
+            if Instant::now() >= mail.expires {
+                tracing::warn!(attempt, "mail not sent: its code has expired");
+                return "expired";
+            }
+            let sent = tokio::time::timeout(self.timing.attempt, courier.send(&message)).await;
+            let Failure { reason, status, lasting } = match sent.unwrap_or(Err(Failure::TIMEOUT)) {
+                Ok(()) => return "sent",
+                Err(failure) => failure,
+            };
+            let Some(pause) = pauses.next().filter(|_| !lasting) else {
+                tracing::error!(attempt, reason, status, "mail not sent, given up");
+                break;
+            };
+            tracing::warn!(attempt, reason, status, "mail not sent yet, trying again");
+            tokio::time::sleep(*pause).await;
+        }
+        "failed"
+    }
+}
+
+/// An address that can stand in a mail's head and in a log line without being anything else.
+fn address(text: &str) -> Option<Address> {
+    let is_plain = !text.contains(|character: char| character.is_control() || character.is_whitespace());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// The actor that sends.
+struct Postman {
+    desk: Arc<Desk>,
+}
+
+impl Actor for Postman {
+    type Context = Context<Self>;
+}
+
+impl Supervised for Postman {}
+
+impl Handler<Delivery<CodeMail>> for Postman {
+    type Result = ();
+
+    fn handle(&mut self, delivery: Delivery<CodeMail>, context: &mut Self::Context) {
+        let desk = Arc::clone(&self.desk);
+        let work = async move {
+            // All of it: the message alone would leave its place in the mailbox behind, free for the next one.
+            let delivery = delivery;
+            let result = desk.lifeline.guard_async(desk.deliver(&delivery.message)).await;
+            count(&desk.telemetry, result.unwrap_or("failed"));
+            result.is_some()
+        };
+        // Until this is done, the mailbox rests.
+        context.wait(work.into_actor(self).map(|well, _, context| {
+            if !well {
+                context.stop();
+            }
+        }));
+    }
+}
