@@ -8,12 +8,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use weir::app::{self, AnalyticsSink, MainSink, Started};
-use weir::auth::AccessTokens;
+use weir::auth::{AccessTokens, IdTokens};
 use weir::config::{Config, JwtKey, Problems};
 use weir::domain::Clock;
 use weir::enrich::geo::Geo;
 use weir::enrich::token::TrackingTokens;
 use weir::journal::{self, JournalId, OpenError, Position};
+use weir::mail;
 use weir::settings;
 use weir::store::Sink;
 use weir::telemetry::logs;
@@ -66,6 +67,13 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
     }
     if let Some(path) = &config.secrets.jwt_public_key_file {
         problems.extend(AccessTokens::new(&JwtKey::Public(path.clone())).err().map(|error| error.to_string()));
+    }
+    // One by one, so that the problems of all of them are found.
+    for provider in &config.providers {
+        problems.extend(IdTokens::open(std::slice::from_ref(provider)).err().map(|error| error.to_string()));
+    }
+    if let Some(settings) = &config.mail {
+        problems.extend(mail::check(settings).err().map(|error| error.to_string()));
     }
     if config.data_dir.exists() && !config.data_dir.is_dir() {
         problems.push(format!("data_dir {} is not a directory", config.data_dir.display()));

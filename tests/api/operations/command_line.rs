@@ -115,6 +115,34 @@ async fn what_a_configuration_points_to_is_checked_with_it() {
 }
 
 #[tokio::test]
+async fn keys_and_the_mail_server_are_checked_before_they_are_needed() {
+    let app = TestApp::prepare(Backend::Sqlite).await;
+    let key = |name: &str| format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (good, p384) = (key("rsa.pub.pem"), key("p384.pub.pem"));
+    let provider = [
+        ("WEIR_PROVIDERS__IDP__ISSUER", "https://idp.example"),
+        ("WEIR_PROVIDERS__IDP__AUDIENCE", "weir"),
+        ("WEIR_MAIL_FROM", "Weir <weir@example.org>"),
+    ];
+    let files = [("WEIR_PROVIDERS__IDP__JWKS_FILE", good.as_str()), ("WEIR_SMTP_URL", "smtps://u:hunter2@localhost")];
+    let usable = app.run_with(&["check"], &[&provider[..], &files[..]].concat()).await;
+    assert_eq!(usable.code, Some(0), "{usable:?}");
+    let files = [
+        ("WEIR_JWT_PUBLIC_KEY_FILE", p384.as_str()),
+        ("WEIR_PROVIDERS__IDP__JWKS_FILE", "/nowhere/idp.json"),
+        ("WEIR_SMTP_URL", "smtp://u:hunter2@mail.example.org"),
+    ];
+    let refused = app.run_with(&["check"], &[&provider[..], &files[..]].concat()).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for part in
+        ["jwt_public_key_file ", "p384.pub.pem is not", "providers.idp.jwks_file /nowhere/idp.json", "smtp_url would"]
+    {
+        assert!(refused.stderr.contains(part), "{part} is not in {}", refused.stderr);
+    }
+    assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
+}
+
+#[tokio::test]
 async fn a_configuration_file_is_read_and_variables_override_it() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let file = app.directory.path().join("other.toml");
