@@ -47,8 +47,7 @@ fn enricher(geo: Geo) -> Enricher {
         agents: UserAgents::start(parser, 2, &Watchdog::default(), &lifeline, telemetry),
         geo,
         tokens: TrackingTokens::new(b"a secret for benchmarks"),
-        ids: IdSource::default(),
-        clock: Arc::new(Clock::system()),
+        ids: Arc::new(IdSource::default()),
     }
 }
 
@@ -127,7 +126,7 @@ fn visit(enricher: &Enricher, user_agent: String) -> SessionVisit {
         timezone: text("Europe/Istanbul"),
         screen_width: Some(1170),
         screen_height: Some(2532),
-        tracking_token: Some(enricher.tokens.mint(PAGE, enricher.clock.now())),
+        tracking_token: Some(enricher.tokens.mint(PAGE, Clock::system().now())),
         user_agent: Some(user_agent),
         client: ClientIp::parse("80.0.77.9"),
         ..SessionVisit::default()
@@ -144,7 +143,7 @@ fn bench(
     group.bench_function(name, |bencher| {
         bencher.to_async(system).iter_batched(
             &mut make,
-            |visit| async { black_box(enricher.session(visit).await) },
+            |visit| async { black_box(enricher.session(visit, Clock::system().now(), 0).await) },
             BatchSize::SmallInput,
         );
     });
@@ -154,7 +153,10 @@ fn enrich(criterion: &mut Criterion) {
     let system = System(actix::System::new());
     // The pool's arbiters belong to the system that is current when they are made.
     let (bare, full) = system.0.block_on(async { (enricher(Geo::none()), enricher(geo())) });
-    let known = system.0.block_on(full.session(visit(&full, BROWSER.to_owned()))).expect("nothing is wrong with it");
+    let known = system
+        .0
+        .block_on(full.session(visit(&full, BROWSER.to_owned()), Clock::system().now(), 0))
+        .expect("nothing is wrong with it");
     assert_eq!(known.place.region.as_deref(), Some("Land Berlin"));
 
     let mut group = criterion.benchmark_group("enrich");
@@ -172,7 +174,7 @@ fn enrich(criterion: &mut Criterion) {
             change(&mut visit);
             visit
         };
-        assert_eq!(system.0.block_on(full.session(make())).err(), Some(expected));
+        assert_eq!(system.0.block_on(full.session(make(), Clock::system().now(), 0)).err(), Some(expected));
         bench(&mut group, &system, &full, name, make);
     };
     refused("refused, bot", Discarded::Bot, |visit| visit.user_agent = Some(BOT.to_owned()));

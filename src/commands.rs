@@ -143,7 +143,7 @@ async fn migrated_settings(config: &Config) -> Result<std::sync::Arc<dyn weir::s
         MainSink::Sqlite(sink) => sink.migrate().await?,
         MainSink::Postgres(sink) => sink.migrate().await?,
     }
-    Ok(sink.settings_table())
+    Ok(sink.tables().settings)
 }
 
 fn value_of<'a>(rows: &'a [(String, String)], key: &'a settings::Key) -> &'a str {
@@ -247,9 +247,11 @@ fn announce(config: &Config, started: &Started) {
     if let Some(address) = started.metrics_address {
         lines.push(format!("  metrics    http://{address}/metrics"));
     }
+    let mail = if config.mail.is_some() { "by mail" } else { "into this log, for development only: set smtp_url" };
+    lines.push(format!("  codes      sign-in codes go {mail}"));
     if !started.secrets.made.is_empty() {
         let kept = config.data_dir.join("secrets.toml");
-        lines.push(format!("  secrets    made {}, kept in {}", started.secrets.made.join(" and "), kept.display()));
+        lines.push(format!("  secrets    made {}, kept in {}", started.secrets.made.join(", "), kept.display()));
     }
     lines.push("Try it from another shell:".to_owned());
     lines.push(format!(

@@ -110,6 +110,18 @@ impl Settings {
         self.values.load()[0].clone()
     }
 
+    /// `analytics.tracking_enabled`
+    #[must_use]
+    pub fn tracking_enabled(&self) -> bool {
+        self.values.load()[1] == "true"
+    }
+
+    /// `analytics.max_event_data_bytes`
+    #[must_use]
+    pub fn max_event_data_bytes(&self) -> usize {
+        self.values.load()[2].parse().unwrap_or(0)
+    }
+
     /// Reads the table.
     ///
     /// # Errors

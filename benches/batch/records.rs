@@ -1,7 +1,7 @@
 //! Sessions as a busy day brings them: new ids and visitors, a few pages, values of real length.
 
 use uuid::Uuid;
-use weir::domain::{AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
+use weir::domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
 use weir::journal::{JournalId, Position};
 use weir::store::{Sink, Step};
 
@@ -23,7 +23,7 @@ impl Source {
 
     /// The next records, and the step that they are.
     pub fn next(&mut self, count: usize) -> (Step, Vec<AnalyticsRecord>) {
-        let records = (0..count).map(|_| AnalyticsRecord::Session(Box::new(self.session()))).collect();
+        let records = (0..count).map(|_| AnalyticsEvent::Session(Box::new(self.session())).into()).collect();
         self.step.from = self.step.through;
         self.step.through = Position(self.step.from.0 + count as u64);
         (self.step, records)
@@ -71,8 +71,9 @@ impl Source {
 pub fn sessions(records: &[AnalyticsRecord]) -> Vec<&SessionRecord> {
     records
         .iter()
-        .map(|record| match record {
-            AnalyticsRecord::Session(session) => session.as_ref(),
+        .map(|record| match &record.event {
+            AnalyticsEvent::Session(session) => session.as_ref(),
+            other => unreachable!("{other:?} is no session"),
         })
         .collect()
 }

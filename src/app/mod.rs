@@ -5,6 +5,7 @@
 mod parts;
 mod sinks;
 mod stop;
+mod warm;
 
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
@@ -21,19 +22,20 @@ use actix_web::{App, HttpServer};
 use tokio::time::Instant;
 
 use crate::actor::{Vitals, Watchdog};
-use crate::auth::JwtError;
+use crate::auth::{IdTokensError, JwtError};
 use crate::config::{Config, Secrets, SecretsError};
 use crate::domain::Clock;
 use crate::enrich::geo::GeoError;
 use crate::enrich::user_agent::UserAgentError;
 use crate::http::{self, AppState};
-use crate::journal::OpenError;
+use crate::journal::{FeedError, OpenError};
+use crate::mail::MailError;
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
 use parts::Parts;
 use stop::{Signals, stop};
 
-pub use sinks::{AnalyticsSink, MainSink, open_analytics, open_main};
+pub use sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,6 +56,12 @@ pub enum AppError {
     UserAgent(#[from] UserAgentError),
     #[error(transparent)]
     Journal(#[from] OpenError),
+    #[error(transparent)]
+    IdTokens(#[from] IdTokensError),
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    #[error("read back {0}")]
+    ReadBack(#[from] FeedError),
     #[error("{database}: {source}")]
     Database { database: String, source: StoreError },
     #[error("listen on {address}: {source}")]

@@ -1,4 +1,5 @@
-//! The stages, made bottom-up: GeoIP, journals, databases with their writers, settings, limiter, enricher.
+//! The stages, made bottom-up: GeoIP, journals and what they remember, databases with their writers, settings, limiter,
+//! enricher, sign-in.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,10 +10,11 @@ use actix_web::web::Data;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::sinks::{AnalyticsSink, MainSink, open_analytics, open_main};
+use super::sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
+use super::warm::{self, Memory, Warmer};
 use super::{AppError, journal_directory};
 use crate::actor::{Vitals, Watchdog};
-use crate::auth::AccessTokens;
+use crate::auth::{AccessTokens, DeskParts, IdTokens, SignInDesk};
 use crate::config::{Config, Secrets};
 use crate::domain::{Clock, IdSource};
 use crate::enrich::Enricher;
@@ -22,10 +24,13 @@ use crate::enrich::token::TrackingTokens;
 use crate::enrich::user_agent::UserAgentParser;
 use crate::http::{AppState, DatabaseState};
 use crate::journal::{Journal, Keeper, SegmentStorage};
-use crate::limit::{self, Limiter, Sweeper};
+use crate::limit::{self, BatchKeys, Limiter, Sweep, Sweeper};
+use crate::mail::Outbox;
+use crate::read::Freshness;
 use crate::settings::{Settings, SettingsRefresher};
 use crate::store::Sink;
 use crate::telemetry::Telemetry;
+use crate::visitors::Visitors;
 use crate::write::{Maintenance, Writer, WriterPhase, WriterState};
 
 /// How long a start waits for a first word from the databases before it listens without them.
@@ -44,7 +49,7 @@ impl Parts<'_> {
     /// Starts every stage but the listeners.
     pub async fn assemble(&self, secrets: &Secrets) -> Result<Data<AppState>, AppError> {
         let config = self.config;
-        let access_tokens = AccessTokens::new(&secrets.jwt)?;
+        let access_tokens = Arc::new(AccessTokens::new(&secrets.jwt)?);
         let geo = self.start_geo()?;
         // One housekeeping arbiter for what ticks and blocks nobody.
         let housekeeping = Arbiter::new();
@@ -53,33 +58,30 @@ impl Parts<'_> {
 
         let main_sink = open_main(&config.databases.main)?;
         let analytics_sink = open_analytics(&config.databases.analytics)?;
-        let analytics_writer = match analytics_sink {
-            AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics).await?,
-            AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics),
-        };
-        let settings = Settings::open(&config.data_dir);
-        let table = main_sink.settings_table();
-        let main_writer = match main_sink {
-            MainSink::Sqlite(sink) => self.start_embedded(sink, &main).await?,
-            MainSink::Postgres(sink) => self.start_writer(sink, &main),
-        };
+        let tables = main_sink.tables();
+        let (analytics_writer, main_writer) = (Arc::<WriterState>::default(), Arc::<WriterState>::default());
+        let memory = self.recall(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer)?;
+        match analytics_sink {
+            AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics, &analytics_writer).await?,
+            AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics, &analytics_writer),
+        }
+        match main_sink {
+            MainSink::Sqlite(sink) => self.start_embedded(sink, &main, &main_writer).await?,
+            MainSink::Postgres(sink) => self.start_writer(sink, &main, &main_writer),
+        }
         wait_for_databases(&[&analytics_writer, &main_writer]).await;
+        let settings = Settings::open(&config.data_dir);
         // A database that is away has no settings to tell: those last seen hold until it is back.
-        let _ = settings.refresh(table.as_ref()).await;
-        let lifeline = self.vitals.lifeline("settings");
-        let refreshed = settings.clone();
-        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || SettingsRefresher {
-            settings: refreshed.clone(),
-            table: Arc::clone(&table),
+        let _ = settings.refresh(tables.settings.as_ref()).await;
+        self.start_refresher(&settings, &tables, &housekeeping);
+        let _ = tokio::time::timeout(DATABASE_GRACE, memory.read()).await;
+        let lifeline = self.vitals.lifeline("warmer");
+        let recalled = memory.clone();
+        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || Warmer {
+            memory: recalled.clone(),
             lifeline: lifeline.clone(),
         });
-
-        let limiter = Limiter::new(config.throttle.clone(), limit::CAPACITY, Arc::clone(&self.clock));
-        let lifeline = self.vitals.lifeline("sweeper");
-        let (swept, telemetry) = (limiter.clone(), Arc::clone(&self.telemetry));
-        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || {
-            Sweeper::new(swept.clone(), Arc::clone(&telemetry), lifeline.clone())
-        });
+        let limiter = self.start_limiter(&memory, &housekeeping);
 
         let agents = UserAgents::start(
             UserAgentParser::new()?,
@@ -88,6 +90,25 @@ impl Parts<'_> {
             &self.vitals.lifeline("user_agent_parser"),
             Arc::clone(&self.telemetry),
         );
+        let ids = Arc::new(IdSource::default());
+        let freshness = Freshness::new(main.clone());
+        let sign_in = DeskParts {
+            accounts: tables.accounts,
+            visitors: tables.visitors,
+            freshness: freshness.clone(),
+            outbox: Outbox::start(
+                config.mail.as_ref(),
+                &self.watchdog,
+                self.vitals.lifeline("mailer"),
+                Arc::clone(&self.telemetry),
+                &housekeeping.handle(),
+            )?,
+            id_tokens: IdTokens::open(&config.providers)?,
+            access_tokens: Arc::clone(&access_tokens),
+            access_token_seconds: i64::from(config.access_token_seconds),
+            ids: Arc::clone(&ids),
+            clock: Arc::clone(&self.clock),
+        };
         Ok(Data::new(AppState {
             network: config.network.clone(),
             limiter,
@@ -95,14 +116,19 @@ impl Parts<'_> {
                 agents,
                 geo,
                 tokens: TrackingTokens::new(secrets.tracking_hmac_secret.expose_secret().as_bytes()),
-                ids: IdSource::default(),
-                clock: Arc::clone(&self.clock),
+                ids: Arc::clone(&ids),
             },
             access_tokens,
+            sign_in: SignInDesk::new(secrets.sign_in_key.expose_secret().as_bytes(), sign_in),
+            internal_key: secrets.internal_key.clone(),
+            visitors: memory.visitors,
+            batch_keys: memory.keys,
+            reads: tables.reads,
+            freshness,
             settings,
             analytics: DatabaseState { journal: analytics, writer: analytics_writer },
             main: DatabaseState { journal: main, writer: main_writer },
-            ids: IdSource::default(),
+            ids,
             clock: Arc::clone(&self.clock),
             telemetry: Arc::clone(&self.telemetry),
             vitals: Arc::clone(&self.vitals),
@@ -110,6 +136,53 @@ impl Parts<'_> {
             started: AtomicBool::new(false),
             warned_about_proxy: AtomicBool::new(false),
         }))
+    }
+
+    /// Reads from the journals what must be known before the first request, while no writer runs yet.
+    fn recall(
+        &self,
+        secrets: &Secrets,
+        analytics_sink: &AnalyticsSink,
+        tables: &MainTables,
+        [analytics, main]: [&Journal; 2],
+        main_writer: &Arc<WriterState>,
+    ) -> Result<Memory, AppError> {
+        let visitors = Visitors::new(
+            secrets.fingerprint_key.expose_secret(),
+            Arc::clone(&tables.visitors),
+            main.clone(),
+            Arc::clone(main_writer),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.telemetry),
+        );
+        let keys = BatchKeys::default();
+        warm::visitors_from(main, &visitors)?;
+        warm::keys_from(analytics, &keys)?;
+        let (keys, key_table) = (Arc::new(keys), analytics_sink.batch_keys());
+        Ok(Memory { keys, key_table, visitors: Arc::new(visitors), clock: Arc::clone(&self.clock) })
+    }
+
+    fn start_refresher(&self, settings: &Settings, tables: &MainTables, housekeeping: &Arbiter) {
+        let lifeline = self.vitals.lifeline("settings");
+        let (refreshed, table) = (settings.clone(), Arc::clone(&tables.settings));
+        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || SettingsRefresher {
+            settings: refreshed.clone(),
+            table: Arc::clone(&table),
+            lifeline: lifeline.clone(),
+        });
+    }
+
+    fn start_limiter(&self, memory: &Memory, housekeeping: &Arbiter) -> Limiter {
+        let limiter = Limiter::new(self.config.throttle.clone(), limit::CAPACITY, Arc::clone(&self.clock));
+        let lifeline = self.vitals.lifeline("sweeper");
+        let (swept, telemetry) = (limiter.clone(), Arc::clone(&self.telemetry));
+        let (visitors, keys) = (Arc::clone(&memory.visitors), Arc::clone(&memory.keys));
+        let clock = Arc::clone(&self.clock);
+        let others: Vec<Sweep> = vec![Arc::new(move || visitors.sweep()), Arc::new(move || keys.sweep(clock.now()))];
+        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || {
+            Sweeper::new(swept.clone(), others.clone(), Arc::clone(&telemetry), lifeline.clone())
+        });
+        limiter
     }
 
     fn start_geo(&self) -> Result<Geo, AppError> {
@@ -144,19 +217,24 @@ impl Parts<'_> {
     }
 
     /// An embedded database that cannot be opened is no outage: it is refused by name.
-    async fn start_embedded<S: Sink>(&self, sink: Arc<S>, journal: &Journal) -> Result<Arc<WriterState>, AppError> {
+    async fn start_embedded<S: Sink>(
+        &self,
+        sink: Arc<S>,
+        journal: &Journal,
+        state: &Arc<WriterState>,
+    ) -> Result<(), AppError> {
         let migrated = sink.migrate().await;
         migrated.map_err(|source| AppError::Database { database: sink.describe().to_owned(), source })?;
-        Ok(self.start_writer(sink, journal))
+        self.start_writer(sink, journal, state);
+        Ok(())
     }
 
-    fn start_writer<S: Sink>(&self, sink: Arc<S>, journal: &Journal) -> Arc<WriterState> {
-        let state = Arc::new(WriterState::default());
+    fn start_writer<S: Sink>(&self, sink: Arc<S>, journal: &Journal, state: &Arc<WriterState>) {
         let is_main = journal.name() == "main";
         // The writer and its table maintenance have an arbiter of their own: batches are encoded there.
         let arbiter = Arbiter::new().handle();
         let lifeline = self.vitals.lifeline(if is_main { "main_maintenance" } else { "analytics_maintenance" });
-        let (maintained, seen, clock) = (Arc::clone(&sink), Arc::clone(&state), Arc::clone(&self.clock));
+        let (maintained, seen, clock) = (Arc::clone(&sink), Arc::clone(state), Arc::clone(&self.clock));
         let retention_days = self.config.retention_days;
         self.watchdog.supervise(&arbiter, lifeline.clone(), 1, move || Maintenance {
             sink: Arc::clone(&maintained),
@@ -166,7 +244,7 @@ impl Parts<'_> {
             lifeline: lifeline.clone(),
         });
         let lifeline = self.vitals.lifeline(if is_main { "main_writer" } else { "analytics_writer" });
-        let (journal, told) = (journal.clone(), Arc::clone(&state));
+        let (journal, told) = (journal.clone(), Arc::clone(state));
         let (telemetry, clock) = (Arc::clone(&self.telemetry), Arc::clone(&self.clock));
         self.watchdog.supervise(&arbiter, lifeline.clone(), 1, move || Writer {
             sink: Arc::clone(&sink),
@@ -176,7 +254,6 @@ impl Parts<'_> {
             clock: Arc::clone(&clock),
             lifeline: lifeline.clone(),
         });
-        state
     }
 }
 

@@ -6,9 +6,9 @@ use secrecy::ExposeSecret;
 
 use super::AppError;
 use crate::config::DatabaseUrl;
-use crate::store::SettingsTable;
 use crate::store::postgres::{PostgresAnalytics, PostgresMain};
 use crate::store::sqlite::{SqliteAnalytics, SqliteMain};
+use crate::store::{Accounts, BatchKeyTable, MainReads, SettingsTable, VisitorTable};
 
 /// The analytics database's sink, by its engine.
 pub enum AnalyticsSink {
@@ -44,13 +44,42 @@ pub fn open_main(url: &DatabaseUrl) -> Result<MainSink, AppError> {
     opened.map_err(|source| AppError::Database { database: url.describe(), source })
 }
 
+/// The main database as requests and commands use it, whichever engine it is on.
+pub struct MainTables {
+    pub settings: Arc<dyn SettingsTable>,
+    pub reads: Arc<dyn MainReads>,
+    pub visitors: Arc<dyn VisitorTable>,
+    pub accounts: Arc<dyn Accounts>,
+}
+
 impl MainSink {
-    /// The settings table.
+    /// Its tables beside the writer's.
     #[must_use]
-    pub fn settings_table(&self) -> Arc<dyn SettingsTable> {
+    pub fn tables(&self) -> MainTables {
         match self {
-            Self::Sqlite(sink) => Arc::clone(sink) as Arc<dyn SettingsTable>,
-            Self::Postgres(sink) => Arc::clone(sink) as Arc<dyn SettingsTable>,
+            Self::Sqlite(sink) => MainTables {
+                settings: Arc::clone(sink) as _,
+                reads: sink.reads(),
+                visitors: sink.visitors(),
+                accounts: sink.accounts(),
+            },
+            Self::Postgres(sink) => MainTables {
+                settings: Arc::clone(sink) as _,
+                reads: sink.reads(),
+                visitors: sink.visitors(),
+                accounts: sink.accounts(),
+            },
+        }
+    }
+}
+
+impl AnalyticsSink {
+    /// The keys of batches' items.
+    #[must_use]
+    pub fn batch_keys(&self) -> Arc<dyn BatchKeyTable> {
+        match self {
+            Self::Sqlite(sink) => Arc::clone(sink) as _,
+            Self::Postgres(sink) => Arc::clone(sink) as _,
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct Config {
     pub mail: Option<MailSettings>,
     /// A MaxMind-format database with cities or countries.
     pub geoip_database: Option<PathBuf>,
+    /// How long an access token of a sign-in is valid.
+    pub access_token_seconds: u32,
     /// How many days analytics rows are kept; 0 keeps them.
     pub retention_days: u32,
     /// How long a stop may take before what is left is left to the next start.
@@ -82,6 +84,7 @@ impl Config {
             providers: providers::take(values),
             mail: mail::take(values),
             geoip_database: values.parse("geoip_database", "a path"),
+            access_token_seconds: values.number("access_token_seconds", 3600, 60..=31_536_000),
             retention_days: values.number("retention_days", 0, 0..=36_500),
             shutdown_timeout_seconds: values.number("shutdown_timeout_seconds", 25, 0..=3600),
             log: values.parse("log", "one of off, error, warn, info, debug, trace").unwrap_or(LevelFilter::INFO),

@@ -21,6 +21,10 @@ pub struct SecretSettings {
     pub tracking_hmac_secret: Option<SecretString>,
     pub jwt_secret: Option<SecretString>,
     pub jwt_public_key_file: Option<PathBuf>,
+    pub internal_key: Option<SecretString>,
+    /// Empty: fingerprints are kept in their plain form.
+    pub fingerprint_key: Option<SecretString>,
+    pub sign_in_key: Option<SecretString>,
 }
 
 /// How access tokens are checked.
@@ -28,7 +32,7 @@ pub struct SecretSettings {
 pub enum JwtKey {
     /// HS256.
     Shared(SecretString),
-    /// RS256, ES256 or EdDSA, by the kind of the key in this PEM file.
+    /// RS256, ES256 or EdDSA, by the kind of the keys in this PEM or JWKS file.
     Public(PathBuf),
 }
 
@@ -37,6 +41,12 @@ pub enum JwtKey {
 pub struct Secrets {
     pub tracking_hmac_secret: SecretString,
     pub jwt: JwtKey,
+    /// What a trusted service sends as `X-Internal-Key`.
+    pub internal_key: SecretString,
+    /// Under which fingerprints of visitors are kept.
+    pub fingerprint_key: SecretString,
+    /// Under which sign-in codes and the addresses that asked for them are kept.
+    pub sign_in_key: SecretString,
     /// The names of those that this call made.
     pub made: Vec<&'static str>,
 }
@@ -58,6 +68,9 @@ pub enum SecretsError {
 struct Kept {
     tracking_hmac_secret: Option<String>,
     jwt_secret: Option<String>,
+    internal_key: Option<String>,
+    fingerprint_key: Option<String>,
+    sign_in_key: Option<String>,
 }
 
 impl SecretSettings {
@@ -66,6 +79,9 @@ impl SecretSettings {
             tracking_hmac_secret: values.secret("tracking_hmac_secret"),
             jwt_secret: values.secret("jwt_secret"),
             jwt_public_key_file: values.parse("jwt_public_key_file", "a path"),
+            internal_key: values.secret("internal_key"),
+            fingerprint_key: values.secret("fingerprint_key"),
+            sign_in_key: values.secret("sign_in_key"),
         };
         if settings.jwt_secret.is_some() && settings.jwt_public_key_file.is_some() {
             // With both, a token signed with the public key as its HMAC secret might pass.
@@ -73,9 +89,12 @@ impl SecretSettings {
                 "jwt_secret and jwt_public_key_file are both set; tokens are checked with one of them".to_owned(),
             );
         }
-        for (name, secret) in
-            [("tracking_hmac_secret", &settings.tracking_hmac_secret), ("jwt_secret", &settings.jwt_secret)]
-        {
+        for (name, secret) in [
+            ("tracking_hmac_secret", &settings.tracking_hmac_secret),
+            ("jwt_secret", &settings.jwt_secret),
+            ("internal_key", &settings.internal_key),
+            ("sign_in_key", &settings.sign_in_key),
+        ] {
             if secret.as_ref().is_some_and(|secret| secrecy::ExposeSecret::expose_secret(secret).is_empty()) {
                 values.problem(format!("{name} is empty"));
             }
@@ -106,10 +125,14 @@ impl SecretSettings {
             Some(file) => JwtKey::Public(file.clone()),
             None => JwtKey::Shared(choose("jwt_secret", &self.jwt_secret, kept.jwt_secret)?),
         };
+        let internal_key = choose("internal_key", &self.internal_key, kept.internal_key)?;
+        let fingerprint_key = choose("fingerprint_key", &self.fingerprint_key, kept.fingerprint_key)?;
+        let sign_in_key = choose("sign_in_key", &self.sign_in_key, kept.sign_in_key)?;
         if !made.is_empty() {
             keep(&path, &made).map_err(|source| SecretsError::Io { path, source })?;
         }
-        Ok(Secrets { tracking_hmac_secret, jwt, made: made.into_iter().map(|(name, _)| name).collect() })
+        let made = made.into_iter().map(|(name, _)| name).collect();
+        Ok(Secrets { tracking_hmac_secret, jwt, internal_key, fingerprint_key, sign_in_key, made })
     }
 }
 
@@ -155,7 +178,8 @@ mod tests {
     fn secrets_are_made_once_and_kept_for_their_owner_only() {
         let directory = tempfile::tempdir().unwrap();
         let first = SecretSettings::default().resolve(directory.path()).unwrap();
-        assert_eq!(first.made, ["tracking_hmac_secret", "jwt_secret"]);
+        let all = ["tracking_hmac_secret", "jwt_secret", "internal_key", "fingerprint_key", "sign_in_key"];
+        assert_eq!(first.made, all);
         let again = SecretSettings::default().resolve(directory.path()).unwrap();
         assert!(again.made.is_empty());
         assert_eq!(first.tracking_hmac_secret.expose_secret(), again.tracking_hmac_secret.expose_secret());
@@ -169,6 +193,9 @@ mod tests {
         let given = SecretSettings {
             tracking_hmac_secret: Some("given".to_owned().into()),
             jwt_public_key_file: Some("key.pem".into()),
+            internal_key: Some("given".to_owned().into()),
+            fingerprint_key: Some(String::new().into()),
+            sign_in_key: Some("given".to_owned().into()),
             ..SecretSettings::default()
         };
         let secrets = given.resolve(directory.path()).unwrap();

@@ -8,7 +8,19 @@ use crate::domain::Route;
 use crate::limit::Limit;
 
 /// The contract's limits, by route.
-const DEFAULTS: [(Route, u32, u64); 2] = [(Route::Session, 10, 60), (Route::Consent, 10, 60)];
+const DEFAULTS: [(Route, u32, u64); 11] = [
+    (Route::Session, 10, 60),
+    (Route::Pageview, 30, 60),
+    (Route::Leave, 10, 60),
+    (Route::Heartbeat, 5, 30),
+    (Route::Batch, 30, 60),
+    (Route::Track, 60, 60),
+    (Route::Consent, 10, 60),
+    (Route::ConsentStatus, 10, 60),
+    (Route::TrackInit, 30, 60),
+    (Route::AuthCode, 5, 60),
+    (Route::AuthVerify, 10, 60),
+];
 
 pub(super) fn take(values: &mut Values) -> Vec<(Route, Limit)> {
     DEFAULTS
@@ -50,7 +62,11 @@ mod tests {
     fn limits_are_read_and_zero_turns_one_off() {
         let mut values = Values::from_toml("[throttle]\nsession = \"3/10s\"\nconsent = 0");
         let limits = take(&mut values);
-        assert_eq!(limits, vec![(Route::Session, Limit { requests: 3, window: Duration::from_secs(10) })]);
+        let of = |route| limits.iter().find(|(limited, _)| *limited == route).map(|(_, limit)| *limit);
+        assert_eq!(of(Route::Session), Some(Limit { requests: 3, window: Duration::from_secs(10) }));
+        assert_eq!(of(Route::Consent), None);
+        assert_eq!(of(Route::Heartbeat), Some(Limit { requests: 5, window: Duration::from_secs(30) }));
+        assert_eq!(limits.len(), DEFAULTS.len() - 1);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The visitor's address, as a type that cannot leak.
 //!
 //! Invariant: a `ClientIp` has no `Display`, no `Serialize`, and a `Debug` that shows nothing. The address leaves it
-//! through three doors only: the throttle's key, the GeoIP look-up, and a consent record that may keep it.
+//! through four doors only: the throttle's key, the GeoIP look-up, a visitor's fingerprint (a hash), and a consent record
+//! that may keep it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use sha2::{Digest, Sha256};
 
 /// A client's IP address, canonical: IPv4-mapped IPv6 is held as IPv4.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,13 @@ impl ClientIp {
     #[must_use]
     pub fn address(self) -> IpAddr {
         self.0
+    }
+
+    /// SHA-256 of the canonical text directly followed by the user agent (contract, section 4, point 2). It can be
+    /// searched for the address: what is kept of it must be keyed.
+    #[must_use]
+    pub fn fingerprint(self, user_agent: &str) -> [u8; 32] {
+        Sha256::new().chain_update(self.0.to_string()).chain_update(user_agent).finalize().into()
     }
 
     /// The canonical text, for a consent record whose visitor agreed to analytics.

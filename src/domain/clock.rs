@@ -95,6 +95,12 @@ impl IdSource {
     }
 }
 
+/// A UUID in its usual form only: braces, `urn:uuid:` and the form without hyphens are other strings to a client.
+#[must_use]
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,31 +80,48 @@ impl Outcome {
     }
 }
 
-/// The routes, as metrics, throttles and logs name them: a bounded set, never the path itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
-    Session,
-    Consent,
-    Health,
-    Metrics,
-    Other,
+/// Defines the routes once: the variants, their list and their labels cannot part.
+macro_rules! routes {
+    ($($(#[$attribute:meta])* $variant:ident = $label:literal),* $(,)?) => {
+        /// The routes, as metrics, throttles and logs name them: a bounded set, never the path itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Route { $($(#[$attribute])* $variant),* }
+
+        impl Route {
+            /// Every route, in the order of their discriminants.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The label in metrics, logs, `RateLimit` headers and the `throttle` section.
+            #[must_use]
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),* }
+            }
+        }
+    };
 }
 
-impl Route {
-    /// Every route, in the order of their discriminants.
-    pub const ALL: [Self; 5] = [Self::Session, Self::Consent, Self::Health, Self::Metrics, Self::Other];
-
-    /// The label in metrics, logs, `RateLimit` headers and the `throttle` section.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Consent => "consent",
-            Self::Health => "health",
-            Self::Metrics => "metrics",
-            Self::Other => "other",
-        }
-    }
+routes! {
+    Session = "session",
+    Identify = "identify",
+    Heartbeat = "heartbeat",
+    Pageview = "pageview",
+    Leave = "leave",
+    Batch = "batch",
+    Track = "track",
+    Attribution = "attribution",
+    ConsentHistory = "consent_history",
+    Consent = "consent",
+    ConsentStatus = "consent_status",
+    ConsentPolicy = "consent_policy",
+    TrackInit = "track_init",
+    AuthCode = "auth_code",
+    /// Both ways to sign in: they share one limit.
+    AuthVerify = "auth_verify",
+    InternalUsers = "internal_users",
+    Health = "health",
+    Metrics = "metrics",
+    Documentation = "documentation",
+    Other = "other",
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ConsentRecord, SessionRecord};
+use super::{
+    ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord,
+    PageviewRecord, SessionRecord, VisitorFillRecord, VisitorRecord,
+};
 
 /// Why bytes from a journal are no record.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -32,33 +35,74 @@ pub trait JournalRecord: Sized + Send + Sync + 'static {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
 }
 
-/// What flows to the analytics database.
+/// What happens to sessions and views.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AnalyticsRecord {
+pub enum AnalyticsEvent {
     Session(Box<SessionRecord>),
+    Pageview(Box<PageviewRecord>),
+    Leave(LeaveRecord),
+    Heartbeat(HeartbeatRecord),
+    Identify(IdentifyRecord),
+}
+
+/// What flows to the analytics database: an event, under the key of a batch's item when it has one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnalyticsRecord {
+    pub key: Option<KeyMark>,
+    pub event: AnalyticsEvent,
+}
+
+impl From<AnalyticsEvent> for AnalyticsRecord {
+    fn from(event: AnalyticsEvent) -> Self {
+        Self { key: None, event }
+    }
+}
+
+impl AnalyticsEvent {
+    /// What a client is answered with whose event this is.
+    #[must_use]
+    pub fn answer(&self) -> KeyedAnswer {
+        match self {
+            Self::Session(session) => KeyedAnswer { id: Some(session.id), created_at: Some(session.started_at) },
+            Self::Pageview(view) => KeyedAnswer { id: Some(view.id), created_at: None },
+            Self::Leave(_) | Self::Heartbeat(_) | Self::Identify(_) => KeyedAnswer::default(),
+        }
+    }
 }
 
 /// What flows to the main database.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MainRecord {
     Consent(Box<ConsentRecord>),
+    FunnelEvent(Box<FunnelEventRecord>),
+    Visitor(Box<VisitorRecord>),
+    VisitorFill(Box<VisitorFillRecord>),
 }
 
 const SESSION: u8 = 1;
+const PAGEVIEW: u8 = 2;
+const LEAVE: u8 = 3;
+const HEARTBEAT: u8 = 4;
+const IDENTIFY: u8 = 5;
+/// A [`KeyMark`], followed by a whole record of another kind.
+const KEYED: u8 = 6;
 const CONSENT: u8 = 64;
+const FUNNEL_EVENT: u8 = 65;
+const VISITOR: u8 = 66;
+const VISITOR_FILL: u8 = 67;
 
 impl JournalRecord for AnalyticsRecord {
     fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Session(session) => encode_body(SESSION, 1, session.as_ref()),
+        match &self.key {
+            None => encode_event(&self.event, Vec::with_capacity(512)),
+            Some(mark) => encode_event(&self.event, encode_body(KEYED, 1, mark)),
         }
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        match head(bytes)? {
-            (SESSION, 1, body) => decode_body(SESSION, 1, body).map(Self::Session),
-            (kind, version, _) => Err(DecodeError::UnknownKind { kind, version }),
-        }
+        let (KEYED, 1, body) = head(bytes)? else { return decode_event(bytes).map(Self::from) };
+        let (mark, event) = postcard::take_from_bytes(body).map_err(|error| undecodable(KEYED, 1, &error))?;
+        Ok(Self { key: Some(mark), event: decode_event(event)? })
     }
 }
 
@@ -66,19 +110,49 @@ impl JournalRecord for MainRecord {
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::Consent(consent) => encode_body(CONSENT, 1, consent.as_ref()),
+            Self::FunnelEvent(event) => encode_body(FUNNEL_EVENT, 1, event.as_ref()),
+            Self::Visitor(visitor) => encode_body(VISITOR, 1, visitor.as_ref()),
+            Self::VisitorFill(fill) => encode_body(VISITOR_FILL, 1, fill.as_ref()),
         }
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match head(bytes)? {
             (CONSENT, 1, body) => decode_body(CONSENT, 1, body).map(Self::Consent),
+            (FUNNEL_EVENT, 1, body) => decode_body(FUNNEL_EVENT, 1, body).map(Self::FunnelEvent),
+            (VISITOR, 1, body) => decode_body(VISITOR, 1, body).map(Self::Visitor),
+            (VISITOR_FILL, 1, body) => decode_body(VISITOR_FILL, 1, body).map(Self::VisitorFill),
             (kind, version, _) => Err(DecodeError::UnknownKind { kind, version }),
         }
     }
 }
 
+fn encode_event(event: &AnalyticsEvent, bytes: Vec<u8>) -> Vec<u8> {
+    match event {
+        AnalyticsEvent::Session(session) => append_body(bytes, SESSION, 1, session.as_ref()),
+        AnalyticsEvent::Pageview(view) => append_body(bytes, PAGEVIEW, 1, view.as_ref()),
+        AnalyticsEvent::Leave(leave) => append_body(bytes, LEAVE, 1, leave),
+        AnalyticsEvent::Heartbeat(heartbeat) => append_body(bytes, HEARTBEAT, 1, heartbeat),
+        AnalyticsEvent::Identify(identify) => append_body(bytes, IDENTIFY, 1, identify),
+    }
+}
+
+fn decode_event(bytes: &[u8]) -> Result<AnalyticsEvent, DecodeError> {
+    match head(bytes)? {
+        (SESSION, 1, body) => decode_body(SESSION, 1, body).map(AnalyticsEvent::Session),
+        (PAGEVIEW, 1, body) => decode_body(PAGEVIEW, 1, body).map(AnalyticsEvent::Pageview),
+        (LEAVE, 1, body) => decode_body(LEAVE, 1, body).map(AnalyticsEvent::Leave),
+        (HEARTBEAT, 1, body) => decode_body(HEARTBEAT, 1, body).map(AnalyticsEvent::Heartbeat),
+        (IDENTIFY, 1, body) => decode_body(IDENTIFY, 1, body).map(AnalyticsEvent::Identify),
+        (kind, version, _) => Err(DecodeError::UnknownKind { kind, version }),
+    }
+}
+
 fn encode_body<T: Serialize>(kind: u8, version: u8, body: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
+    append_body(Vec::with_capacity(512), kind, version, body)
+}
+
+fn append_body<T: Serialize>(mut bytes: Vec<u8>, kind: u8, version: u8, body: &T) -> Vec<u8> {
     bytes.extend([kind, version]);
     postcard::to_extend(body, bytes).expect("plain data into a growing vector: postcard has no way to fail")
 }
@@ -87,8 +161,12 @@ fn decode_body<T: DeserializeOwned>(kind: u8, version: u8, body: &[u8]) -> Resul
     match postcard::take_from_bytes(body) {
         Ok((record, [])) => Ok(record),
         Ok((_, rest)) => Err(DecodeError::Body { kind, version, reason: format!("{} bytes left over", rest.len()) }),
-        Err(error) => Err(DecodeError::Body { kind, version, reason: error.to_string() }),
+        Err(error) => Err(undecodable(kind, version, &error)),
     }
+}
+
+fn undecodable(kind: u8, version: u8, error: &postcard::Error) -> DecodeError {
+    DecodeError::Body { kind, version, reason: error.to_string() }
 }
 
 fn head(bytes: &[u8]) -> Result<(u8, u8, &[u8]), DecodeError> {
@@ -101,11 +179,13 @@ fn head(bytes: &[u8]) -> Result<(u8, u8, &[u8]), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ConsentPreferences, Place, UnixMillis, VisitorHash};
+    use crate::domain::{
+        Attributes, BatchKey, ConsentPreferences, Fingerprint, Place, UnixMillis, VisitorHash, VisitorToken,
+    };
     use uuid::Uuid;
 
     fn session() -> AnalyticsRecord {
-        AnalyticsRecord::Session(Box::new(SessionRecord {
+        AnalyticsEvent::Session(Box::new(SessionRecord {
             id: Uuid::from_u128(7),
             started_at: UnixMillis(1_777_543_200_000),
             visitor: VisitorHash([9; 32]),
@@ -129,6 +209,7 @@ mod tests {
             language: None,
             place: Place { country: Some("TR".into()), ..Place::default() },
         }))
+        .into()
     }
 
     /// A session record exactly as version 1 wrote it. This test must never be "mended" by changing the bytes.
@@ -153,6 +234,70 @@ mod tests {
             user_agent: None,
         }));
         assert_eq!(MainRecord::decode(&record.encode()).unwrap(), record);
+    }
+
+    #[test]
+    fn every_event_survives_the_journal_with_and_without_a_key() {
+        let session_id = Uuid::from_u128(7);
+        let view = PageviewRecord {
+            id: Uuid::from_u128(8),
+            entered_at: UnixMillis(6),
+            session_id,
+            url: "https://example.org/a".into(),
+            path: Some("/a".into()),
+            title: None,
+            referrer: Some("https://example.com/".into()),
+        };
+        let key = KeyMark { key: BatchKey::new("pageview", "k"), stored_at: UnixMillis(9) };
+        for event in [
+            session().event,
+            AnalyticsEvent::Pageview(Box::new(view)),
+            AnalyticsEvent::Leave(LeaveRecord {
+                view_id: Uuid::from_u128(8),
+                duration_seconds: 1.5,
+                scroll_depth: None,
+            }),
+            AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id, at: UnixMillis(1) }),
+            AnalyticsEvent::Identify(IdentifyRecord { session_id, user_id: "alice".into() }),
+        ] {
+            for key in [None, Some(key)] {
+                let record = AnalyticsRecord { key, event: event.clone() };
+                assert_eq!(AnalyticsRecord::decode(&record.encode()).unwrap(), record);
+            }
+        }
+    }
+
+    #[test]
+    fn every_record_of_the_main_database_survives_the_journal() {
+        let token = VisitorToken([7; 16]);
+        let attributes = Attributes { invited_by: Some("code".into()), ..Attributes::default() };
+        let visitor = VisitorRecord {
+            token,
+            created_at: UnixMillis(5),
+            fingerprint: Fingerprint([3; 32]),
+            user_agent: None,
+            attributes: attributes.clone(),
+            referrer: None,
+            landing_url: Some("https://example.org/".into()),
+            country: None,
+            city: None,
+            state: Some("Bavaria".into()),
+        };
+        let event = FunnelEventRecord {
+            id: Uuid::from_u128(3),
+            created_at: UnixMillis(5),
+            user_id: "alice".into(),
+            event: "signup".into(),
+            session_id: None,
+            properties: Some("{}".into()),
+        };
+        for record in [
+            MainRecord::Visitor(Box::new(visitor)),
+            MainRecord::VisitorFill(Box::new(VisitorFillRecord { token, at: UnixMillis(6), attributes })),
+            MainRecord::FunnelEvent(Box::new(event)),
+        ] {
+            assert_eq!(MainRecord::decode(&record.encode()).unwrap(), record);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::geo::{Found, Geo};
 use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
-use crate::domain::{ClientIp, Clock, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash};
+use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, parse_uuid};
 
 use std::sync::Arc;
 
@@ -70,16 +70,15 @@ pub struct Enricher {
     pub agents: UserAgents,
     pub geo: Geo,
     pub tokens: TrackingTokens,
-    pub ids: IdSource,
-    pub clock: Arc<Clock>,
+    pub ids: Arc<IdSource>,
 }
 
 impl Enricher {
-    /// Turns a visit into the record to store.
+    /// Turns a visit that began `age_ms` before `now` into the record to store.
     ///
     /// # Errors
     /// When the visit is not to be stored, with the reason.
-    pub async fn session(&self, visit: SessionVisit) -> Result<SessionRecord, Discarded> {
+    pub async fn session(&self, visit: SessionVisit, now: UnixMillis, age_ms: i64) -> Result<SessionRecord, Discarded> {
         let user_agent = visit.user_agent.as_deref().filter(|user_agent| !user_agent.is_empty());
         if user_agent.is_some_and(is_bot) {
             return Err(Discarded::Bot);
@@ -87,7 +86,6 @@ impl Enricher {
         if visit.consent_analytics.as_deref() != Some("granted") {
             return Err(Discarded::NoConsent);
         }
-        let now = self.clock.now();
         let bio_page_id = self.check_page(&visit, now)?;
         let agent = match user_agent {
             Some(user_agent) => self.agents.facts(user_agent).await.map_err(|PoolBusy| Discarded::Unavailable)?,
@@ -97,7 +95,7 @@ impl Enricher {
         place.timezone = place.timezone.or(visit.timezone);
         Ok(SessionRecord {
             id: self.ids.next(now),
-            started_at: now,
+            started_at: UnixMillis(now.0 - age_ms),
             visitor: VisitorHash(Sha256::digest(visit.visitor_id.as_bytes()).into()),
             bio_page_id,
             creator_id: visit.creator_id.as_deref().and_then(parse_uuid),
@@ -129,16 +127,20 @@ impl Enricher {
         if self.tokens.verify(page, token, now) { Ok(Some(id)) } else { Err(Discarded::BadToken) }
     }
 
-    fn place(&self, client: Option<ClientIp>, proxy_place: Place) -> Place {
+    /// The device class of a user agent, where it tells one and the pool has time for it.
+    pub async fn device(&self, user_agent: Option<&str>) -> Option<String> {
+        let user_agent = user_agent.filter(|user_agent| !user_agent.is_empty())?;
+        let facts = self.agents.facts(user_agent).await.ok()?;
+        facts.device.map(|device| device.as_str().to_owned())
+    }
+
+    /// Where an address is: by GeoIP, else by what the proxy says.
+    #[must_use]
+    pub fn place(&self, client: Option<ClientIp>, proxy_place: Place) -> Place {
         match client.map_or(Found::Nothing, |client| self.geo.look_up(client)) {
             Found::Row(place) => place,
             Found::Nothing => proxy_place,
             Found::Failed => Place::default(),
         }
     }
-}
-
-/// A UUID in its usual form only: braces, `urn:uuid:` and the form without hyphens are other strings to a client.
-fn parse_uuid(text: &str) -> Option<Uuid> {
-    (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
 }

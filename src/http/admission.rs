@@ -4,9 +4,8 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::AppState;
-use super::client::Client;
 use super::refusal::Refusal;
-use crate::domain::Route;
+use crate::domain::{ClientIp, Route};
 use crate::limit::Standing;
 use crate::telemetry::name;
 
@@ -21,8 +20,8 @@ pub struct Admission {
 
 impl Admission {
     /// Counts the request.
-    pub fn ask(app: &AppState, route: Route, client: &Client) -> Self {
-        let standing = client.ip.and_then(|ip| app.limiter.check(route, ip.throttle_key()));
+    pub fn ask(app: &AppState, route: Route, client: Option<ClientIp>) -> Self {
+        let standing = client.and_then(|ip| app.limiter.check(route, ip.throttle_key()));
         if standing.is_some_and(|standing| !standing.allowed) {
             app.telemetry.count(name::LIMITER_REFUSALS, &[("route", route.label())], 1);
         }

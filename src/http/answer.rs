@@ -4,6 +4,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::refusal::{Detail, Refusal, Wording};
 use super::request_id::RequestId;
@@ -16,27 +17,28 @@ struct Wrapped<T> {
 }
 
 #[derive(Serialize)]
-struct WrappedError<'a> {
+struct WrappedError {
     success: bool,
-    error: ErrorBody<'a>,
+    error: ErrorBody,
 }
 
+/// An error as it stands in the envelope and in a batch's results.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
-    code: &'a str,
-    message: &'a str,
-    i18n_key: &'a str,
-    i18n_vars: serde_json::Map<String, serde_json::Value>,
-    details: &'a [Detail],
-    correlation_id: &'a str,
+pub struct ErrorBody {
+    code: &'static str,
+    message: String,
+    i18n_key: &'static str,
+    i18n_vars: Map<String, Value>,
+    details: Vec<Detail>,
+    correlation_id: String,
 }
 
 #[derive(Serialize)]
-struct BareError<'a> {
-    message: &'a str,
-    #[serde(skip_serializing_if = "<[Detail]>::is_empty")]
-    details: &'a [Detail],
+struct BareError {
+    message: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<Detail>,
 }
 
 /// A 200 with data, counted under `outcome`.
@@ -50,19 +52,12 @@ pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> Htt
 
 /// The answer to a request that is not served.
 pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
-    let Wording { status, code, i18n_key, message, outcome } = refusal.wording();
+    let Wording { status, i18n_key, outcome, .. } = refusal.wording();
     let (header, close) = (refusal.header(), refusal.closes_connection());
-    let details = refusal.details();
     let mut response = if is_wrapped(request.match_info().as_str()) {
-        let extensions = request.extensions();
-        let correlation_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str());
-        let i18n_vars = serde_json::Map::new();
-        // A single finding says more than its kind.
-        let message = details.first().filter(|detail| detail.field.is_none()).map_or(message, |detail| &detail.message);
-        let error = ErrorBody { code, message, i18n_key, i18n_vars, details: &details, correlation_id };
-        json(status, outcome, &WrappedError { success: false, error })
+        json(status, outcome, &WrappedError { success: false, error: error_body(request, refusal) })
     } else {
-        json(status, outcome, &BareError { message: i18n_key, details: &details })
+        json(status, outcome, &BareError { message: i18n_key, details: refusal.details() })
     };
     if let Some((name, value)) = header
         && let Ok(value) = HeaderValue::from_str(&value)
@@ -73,6 +68,17 @@ pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response
+}
+
+/// What a refusal says under `/api/v1`.
+pub fn error_body(request: &HttpRequest, refusal: Refusal) -> ErrorBody {
+    let Wording { code, i18n_key, message: wording, .. } = refusal.wording();
+    let details = refusal.details();
+    let correlation_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    // A single finding says more than its kind.
+    let message = details.first().filter(|detail| detail.field.is_none()).map(|detail| detail.message.clone());
+    let message = message.unwrap_or_else(|| wording.to_owned());
+    ErrorBody { code, message, i18n_key, i18n_vars: Map::new(), details, correlation_id }
 }
 
 /// Any JSON answer with its outcome.

@@ -1,6 +1,6 @@
 //! A request's body: read to its end, bounded, decoded.
 //!
-//! Invariants: at most [`MAX_BYTES`] of a body are held, before and after decompression; a body that is refused unread is
+//! Invariants: at most so many bytes of a body are held as its route allows, before and after decompression; a body that is refused unread is
 //! still drained, up to [`DRAIN_BYTES`], because a connection with unread bytes on it is lost; nothing waits for a slow
 //! body longer than [`DEADLINE`].
 
@@ -14,8 +14,10 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::refusal::Refusal;
 
-/// The longest body, before and after decompression.
+/// The longest body of every route but one, before and after decompression.
 pub const MAX_BYTES: usize = 64 << 10;
+/// The longest batch.
+pub const BATCH_MAX_BYTES: usize = 256 << 10;
 /// How much of a refused body is read to keep its connection.
 const DRAIN_BYTES: usize = 1 << 20;
 /// The largest window that a zstd frame may ask for: 8 MiB, what RFC 8878 tells decoders to support. The library's own
@@ -25,7 +27,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Reads a JSON body. An empty one is empty.
-pub async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Refusal> {
+pub async fn read(request: &HttpRequest, mut payload: Payload, max_bytes: usize) -> Result<Bytes, Refusal> {
     let (true, Some(encoding)) = (is_json(request), encoding(request)) else {
         drain(payload).await;
         return Err(Refusal::UnsupportedMediaType);
@@ -34,7 +36,7 @@ pub async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, 
     let mut whole = BytesMut::new();
     let mut only: Option<Bytes> = None;
     while let Some(chunk) = next_chunk(&mut payload, deadline).await? {
-        if whole.len() + only.as_ref().map_or(0, Bytes::len) + chunk.len() > MAX_BYTES {
+        if whole.len() + only.as_ref().map_or(0, Bytes::len) + chunk.len() > max_bytes {
             drain(payload).await;
             return Err(Refusal::TooLarge);
         }
@@ -47,7 +49,7 @@ pub async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, 
             }
         }
     }
-    decode(only.unwrap_or_else(|| whole.freeze()), encoding)
+    decode(only.unwrap_or_else(|| whole.freeze()), encoding, max_bytes)
 }
 
 /// Reads what is left of a body and forgets it.
@@ -109,12 +111,12 @@ fn encoding(request: &HttpRequest) -> Option<Encoding> {
     }
 }
 
-fn decode(body: Bytes, encoding: Encoding) -> Result<Bytes, Refusal> {
+fn decode(body: Bytes, encoding: Encoding, max_bytes: usize) -> Result<Bytes, Refusal> {
     let bounded = |reader: &mut dyn Read| {
         let mut decoded = Vec::new();
         // One byte more than allowed tells a longer body from one that fits exactly.
-        reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut decoded).map_err(|_| Refusal::MalformedEncoding)?;
-        if decoded.len() > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(Bytes::from(decoded)) }
+        reader.take(max_bytes as u64 + 1).read_to_end(&mut decoded).map_err(|_| Refusal::MalformedEncoding)?;
+        if decoded.len() > max_bytes { Err(Refusal::TooLarge) } else { Ok(Bytes::from(decoded)) }
     };
     match encoding {
         Encoding::Identity => Ok(body),
@@ -145,23 +147,26 @@ mod tests {
     #[test]
     fn every_encoding_decodes_and_a_bomb_does_not() {
         let plain = br#"{"a":1}"#;
-        assert_eq!(decode(gzip(plain), Encoding::Gzip).unwrap(), plain.as_slice());
+        assert_eq!(decode(gzip(plain), Encoding::Gzip, MAX_BYTES).unwrap(), plain.as_slice());
         let zstd = |plain: &[u8]| Bytes::from(zstd::encode_all(plain, 3).unwrap());
-        assert_eq!(decode(zstd(plain), Encoding::Zstd).unwrap(), plain.as_slice());
+        assert_eq!(decode(zstd(plain), Encoding::Zstd, MAX_BYTES).unwrap(), plain.as_slice());
         let brotli = |plain: &[u8]| {
             let mut encoded = Vec::new();
             brotli::CompressorWriter::new(&mut encoded, 4096, 5, 20).write_all(plain).unwrap();
             Bytes::from(encoded)
         };
-        assert_eq!(decode(brotli(plain), Encoding::Brotli).unwrap(), plain.as_slice());
+        assert_eq!(decode(brotli(plain), Encoding::Brotli, MAX_BYTES).unwrap(), plain.as_slice());
         let fits = vec![b' '; MAX_BYTES];
         let bomb = vec![b' '; 50 << 20];
         for (encoding, encode) in
             [(Encoding::Gzip, &gzip as &dyn Fn(&[u8]) -> Bytes), (Encoding::Zstd, &zstd), (Encoding::Brotli, &brotli)]
         {
-            assert_eq!(decode(encode(&fits), encoding).unwrap().len(), MAX_BYTES);
-            assert_eq!(decode(encode(&bomb), encoding), Err(Refusal::TooLarge));
-            assert_eq!(decode(Bytes::from_static(b"not compressed"), encoding), Err(Refusal::MalformedEncoding));
+            assert_eq!(decode(encode(&fits), encoding, MAX_BYTES).unwrap().len(), MAX_BYTES);
+            assert_eq!(decode(encode(&bomb), encoding, MAX_BYTES), Err(Refusal::TooLarge));
+            assert_eq!(
+                decode(Bytes::from_static(b"not compressed"), encoding, MAX_BYTES),
+                Err(Refusal::MalformedEncoding)
+            );
         }
     }
 }

@@ -1,21 +1,18 @@
-//! `POST /api/v1/consent/cookies`: a visitor's choice, appended and never changed.
+//! Cookie consent: a choice is appended and never changed, `status` tells whether it still holds, `policy` what there is
+//! to choose.
 //!
 //! The address is kept only when the visitor agrees to analytics; this is the one place in Weir where it is.
 
-use std::time::Instant;
-
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::admission::Admission;
-use super::client::{self, Client};
+use super::endpoint::serve;
 use super::fields::{self, json_fields};
 use super::refusal::Refusal;
 use super::rules::Rules;
-use super::{AppState, answer, bearer, body};
-use crate::domain::{ClientIp, ConsentPreferences, ConsentRecord, JournalRecord, MainRecord, Outcome, Route};
-use crate::telemetry::Stage;
+use super::{AppState, body};
+use crate::domain::{ClientIp, ConsentPreferences, ConsentRecord, MainRecord, Outcome, Route};
 
 json_fields! {
     /// The body, in the contract's order.
@@ -27,48 +24,118 @@ struct Saved {
     saved: bool,
 }
 
-/// The handler.
-pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    let client = Client::of(&request, &app);
-    let admission = Admission::ask(&app, Route::Consent, &client);
-    let mut response = match admission.refusal() {
-        Some(refusal) => {
-            body::drain(payload).await;
-            answer::refuse(&request, refusal)
-        }
-        None => match choose(&request, payload, &app, &client).await {
-            Ok(()) => answer::ok(&request, Outcome::Accepted, Saved { saved: true }),
-            Err(refusal) => answer::refuse(&request, refusal),
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    current_version: String,
+    user_version: Option<String>,
+    requires_re_consent: bool,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    categories: [Category; 4],
+}
+
+#[derive(Serialize)]
+struct Category {
+    id: &'static str,
+    required: bool,
+    name: Words,
+    description: Words,
+}
+
+/// The same in every language that the clients speak.
+#[derive(Serialize)]
+struct Words {
+    en: &'static str,
+    tr: &'static str,
+}
+
+const POLICY: Policy = Policy {
+    categories: [
+        Category {
+            id: "essential",
+            required: true,
+            name: Words { en: "Essential", tr: "Zorunlu" },
+            description: Words {
+                en: "Needed for the site to work: signing in, security, your choices on this page.",
+                tr: "Sitenin çalışması için gereklidir: oturum açma, güvenlik, bu sayfadaki tercihleriniz.",
+            },
         },
-    };
-    admission.decorate(&mut response);
-    response
+        Category {
+            id: "functional",
+            required: false,
+            name: Words { en: "Functional", tr: "İşlevsel" },
+            description: Words {
+                en: "Remember settings such as language and layout.",
+                tr: "Dil ve görünüm gibi ayarları hatırlar.",
+            },
+        },
+        Category {
+            id: "analytics",
+            required: false,
+            name: Words { en: "Analytics", tr: "Analitik" },
+            description: Words {
+                en: "Tell us which pages are visited and how they are found.",
+                tr: "Hangi sayfaların ziyaret edildiğini ve nasıl bulunduğunu gösterir.",
+            },
+        },
+        Category {
+            id: "marketing",
+            required: false,
+            name: Words { en: "Marketing", tr: "Pazarlama" },
+            description: Words {
+                en: "Measure campaigns and show offers that fit.",
+                tr: "Kampanyaları ölçer ve size uygun teklifleri gösterir.",
+            },
+        },
+    ],
+};
+
+/// `POST consent/cookies`
+pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Consent, async |call| {
+        let body = call.body(body::MAX_BYTES).await?;
+        let preferences = call.app.parsed(|| read_preferences(&body))?;
+        let app = call.app;
+        let now = app.clock.now();
+        let record = ConsentRecord {
+            id: app.ids.next(now),
+            created_at: now,
+            user_id: call.optional_user().map(|user| user.0),
+            document_version: app.settings.privacy_version(),
+            preferences,
+            ip_address: call.client.ip.filter(|_| preferences.analytics).map(ClientIp::text_for_consent),
+            user_agent: call.user_agent(),
+        };
+        app.keep_main(&MainRecord::Consent(Box::new(record))).await?;
+        Ok(call.answer(Outcome::Accepted, Saved { saved: true }))
+    })
+    .await
 }
 
-async fn choose(request: &HttpRequest, payload: Payload, app: &AppState, client: &Client) -> Result<(), Refusal> {
-    let body = body::read(request, payload).await?;
-    let began = Instant::now();
-    let preferences = preferences(&body)?;
-    app.telemetry.stage(Stage::Parse, began.elapsed());
-    let now = app.clock.now();
-    let record = ConsentRecord {
-        id: app.ids.next(now),
-        created_at: now,
-        user_id: bearer::optional(request, app).map(|user| user.0),
-        document_version: app.settings.privacy_version(),
-        preferences,
-        ip_address: client.ip.filter(|_| preferences.analytics).map(ClientIp::text_for_consent),
-        user_agent: client::user_agent(request.headers()).filter(|user_agent| !user_agent.is_empty()),
-    };
-    let began = Instant::now();
-    let ack =
-        app.main.journal.append(MainRecord::Consent(Box::new(record)).encode()).map_err(|_| Refusal::Unavailable)?;
-    let durable = ack.await;
-    app.telemetry.stage(Stage::Journal, began.elapsed());
-    durable.map_err(|_| Refusal::Unavailable)
+/// `GET consent/cookies/status`
+pub async fn status(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::ConsentStatus, async |call| {
+        // An anonymous choice has nobody to be found by: clients remember it themselves.
+        let user_version = match call.optional_user() {
+            Some(user) => call.app.freshness.read(call.app.reads.consent_version(&user.0)).await?,
+            None => None,
+        };
+        let current_version = call.app.settings.privacy_version();
+        let requires_re_consent = user_version.as_ref() != Some(&current_version);
+        Ok(call.answer(Outcome::Served, Status { current_version, user_version, requires_re_consent }))
+    })
+    .await
 }
 
-fn preferences(body: &Bytes) -> Result<ConsentPreferences, Refusal> {
+/// `GET consent/cookies/policy`
+pub async fn policy(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::ConsentPolicy, async |call| Ok(call.answer(Outcome::Served, POLICY))).await
+}
+
+fn read_preferences(body: &[u8]) -> Result<ConsentPreferences, Refusal> {
     let body: ConsentBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let preferences = ConsentPreferences {

@@ -85,12 +85,17 @@ pub fn parse<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Refu
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+    serde_json::from_slice(body).map_err(|error| refusal_of(&error))
+}
+
+/// The refusal of a body that is no JSON, or no object.
+pub fn refusal_of(error: &serde_json::Error) -> Refusal {
+    match error.classify() {
         serde_json::error::Category::Data => {
             Refusal::Validation(vec![Detail { field: None, message: "body must be an object".to_owned() }])
         }
         _ => Refusal::MalformedJson { line: error.line(), column: error.column() },
-    })
+    }
 }
 
 /// A struct of [`Field`]s with their names in JSON.
@@ -129,8 +134,8 @@ macro_rules! json_fields {
                     }
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let mut object = $name::default();
-                        while let Some(key) = map.next_key::<Key>()? {
-                            match key {
+                        while let Some(found) = map.next_key::<Key>()? {
+                            match found {
                                 $(Key::$field => object.$field = map.next_value()?,)*
                                 Key::Unknown => { map.next_value::<serde::de::IgnoredAny>()?; }
                             }

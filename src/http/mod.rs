@@ -1,26 +1,34 @@
 //! HTTP: extract, validate, map one outcome to one answer. No business rule and no SQL lives here.
 //!
-//! A request passes `edge` (request id, CORS, counting), its route's throttle (`admission`), `body` and `fields` with
-//! `rules` (reading and checking), the endpoint's own file, and leaves through `answer`, the one place that knows both
-//! envelopes. `routes` is the table.
+//! A request passes `edge` (request id, CORS, counting) and `endpoint`, which asks its route's throttle (`admission`) and
+//! calls the endpoint's own file; there `body` and `fields` with `rules` read and check. It leaves through `answer`, the
+//! one place that knows both envelopes. `routes` is the table.
 
 mod admission;
 mod answer;
+mod auth;
+mod batch;
 mod bearer;
 mod body;
 mod client;
 mod consent;
 mod cors;
 mod edge;
+mod endpoint;
 mod fields;
 mod health;
+mod internal;
 mod observe;
+mod pageview;
 mod refusal;
 mod request_id;
 mod routes;
 mod rules;
 mod session;
 mod state;
+mod track;
+mod users;
+mod visitors;
 
 pub use edge::edge;
 pub use refusal::Refusal;

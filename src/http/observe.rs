@@ -28,9 +28,18 @@ fn gather(app: &AppState) {
     set(name::USER_AGENT_CACHE_ENTRIES, usize::try_from(app.enricher.agents.entries()).unwrap_or(usize::MAX));
     set(name::GEOIP_LOADED, usize::from(app.enricher.geo.is_loaded()));
     let (depth, capacity) = app.enricher.agents.queue();
-    let enricher = [("actor", "user_agent_parser")];
-    telemetry.set_gauge(name::MAILBOX_DEPTH, &enricher, approximate(depth as u64));
-    telemetry.set_gauge(name::MAILBOX_CAPACITY, &enricher, approximate(capacity as u64));
+    let mailboxes = [("user_agent_parser", (depth, capacity)), ("mailer", app.sign_in.outbox())];
+    for (actor, (depth, capacity)) in mailboxes {
+        telemetry.set_gauge(name::MAILBOX_DEPTH, &[("actor", actor)], approximate(depth as u64));
+        telemetry.set_gauge(name::MAILBOX_CAPACITY, &[("actor", actor)], approximate(capacity as u64));
+    }
+    let (fingerprints, capacity) = app.visitors.fingerprints();
+    set(name::FINGERPRINT_ENTRIES, fingerprints);
+    set(name::FINGERPRINT_CAPACITY, capacity);
+    set(name::VISITOR_TOKENS, usize::try_from(app.visitors.tokens()).unwrap_or(usize::MAX));
+    let (keys, capacity) = app.batch_keys.entries_and_capacity();
+    set(name::BATCH_KEY_ENTRIES, keys);
+    set(name::BATCH_KEY_CAPACITY, capacity);
     for database in [&app.analytics, &app.main] {
         gather_database(app, database);
     }

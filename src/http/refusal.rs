@@ -1,7 +1,7 @@
 //! Every way to say no, and what it says: the one place where errors become answers.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderName, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::domain::Outcome;
@@ -21,16 +21,38 @@ pub struct Detail {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Validation(Vec<Detail>),
-    MalformedJson { line: usize, column: usize },
+    MalformedJson {
+        line: usize,
+        column: usize,
+    },
     MalformedEncoding,
     UnsupportedMediaType,
     TooLarge,
     BodyTimeout,
     BodyAborted,
-    Throttled { retry_after_seconds: u64 },
+    Throttled {
+        retry_after_seconds: u64,
+    },
     Unavailable,
+    /// No bearer, or a bad one.
+    Unauthorized,
+    /// No key of a trusted service, or a wrong one.
+    KeyRefused,
+    /// A sign-in code that is not the address's live one, for whatever reason.
+    CodeRefused,
+    /// An id token that its provider did not make, or not for us, or not for now.
+    IdTokenRefused,
+    /// A funnel event with more data than the setting allows.
+    EventDataTooLarge,
+    UserNotFound,
+    /// Another user has this address.
+    EmailTaken,
+    /// Another user has this referral code.
+    ReferralCodeTaken,
     NotFound,
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed {
+        allow: &'static str,
+    },
 }
 
 /// What every refusal of a kind says.
@@ -59,7 +81,15 @@ impl Refusal {
             Self::BodyTimeout => row(S::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "error.request.timeout", "The body took too long to arrive", Outcome::Incomplete),
             Self::BodyAborted => row(S::BAD_REQUEST, "BODY_INCOMPLETE", "error.body.incomplete", "The body did not arrive whole", Outcome::Incomplete),
             Self::Throttled { .. } => row(S::TOO_MANY_REQUESTS, "THROTTLE_LIMIT_EXCEEDED", "error.throttle.limit_exceeded", "Too many requests", Outcome::Throttled),
-            Self::Unavailable => row(S::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "error.service.unavailable", "This could not be stored; try again", Outcome::Unavailable),
+            Self::Unavailable => row(S::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "error.service.unavailable", "This cannot be done at the moment; try again", Outcome::Unavailable),
+            Self::Unauthorized => row(S::UNAUTHORIZED, "AUTH_UNAUTHORIZED", "auth.unauthorized", "Sign in first", Outcome::Unauthorized),
+            Self::KeyRefused => row(S::UNAUTHORIZED, "AUTH_UNAUTHORIZED", "auth.unauthorized", "This takes the key of a trusted service", Outcome::Unauthorized),
+            Self::CodeRefused => row(S::UNAUTHORIZED, "AUTH_CODE_INVALID", "auth.code.invalid", "This code is not valid", Outcome::Unauthorized),
+            Self::IdTokenRefused => row(S::UNAUTHORIZED, "AUTH_ID_TOKEN_INVALID", "auth.id_token.invalid", "This id token is not valid", Outcome::Unauthorized),
+            Self::EventDataTooLarge => row(S::BAD_REQUEST, "ANALYTICS_EVENT_INVALID_DATA", "analytics.event.invalid_data", "The event's properties are too large", Outcome::Invalid),
+            Self::UserNotFound => row(S::NOT_FOUND, "USER_NOT_FOUND", "error.user.not_found", "There is no such user", Outcome::NotFound),
+            Self::EmailTaken => row(S::CONFLICT, "USER_EMAIL_TAKEN", "error.user.email_taken", "Another user has this address", Outcome::Invalid),
+            Self::ReferralCodeTaken => row(S::CONFLICT, "USER_REFERRAL_CODE_TAKEN", "error.user.referral_code_taken", "Another user has this referral code", Outcome::Invalid),
             Self::NotFound => row(S::NOT_FOUND, "NOT_FOUND", "error.route.not_found", "There is no such route", Outcome::NotFound),
             Self::MethodNotAllowed { .. } => row(S::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "error.method.not_allowed", "This route does not have that method", Outcome::MethodNotAllowed),
         }
@@ -71,6 +101,7 @@ impl Refusal {
         match self {
             Self::Throttled { retry_after_seconds } => Some((RETRY_AFTER, retry_after_seconds.to_string())),
             Self::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())),
+            Self::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer".to_owned())),
             Self::MethodNotAllowed { allow } => Some((ALLOW, (*allow).to_owned())),
             _ => None,
         }

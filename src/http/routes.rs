@@ -4,22 +4,51 @@ use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::refusal::Refusal;
-use super::{answer, body, consent, health, observe, session};
+use super::{answer, auth, batch, body, consent, health, internal, observe, pageview, session, track, users, visitors};
 use crate::domain::Route;
 
 const SESSION: &str = "/api/v1/analytics/session";
+const PAGEVIEW: &str = "/api/v1/analytics/pageview";
+const BATCH: &str = "/api/v1/analytics/batch";
+const TRACK: &str = "/api/v1/analytics/track";
+const ATTRIBUTION: &str = "/api/v1/users/attribution";
+const CONSENT_HISTORY: &str = "/api/v1/users/consent";
 const CONSENT: &str = "/api/v1/consent/cookies";
+const CONSENT_STATUS: &str = "/api/v1/consent/cookies/status";
+const CONSENT_POLICY: &str = "/api/v1/consent/cookies/policy";
+const TRACK_INIT: &str = "/track/init";
+const AUTH_CODE: &str = "/auth/request-code";
+const AUTH_VERIFY: &str = "/auth/verify";
+const AUTH_EXTERNAL: &str = "/auth/external/verify";
+const INTERNAL_USERS: &str = "/internal/v1/users";
 const LIVE: &str = "/health/live";
 const READY: &str = "/health/ready";
 const METRICS: &str = "/metrics";
 
 /// Everything but the metrics.
+#[rustfmt::skip] // a table: one line a row
 pub fn routes(config: &mut ServiceConfig) {
+    use web::{get, head, patch, post};
     config
-        .service(resource(SESSION, "POST").route(web::post().to(session::create)))
-        .service(resource(CONSENT, "POST").route(web::post().to(consent::save)))
-        .service(resource(LIVE, "GET, HEAD").route(web::get().to(health::live)).route(web::head().to(health::live)))
-        .service(resource(READY, "GET, HEAD").route(web::get().to(health::ready)).route(web::head().to(health::ready)))
+        .service(resource(SESSION, "POST").route(post().to(session::create)))
+        .service(resource("/api/v1/analytics/session/{id}/identify", "PATCH").route(patch().to(session::identify)))
+        .service(resource("/api/v1/analytics/session/{id}/heartbeat", "PATCH").route(patch().to(session::heartbeat)))
+        .service(resource(PAGEVIEW, "POST").route(post().to(pageview::view)))
+        .service(resource("/api/v1/analytics/pageview/{id}/leave", "PATCH, POST").route(patch().to(pageview::leave)).route(post().to(pageview::leave)))
+        .service(resource(BATCH, "POST").route(post().to(batch::batch)))
+        .service(resource(TRACK, "POST").route(post().to(track::track)))
+        .service(resource(ATTRIBUTION, "GET, HEAD").route(get().to(users::attribution)).route(head().to(users::attribution)))
+        .service(resource(CONSENT_HISTORY, "GET, HEAD").route(get().to(users::consents)).route(head().to(users::consents)))
+        .service(resource(CONSENT, "POST").route(post().to(consent::save)))
+        .service(resource(CONSENT_STATUS, "GET, HEAD").route(get().to(consent::status)).route(head().to(consent::status)))
+        .service(resource(CONSENT_POLICY, "GET, HEAD").route(get().to(consent::policy)).route(head().to(consent::policy)))
+        .service(resource(TRACK_INIT, "POST").route(post().to(visitors::init)))
+        .service(resource(AUTH_CODE, "POST").route(post().to(auth::request_code)))
+        .service(resource(AUTH_VERIFY, "POST").route(post().to(auth::verify)))
+        .service(resource(AUTH_EXTERNAL, "POST").route(post().to(auth::external)))
+        .service(resource(INTERNAL_USERS, "POST").route(post().to(internal::create_user)))
+        .service(resource(LIVE, "GET, HEAD").route(get().to(health::live)).route(head().to(health::live)))
+        .service(resource(READY, "GET, HEAD").route(get().to(health::ready)).route(head().to(health::ready)))
         .configure(unknown_routes);
 }
 
@@ -39,9 +68,32 @@ pub fn metrics_routes(config: &mut ServiceConfig) {
 pub fn route_of(path: &str) -> Route {
     match path {
         SESSION => Route::Session,
+        PAGEVIEW => Route::Pageview,
+        BATCH => Route::Batch,
+        TRACK => Route::Track,
+        ATTRIBUTION => Route::Attribution,
+        CONSENT_HISTORY => Route::ConsentHistory,
         CONSENT => Route::Consent,
+        CONSENT_STATUS => Route::ConsentStatus,
+        CONSENT_POLICY => Route::ConsentPolicy,
+        TRACK_INIT => Route::TrackInit,
+        AUTH_CODE => Route::AuthCode,
+        AUTH_VERIFY | AUTH_EXTERNAL => Route::AuthVerify,
+        INTERNAL_USERS => Route::InternalUsers,
         LIVE | READY => Route::Health,
         METRICS => Route::Metrics,
+        _ => route_of_one(path),
+    }
+}
+
+/// A path with an id in it.
+fn route_of_one(path: &str) -> Route {
+    let part =
+        |parent: &str| path.strip_prefix(parent)?.strip_prefix('/')?.split_once('/').filter(|(id, _)| !id.is_empty());
+    match (part(SESSION), part(PAGEVIEW)) {
+        (Some((_, "identify")), _) => Route::Identify,
+        (Some((_, "heartbeat")), _) => Route::Heartbeat,
+        (_, Some((_, "leave"))) => Route::Leave,
         _ => Route::Other,
     }
 }

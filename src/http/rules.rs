@@ -37,6 +37,15 @@ impl Rules {
         }
     }
 
+    /// A string that must be there, and may be empty.
+    pub fn required_string(&mut self, name: &'static str, field: Field<'_>, max: usize) -> String {
+        if let Field::Text(text) = field {
+            return self.checked_text(name, text.into_owned(), max);
+        }
+        self.violated(name, format_args!("must be a string"));
+        String::new()
+    }
+
     /// A string that may be missing or null.
     pub fn optional_text(&mut self, name: &'static str, field: Field<'_>, max: usize) -> Option<String> {
         match field {
@@ -49,8 +58,30 @@ impl Rules {
         }
     }
 
+    /// A number that must be there.
+    pub fn required_number(&mut self, name: &'static str, field: &Field<'_>) -> f64 {
+        if let Field::Number(value) = field {
+            return *value;
+        }
+        self.violated(name, format_args!("must be a number conforming to the specified constraints"));
+        0.0
+    }
+
+    /// A number that may be missing or null.
+    pub fn optional_number(&mut self, name: &'static str, field: &Field<'_>) -> Option<f64> {
+        match field {
+            Field::Absent | Field::Null => None,
+            present => Some(self.required_number(name, present)),
+        }
+    }
+
+    /// Notes a rule of an endpoint's own that is violated.
+    pub fn refuse(&mut self, name: &'static str, rule: &str) {
+        self.violated(name, format_args!("{rule}"));
+    }
+
     /// A whole number within bounds that may be missing or null.
-    pub fn optional_integer(&mut self, name: &'static str, field: &Field<'_>, min: u16, max: u16) -> Option<u16> {
+    pub fn optional_integer(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<u32> {
         let value = match field {
             Field::Absent | Field::Null => return None,
             Field::Number(value) => *value,
@@ -67,8 +98,8 @@ impl Rules {
         if value.fract() != 0.0 {
             self.violated(name, format_args!("must be an integer number"));
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and within u16, checked above
-        (self.details.len() == before).then_some(value as u16)
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and within u32, checked above
+        (self.details.len() == before).then_some(value as u32)
     }
 
     /// `true` or `false`, nothing else.
@@ -172,7 +203,7 @@ mod tests {
         }
 
         #[test]
-        fn every_integer_in_range_is_kept(value in 0_u16..=7680) {
+        fn every_integer_in_range_is_kept(value in 0_u32..=7680) {
             let mut rules = Rules::default();
             let kept = rules.optional_integer("screenWidth", &Field::Number(f64::from(value)), 0, 7680);
             prop_assert_eq!(kept, Some(value));

@@ -1,26 +1,26 @@
-//! `POST /api/v1/analytics/session`: a visit begins.
+//! Sessions: `POST /api/v1/analytics/session` begins a visit, `identify` says whose it is, `heartbeat` that it goes on.
 //!
 //! Every way in which a visit is not stored, short of a bad request, is answered with `id: null` (contract, section 2):
 //! clients must not care why.
 
 use std::time::Instant;
 
-use actix_web::web::{Bytes, Data, Payload};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::admission::Admission;
-use super::client::{self, Client};
+use super::endpoint::{Call, serve};
 use super::fields::{self, json_fields};
 use super::refusal::Refusal;
-use super::request_id::RequestId;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
-use super::{AppState, answer, body};
-use crate::domain::{AnalyticsRecord, JournalRecord, Outcome, Route};
+use super::{AppState, body};
+use crate::domain::{
+    AnalyticsEvent, HeartbeatRecord, IdentifyRecord, KeyedAnswer, Outcome, Route, SessionRecord, UnixMillis, parse_uuid,
+};
 use crate::enrich::{Discarded, SessionVisit};
 use crate::telemetry::Stage;
 
-const SCREEN_MAX: u16 = 7680;
+const SCREEN_MAX: u32 = 7680;
 
 json_fields! {
     /// The body, in the contract's order.
@@ -49,42 +49,100 @@ json_fields! {
     }
 }
 
-#[derive(Serialize)]
+/// A session's answer.
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Created {
+pub struct Created {
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
 }
 
-/// The handler.
-pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    let client = Client::of(&request, &app);
-    let admission = Admission::ask(&app, Route::Session, &client);
-    let mut response = match admission.refusal() {
-        Some(refusal) => {
-            body::drain(payload).await;
-            answer::refuse(&request, refusal)
-        }
-        None => match body::read(&request, payload).await.and_then(|body| visit(&request, &app, &client, &body)) {
-            Ok(visit) => store(&request, &app, visit).await,
-            Err(refusal) => answer::refuse(&request, refusal),
-        },
-    };
-    admission.decorate(&mut response);
-    response
+impl From<KeyedAnswer> for Created {
+    fn from(answer: KeyedAnswer) -> Self {
+        Self { id: answer.id.map(|id| id.to_string()), created_at: answer.created_at.map(UnixMillis::to_rfc3339) }
+    }
 }
 
-fn visit(request: &HttpRequest, app: &AppState, client: &Client, body: &Bytes) -> Result<SessionVisit, Refusal> {
+/// An answer that says only that it is done.
+#[derive(Serialize)]
+pub struct Done {
+    ok: bool,
+}
+
+impl Done {
+    pub const OK: Self = Self { ok: true };
+}
+
+/// `POST session`
+pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Session, async |call| {
+        let body = call.body(body::MAX_BYTES).await?;
+        let visit = call.app.parsed(|| read_visit(&body))?;
+        let record = match enrich(call, visit, call.app.clock.now(), 0).await {
+            Ok(record) => record,
+            Err(discarded) => return Ok(call.answer(discarded.into(), Created::default())),
+        };
+        let event = AnalyticsEvent::Session(Box::new(record));
+        let created = Created::from(event.answer());
+        Ok(match call.app.keep_analytics(&event.into()).await {
+            Ok(()) => call.answer(Outcome::Accepted, created),
+            Err(_) => call.answer(Outcome::Unavailable, Created::default()),
+        })
+    })
+    .await
+}
+
+/// `PATCH session/:id/identify`
+pub async fn identify(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Identify, async |call| {
+        let user_id = call.user()?.0;
+        let Some(session_id) = parse_uuid(call.path_part("id")) else {
+            return Ok(call.answer(Outcome::Served, Done::OK));
+        };
+        let event = AnalyticsEvent::Identify(IdentifyRecord { session_id, user_id });
+        call.app.keep_analytics(&event.into()).await?;
+        Ok(call.answer(Outcome::Accepted, Done::OK))
+    })
+    .await
+}
+
+/// `PATCH session/:id/heartbeat`
+pub async fn heartbeat(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Heartbeat, async |call| {
+        let Some(session_id) = parse_uuid(call.path_part("id")) else {
+            return Ok(call.answer(Outcome::Served, Done::OK));
+        };
+        let event = AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id, at: call.app.clock.now() });
+        call.app.keep_analytics(&event.into()).await?;
+        Ok(call.answer(Outcome::Accepted, Done::OK))
+    })
+    .await
+}
+
+/// Adds what the server knows of a visit that began `age_ms` before `now`.
+///
+/// # Errors
+/// When the visit is not to be stored, with the reason.
+pub async fn enrich(
+    call: &Call<'_>,
+    visit: SessionVisit,
+    now: UnixMillis,
+    age_ms: i64,
+) -> Result<SessionRecord, Discarded> {
     let began = Instant::now();
     let visit = SessionVisit {
-        user_agent: client::user_agent(request.headers()),
-        client: client.ip,
-        proxy_place: client.proxy_place(request.headers()),
-        ..read_visit(body)?
+        user_agent: call.user_agent(),
+        client: call.client.ip,
+        proxy_place: call.client.proxy_place(call.request.headers()),
+        ..visit
     };
-    app.telemetry.stage(Stage::Parse, began.elapsed());
-    Ok(visit)
+    let enriched = call.app.enricher.session(visit, now, age_ms).await;
+    call.app.telemetry.stage(Stage::Enrich, began.elapsed());
+    if matches!(enriched, Err(Discarded::BadToken)) {
+        tracing::debug!(request_id = call.request_id().map(|id| id.0), "rejected as spam");
+    }
+    enriched
 }
 
 /// What a session's body says, checked rule by rule.
@@ -113,8 +171,8 @@ pub fn read_visit(body: &[u8]) -> Result<SessionVisit, Refusal> {
         os_version: rules.optional_text("osVersion", body.os_version, 20),
         connection_type: rules.optional_text("connectionType", body.connection_type, 20),
         timezone: rules.optional_text("timezone", body.timezone, 50),
-        screen_width: rules.optional_integer("screenWidth", &body.screen_width, 0, SCREEN_MAX),
-        screen_height: rules.optional_integer("screenHeight", &body.screen_height, 0, SCREEN_MAX),
+        screen_width: screen(&mut rules, "screenWidth", &body.screen_width),
+        screen_height: screen(&mut rules, "screenHeight", &body.screen_height),
         tracking_token: rules.optional_text("trackingToken", body.tracking_token, TEXT_MAX),
         ..SessionVisit::default()
     };
@@ -122,34 +180,6 @@ pub fn read_visit(body: &[u8]) -> Result<SessionVisit, Refusal> {
     Ok(visit)
 }
 
-async fn store(request: &HttpRequest, app: &AppState, visit: SessionVisit) -> HttpResponse {
-    let began = Instant::now();
-    let enriched = app.enricher.session(visit).await;
-    app.telemetry.stage(Stage::Enrich, began.elapsed());
-    let record = match enriched {
-        Ok(record) => record,
-        Err(discarded) => {
-            if discarded == Discarded::BadToken {
-                let extensions = request.extensions();
-                let request_id = extensions.get::<RequestId>().map(|id| id.0.as_str());
-                tracing::debug!(request_id, "rejected as spam");
-            }
-            return not_stored(request, discarded.into());
-        }
-    };
-    let created = Created { id: Some(record.id.to_string()), created_at: Some(record.started_at.to_rfc3339()) };
-    let began = Instant::now();
-    let durable = match app.analytics.journal.append(AnalyticsRecord::Session(Box::new(record)).encode()) {
-        Ok(ack) => ack.await,
-        Err(error) => Err(error),
-    };
-    app.telemetry.stage(Stage::Journal, began.elapsed());
-    match durable {
-        Ok(()) => answer::ok(request, Outcome::Accepted, created),
-        Err(_) => not_stored(request, Outcome::Unavailable),
-    }
-}
-
-fn not_stored(request: &HttpRequest, outcome: Outcome) -> HttpResponse {
-    answer::ok(request, outcome, Created { id: None, created_at: None })
+fn screen(rules: &mut Rules, name: &'static str, field: &fields::Field<'_>) -> Option<u16> {
+    rules.optional_integer(name, field, 0, SCREEN_MAX).and_then(|pixels| u16::try_from(pixels).ok())
 }

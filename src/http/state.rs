@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
+
 use crate::actor::Vitals;
-use crate::auth::AccessTokens;
+use crate::auth::{AccessTokens, SignInDesk};
 use crate::config::Network;
 use crate::domain::{Clock, IdSource};
 use crate::enrich::Enricher;
 use crate::journal::Journal;
-use crate::limit::Limiter;
+use crate::limit::{BatchKeys, Limiter};
+use crate::read::{Freshness, MainReads};
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
+use crate::visitors::Visitors;
 use crate::write::WriterState;
 
 /// One database as health and metrics see it.
@@ -24,11 +28,18 @@ pub struct AppState {
     pub network: Network,
     pub limiter: Limiter,
     pub enricher: Enricher,
-    pub access_tokens: AccessTokens,
+    pub access_tokens: Arc<AccessTokens>,
+    pub sign_in: SignInDesk,
+    pub internal_key: SecretString,
+    pub visitors: Arc<Visitors>,
+    pub batch_keys: Arc<BatchKeys>,
+    /// What users read of the main database, and what makes it fresh.
+    pub reads: Arc<dyn MainReads>,
+    pub freshness: Freshness,
     pub settings: Settings,
     pub analytics: DatabaseState,
     pub main: DatabaseState,
-    pub ids: IdSource,
+    pub ids: Arc<IdSource>,
     pub clock: Arc<Clock>,
     pub telemetry: Arc<Telemetry>,
     pub vitals: Arc<Vitals>,

@@ -41,6 +41,20 @@ pub enum AppendError {
 #[must_use = "a record is not durable before its ack"]
 pub struct Ack(oneshot::Receiver<Result<(), AppendError>>);
 
+#[cfg(test)]
+impl Ack {
+    pub(crate) fn pending() -> (oneshot::Sender<Result<(), AppendError>>, Self) {
+        let (finish, answer) = oneshot::channel();
+        (finish, Self(answer))
+    }
+
+    pub(crate) fn known(durable: Result<(), AppendError>) -> Self {
+        let (finish, ack) = Self::pending();
+        finish.send(durable).expect("the receiver is right here");
+        ack
+    }
+}
+
 impl Future for Ack {
     type Output = Result<(), AppendError>;
 

@@ -1,4 +1,4 @@
-//! The supervised actor that keeps the table of windows small.
+//! The supervised actor that keeps the tables of windows, fingerprints and keys small.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,21 @@ use crate::telemetry::{Telemetry, name};
 /// How often expired windows are forgotten. A sweep of a full table takes about 30 ms, shard by shard.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Sweeps one limiter.
+/// Forgets what is over in one table.
+pub type Sweep = Arc<dyn Fn() + Send + Sync>;
+
+/// Sweeps the limiter, and other tables beside it.
 pub struct Sweeper {
     limiter: Limiter,
+    others: Vec<Sweep>,
     telemetry: Arc<Telemetry>,
     lifeline: Lifeline,
 }
 
 impl Sweeper {
     #[must_use]
-    pub fn new(limiter: Limiter, telemetry: Arc<Telemetry>, lifeline: Lifeline) -> Self {
-        Self { limiter, telemetry, lifeline }
+    pub fn new(limiter: Limiter, others: Vec<Sweep>, telemetry: Arc<Telemetry>, lifeline: Lifeline) -> Self {
+        Self { limiter, others, telemetry, lifeline }
     }
 }
 
@@ -33,6 +37,7 @@ impl Actor for Sweeper {
         context.run_interval(EVERY, |sweeper, context| {
             sweeper.lifeline.clone().guard(context, || {
                 sweeper.limiter.sweep();
+                sweeper.others.iter().for_each(|sweep| sweep());
                 let uncounted = sweeper.limiter.take_uncounted();
                 if uncounted > 0 {
                     tracing::warn!(uncounted, "throttle table is full, requests passed uncounted");

@@ -19,17 +19,25 @@ macro_rules! sql {
 }
 
 /// Of the analytics database on PostgreSQL.
-pub(super) const ANALYTICS_POSTGRES: &[Embedded] =
-    &[(1, "sessions and pageviews", sql!("analytics/postgres/0001_sessions_and_pageviews.sql"))];
+pub(super) const ANALYTICS_POSTGRES: &[Embedded] = &[
+    (1, "sessions and pageviews", sql!("analytics/postgres/0001_sessions_and_pageviews.sql")),
+    (2, "batch keys", sql!("analytics/postgres/0002_batch_keys.sql")),
+];
 /// Of the analytics database on SQLite.
-pub(super) const ANALYTICS_SQLITE: &[Embedded] =
-    &[(1, "sessions and pageviews", sql!("analytics/sqlite/0001_sessions_and_pageviews.sql"))];
+pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
+    (1, "sessions and pageviews", sql!("analytics/sqlite/0001_sessions_and_pageviews.sql")),
+    (2, "batch keys", sql!("analytics/sqlite/0002_batch_keys.sql")),
+];
 /// Of the main database on PostgreSQL.
-pub(super) const MAIN_POSTGRES: &[Embedded] =
-    &[(1, "consent and settings", sql!("main/postgres/0001_consent_and_settings.sql"))];
+pub(super) const MAIN_POSTGRES: &[Embedded] = &[
+    (1, "consent and settings", sql!("main/postgres/0001_consent_and_settings.sql")),
+    (2, "users, visitors and events", sql!("main/postgres/0002_users_visitors_and_events.sql")),
+];
 /// Of the main database on SQLite.
-pub(super) const MAIN_SQLITE: &[Embedded] =
-    &[(1, "consent and settings", sql!("main/sqlite/0001_consent_and_settings.sql"))];
+pub(super) const MAIN_SQLITE: &[Embedded] = &[
+    (1, "consent and settings", sql!("main/sqlite/0001_consent_and_settings.sql")),
+    (2, "users, visitors and events", sql!("main/sqlite/0002_users_visitors_and_events.sql")),
+];
 
 /// What brings a database up to the last of these versions.
 pub(super) fn migrator(embedded: &[Embedded]) -> Migrator {

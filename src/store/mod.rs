@@ -4,19 +4,30 @@
 //! exactly-once: whatever is killed when, either both are there or neither. One conformance suite runs on all four.
 
 mod error;
+mod fold;
+mod keys;
 mod migrations;
+mod people;
 mod position;
 pub mod postgres;
 pub mod settings;
 pub mod sqlite;
+mod visitor_fold;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::domain::{JournalRecord, UnixMillis};
+use crate::domain::{ConsentRecord, FunnelEventRecord, JournalRecord, MainRecord, UnixMillis};
 use crate::journal::{JournalId, Position};
 
 pub use error::StoreError;
+pub use keys::{BatchKeyTable, StoredKey};
+pub use people::{
+    Accounts, Attribution, CODE_LIMITS, CodeRequest, ConsentRow, CreateUser, Created, MainReads, NewUser, Origin,
+    Proof, RecentVisitor, SignIn, SignInOutcome, SignedIn, UserRow, VisitorProfile, VisitorTable,
+};
 pub use position::Positions;
 pub use settings::SettingsTable;
 
@@ -39,6 +50,14 @@ pub struct Applied {
     pub rows: Vec<(&'static str, u64)>,
 }
 
+impl Applied {
+    /// Tables with the rows that were written to them, without those that got none.
+    fn of(tables: impl IntoIterator<Item = (&'static str, usize)>) -> Self {
+        let rows = tables.into_iter().filter(|(_, rows)| *rows > 0);
+        Self { rows: rows.map(|(table, rows)| (table, rows as u64)).collect() }
+    }
+}
+
 /// What maintenance did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
@@ -59,6 +78,11 @@ pub trait Sink: Send + Sync + 'static {
     /// The most records that are worth one transaction.
     fn batch_records(&self) -> usize;
 
+    /// How often the tables are looked after.
+    fn maintain_every(&self) -> Duration {
+        Duration::from_hours(1)
+    }
+
     /// Brings the schema up to this version. Repeatable, and safe beside another instance.
     async fn migrate(&self) -> Result<(), StoreError>;
 
@@ -70,4 +94,22 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Makes what coming records need and drops what is past its retention (0 days: nothing).
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
+}
+
+/// A fingerprint is kept at most this long past its window.
+const FINGERPRINTS_CLEARED_EVERY: Duration = Duration::from_secs(10);
+/// How long it is remembered what an address did: past the hour in which it counts.
+const CODES_KEPT_MS: i64 = 2 * 3_600_000;
+
+/// What is written as it is; visitors are not among it.
+fn by_kind(records: &[MainRecord]) -> (Vec<&ConsentRecord>, Vec<&FunnelEventRecord>) {
+    let (mut consents, mut events) = (Vec::new(), Vec::new());
+    for record in records {
+        match record {
+            MainRecord::Consent(consent) => consents.push(consent.as_ref()),
+            MainRecord::FunnelEvent(event) => events.push(event.as_ref()),
+            MainRecord::Visitor(_) | MainRecord::VisitorFill(_) => {}
+        }
+    }
+    (consents, events)
 }

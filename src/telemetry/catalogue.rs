@@ -61,6 +61,13 @@ catalogue! {
     LIMITER_CAPACITY = "weir_limiter_capacity", Kind::Gauge, "The most throttle windows that are kept.";
     LIMITER_REFUSALS = "weir_limiter_refusals_total", Kind::Counter, "Requests over their limit, by route.";
     LIMITER_UNCOUNTED = "weir_limiter_uncounted_total", Kind::Counter, "Requests let through uncounted because the table of windows was full.";
+    FINGERPRINT_ENTRIES = "weir_fingerprint_entries", Kind::Gauge, "Fingerprints of new visitors within their window.";
+    FINGERPRINT_CAPACITY = "weir_fingerprint_capacity", Kind::Gauge, "The most fingerprints that are kept.";
+    FINGERPRINTS_UNCOUNTED = "weir_fingerprints_uncounted_total", Kind::Counter, "Visitors made without a fingerprint because the table was full.";
+    VISITOR_TOKENS = "weir_visitor_tokens", Kind::Gauge, "Visitor tokens known without a look-up.";
+    BATCH_KEY_ENTRIES = "weir_batch_key_entries", Kind::Gauge, "Keys of batches' items known.";
+    BATCH_KEY_CAPACITY = "weir_batch_key_capacity", Kind::Gauge, "The most keys of batches' items that are known.";
+    BATCH_ITEMS = "weir_batch_items_total", Kind::Counter, "Items of batches, by type and outcome.";
     MAILBOX_DEPTH = "weir_mailbox_depth", Kind::Gauge, "Messages in an actor's mailbox.";
     MAILBOX_CAPACITY = "weir_mailbox_capacity", Kind::Gauge, "Messages that fit into an actor's mailbox.";
     ACTOR_RESTARTS = "weir_actor_restarts_total", Kind::Counter, "Restarts by actor and cause.";

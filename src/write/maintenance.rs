@@ -12,8 +12,6 @@ use crate::actor::Lifeline;
 use crate::domain::Clock;
 use crate::store::Sink;
 
-/// How often the tables are looked after.
-const EVERY: Duration = Duration::from_hours(1);
 /// How often it is tried while the database is away.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -48,7 +46,7 @@ impl<S: Sink> Actor for Maintenance<S> {
                                     "tables looked after"
                                 );
                             }
-                            EVERY
+                            sink.maintain_every()
                         }
                         Some(Err(error)) => {
                             tracing::warn!(database = sink.describe(), %error, "tables could not be looked after");

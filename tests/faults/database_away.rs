@@ -74,17 +74,7 @@ async fn a_start_during_an_outage_keeps_the_settings_that_were_last_seen() {
 on_both_databases! {
     async fn a_record_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(backend) {
         let app = TestApp::start_with(backend, &OPEN).await;
-        match backend {
-            Backend::Postgres => {
-                let sql = "ALTER TABLE analytics_sessions ADD CONSTRAINT no_poison CHECK (landing_page NOT LIKE '%poison%')";
-                app.databases.execute(Database::Analytics, sql).await;
-            }
-            Backend::Sqlite => {
-                let sql = "CREATE TRIGGER no_poison BEFORE INSERT ON analytics_sessions WHEN NEW.landing_page LIKE '%poison%'
-                           BEGIN SELECT RAISE(ABORT, 'no poison'); END";
-                app.databases.execute(Database::Analytics, sql).await;
-            }
-        }
+        app.databases.refuse_poison().await;
         let mut ledger = Ledger::default();
         let load = Load::start(&app, 8, "good");
         let mut poison = Vec::new();

@@ -13,7 +13,7 @@ use support::{Backend, Databases};
 use uuid::Uuid;
 use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
-use weir::domain::{AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
+use weir::domain::{AnalyticsEvent, AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
 use weir::journal::{JournalId, Position};
 use weir::store::{Applied, Maintained, Positions, SettingsTable, Sink, Step, StoreError};
 
@@ -70,7 +70,7 @@ impl Store {
             AnalyticsSink::Postgres(sink) => Box::new(sink),
         };
         let main_sink = open_main(&url(&databases.main_url)).unwrap();
-        let settings = main_sink.settings_table();
+        let settings = main_sink.tables().settings;
         let main: Box<dyn AnySink<MainRecord>> = match main_sink {
             MainSink::Sqlite(sink) => Box::new(sink),
             MainSink::Postgres(sink) => Box::new(sink),
@@ -130,7 +130,7 @@ fn session_at(at: UnixMillis) -> SessionRecord {
 }
 
 fn record(session: SessionRecord) -> AnalyticsRecord {
-    AnalyticsRecord::Session(Box::new(session))
+    AnalyticsEvent::Session(Box::new(session)).into()
 }
 
 fn sessions(count: usize) -> Vec<AnalyticsRecord> {

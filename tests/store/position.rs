@@ -35,10 +35,10 @@ on_both_databases! {
 
     async fn a_refused_record_takes_its_whole_step_back(backend) {
         let store = Store::fresh(backend).await;
-        let known = session_at(DAY);
-        store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
+        store.databases.refuse_poison().await;
+        store.analytics.apply(&store.step(0, 1), &sessions(1)).await.unwrap();
         let mut batch = sessions(300);
-        batch.push(record(known));
+        batch.push(record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) }));
         let refused = store.analytics.apply(&store.step(1, 302), &batch).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
         assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 1);
@@ -46,6 +46,16 @@ on_both_databases! {
         batch.pop();
         store.analytics.apply(&store.step(1, 301), &batch).await.unwrap();
         assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 301);
+    }
+
+    async fn a_session_that_is_there_already_stays_as_it_is(backend) {
+        let store = Store::fresh(backend).await;
+        let known = session_at(DAY);
+        store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
+        let again = SessionRecord { landing_page: "https://example.org/other".to_owned(), ..known };
+        store.analytics.apply(&store.step(1, 3), &[record(again), record(session_at(DAY))]).await.unwrap();
+        let rows = store.databases.rows(Database::Analytics, "SELECT landing_page FROM analytics_sessions").await;
+        assert!(rows.len() == 2 && rows.iter().all(|row| row["landing_page"] == "https://example.org/"), "{rows:?}");
     }
 
     async fn an_empty_step_moves_the_position_alone(backend) {

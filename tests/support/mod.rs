@@ -26,7 +26,19 @@ pub const TRACKING_SECRET: &str = "a tracking secret for tests";
 pub const JWT_SECRET: &str = "an access token secret for tests";
 
 /// What turns every throttle off.
-pub const UNTHROTTLED: &[(&str, &str)] = &[("WEIR_THROTTLE__SESSION", "0"), ("WEIR_THROTTLE__CONSENT", "0")];
+pub const UNTHROTTLED: &[(&str, &str)] = &[
+    ("WEIR_THROTTLE__SESSION", "0"),
+    ("WEIR_THROTTLE__PAGEVIEW", "0"),
+    ("WEIR_THROTTLE__LEAVE", "0"),
+    ("WEIR_THROTTLE__HEARTBEAT", "0"),
+    ("WEIR_THROTTLE__BATCH", "0"),
+    ("WEIR_THROTTLE__TRACK", "0"),
+    ("WEIR_THROTTLE__CONSENT", "0"),
+    ("WEIR_THROTTLE__CONSENT_STATUS", "0"),
+    ("WEIR_THROTTLE__TRACK_INIT", "0"),
+    ("WEIR_THROTTLE__AUTH_CODE", "0"),
+    ("WEIR_THROTTLE__AUTH_VERIFY", "0"),
+];
 
 /// How long anything is waited for. Long, because machines are slow at times; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,6 +142,22 @@ impl Databases {
                 sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
             }
         }
+    }
+}
+
+impl Databases {
+    /// From now on the database takes no session whose landing page says `poison`.
+    pub async fn refuse_poison(&self) {
+        let sql = match self.backend {
+            Backend::Postgres => {
+                "ALTER TABLE analytics_sessions ADD CONSTRAINT no_poison CHECK (landing_page NOT LIKE '%poison%')"
+            }
+            Backend::Sqlite => {
+                "CREATE TRIGGER no_poison BEFORE INSERT ON analytics_sessions WHEN NEW.landing_page LIKE '%poison%'
+                 BEGIN SELECT RAISE(ABORT, 'no poison'); END"
+            }
+        };
+        self.execute(Database::Analytics, sql).await;
     }
 }
 

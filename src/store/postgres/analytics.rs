@@ -4,35 +4,93 @@
 //! benchmark), but its end is a small write after a large one, and sqlx 0.9.0 leaves Nagle's algorithm on: over TCP a
 //! batch can wait 40 ms for the server's delayed acknowledgement. A statement with its arrays is one write.
 
-use async_trait::async_trait;
-use sqlx::{PgConnection, PgPool, Postgres};
+use std::collections::{BTreeSet, HashMap};
 
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres};
+use uuid::Uuid;
+
+use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
+use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
-use super::partitions::Partitions;
-use super::{column, pool};
-use crate::domain::{AnalyticsRecord, SessionRecord, UnixMillis};
+use super::partitions::{self, Partitions};
+use super::{column, pool, unix_millis};
+use crate::domain::{
+    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis,
+};
 
-/// `last_activity_at` begins as `started_at`; the counters start at their defaults.
+/// A session that is there already (a record that is applied again) stays as it is.
 const INSERT_SESSIONS: &str = "
     INSERT INTO analytics_sessions (
         id, visitor_id, bio_page_id, creator_id, landing_page, referrer, referrer_domain, utm_source, utm_medium,
         utm_campaign, utm_term, utm_content, device, browser, os, os_version, screen_width, screen_height,
-        connection_type, timezone, language, country, city, region, continent, started_at,
-        last_activity_at
+        connection_type, timezone, language, country, city, region, continent, started_at, last_activity_at,
+        user_id, page_views, bounced, duration
     )
-    SELECT *, started_at
+    SELECT *
     FROM unnest(
         $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::int4[],
         $18::int4[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
-        $26::timestamptz[]
-    ) AS batch (
-        id, visitor_id, bio_page_id, creator_id, landing_page, referrer, referrer_domain, utm_source, utm_medium,
-        utm_campaign, utm_term, utm_content, device, browser, os, os_version, screen_width, screen_height,
-        connection_type, timezone, language, country, city, region, continent, started_at
+        $26::timestamptz[], $27::timestamptz[], $28::text[], $29::int4[], $30::bool[], $31::int4[]
+    )
+    ON CONFLICT (id) DO NOTHING";
+
+const INSERT_VIEWS: &str = "
+    INSERT INTO analytics_pageviews (
+        id, session_id, url, path, title, referrer, entered_at, duration, scroll_depth
+    )
+    SELECT *
+    FROM unnest(
+        $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::float8[],
+        $9::float8[]
     )";
+
+/// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions.
+const LOCK_SESSIONS: &str = "
+    SELECT id, user_id, page_views, bounced, duration, last_activity_at
+    FROM analytics_sessions
+    WHERE id = ANY($1) AND id >= $2 AND id <= $3
+    ORDER BY id
+    FOR UPDATE";
+
+/// No view of a session is older than the session; `$2` leaves a day for clocks that differ between instances.
+const LAST_VIEWS: &str = "
+    SELECT session.id, last.id
+    FROM unnest($1::uuid[]) AS session (id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM analytics_pageviews WHERE session_id = session.id AND id >= $2 ORDER BY id DESC LIMIT 1
+    ) AS last";
+
+const LOCK_VIEWS: &str = "
+    SELECT id, entered_at, duration, scroll_depth
+    FROM analytics_pageviews
+    WHERE id = ANY($1) AND id >= $2 AND id <= $3
+    ORDER BY id
+    FOR UPDATE";
+
+const UPDATE_SESSIONS: &str = "
+    UPDATE analytics_sessions AS session
+    SET user_id = change.user_id, page_views = change.page_views, bounced = change.bounced,
+        duration = change.duration, last_activity_at = change.last_activity_at
+    FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::bool[], $5::int4[], $6::timestamptz[])
+        AS change (id, user_id, page_views, bounced, duration, last_activity_at)
+    WHERE session.id = change.id AND session.id >= $7 AND session.id <= $8";
+
+const UPDATE_VIEWS: &str = "
+    UPDATE analytics_pageviews AS view
+    SET duration = change.duration, scroll_depth = change.scroll_depth
+    FROM unnest($1::uuid[], $2::float8[], $3::float8[]) AS change (id, duration, scroll_depth)
+    WHERE view.id = change.id AND view.id >= $4 AND view.id <= $5";
+
+const INSERT_KEYS: &str = "
+    INSERT INTO batch_keys (key, answer_id, answer_created_at, stored_at)
+    SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::timestamptz[], $4::timestamptz[])
+    ON CONFLICT (key) DO UPDATE SET answer_id = excluded.answer_id, answer_created_at = excluded.answer_created_at,
+        stored_at = excluded.stored_at";
 
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
@@ -73,14 +131,8 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
-        let sessions: Vec<&SessionRecord> = records
-            .iter()
-            .map(|record| match record {
-                AnalyticsRecord::Session(session) => session.as_ref(),
-            })
-            .collect();
-        self.partitions.make_for(&self.pool, sessions.iter().map(|session| session.id)).await?;
-        let applied = self.apply_in_transaction(step, &sessions).await;
+        self.partitions.make_for(&self.pool, records.iter().filter_map(|record| record.event.answer().id)).await?;
+        let applied = self.apply_in_transaction(step, records).await;
         if applied.is_err() {
             // A partition may have been dropped under us: look again next time.
             self.partitions.forget();
@@ -89,51 +141,204 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
-        self.partitions.maintain(&self.pool, now, retention_days).await
+        let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_datetime();
+        let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
+        let mut maintained = self.partitions.maintain(&self.pool, now, retention_days).await?;
+        maintained.rows_deleted += keys.rows_affected();
+        Ok(maintained)
+    }
+}
+
+#[async_trait]
+impl BatchKeyTable for PostgresAnalytics {
+    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
+        type Row = (Vec<u8>, Option<Uuid>, Option<DateTime<Utc>>, DateTime<Utc>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
+             WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
+        )
+        .bind(since.to_datetime())
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await?;
+        let stored = |(key, id, created_at, stored_at): Row| {
+            let answer = KeyedAnswer { id, created_at: created_at.map(unix_millis) };
+            Some(StoredKey { key: BatchKey(key.try_into().ok()?), answer, stored_at: unix_millis(stored_at) })
+        };
+        Ok(rows.into_iter().filter_map(stored).collect())
     }
 }
 
 impl PostgresAnalytics {
-    async fn apply_in_transaction(&self, step: &Step, sessions: &[&SessionRecord]) -> Result<Applied, StoreError> {
+    async fn apply_in_transaction(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
+        let touched = Touched::of(records);
         let mut transaction = self.pool.begin().await?;
         PositionTable::<Postgres>::advance(&mut transaction, step).await?;
-        insert_sessions(&mut transaction, sessions).await?;
+        let loaded = load(&mut transaction, touched).await?;
+        let fold = Fold::of(records, loaded);
+        insert_sessions(&mut transaction, &fold.new_sessions).await?;
+        insert_views(&mut transaction, &fold.new_views).await?;
+        update_sessions(&mut transaction, &fold.changed_sessions).await?;
+        update_views(&mut transaction, &fold.changed_views).await?;
+        insert_keys(&mut transaction, &fold).await?;
         transaction.commit().await?;
-        Ok(Applied { rows: vec![("analytics_sessions", sessions.len() as u64)] })
+        Ok(fold.applied())
     }
 }
 
-async fn insert_sessions(connection: &mut PgConnection, sessions: &[&SessionRecord]) -> Result<(), StoreError> {
+/// The lowest and the highest of ordered ids.
+fn bounds<'a>(mut ids: impl DoubleEndedIterator<Item = &'a Uuid>) -> Option<(Uuid, Uuid)> {
+    let lowest = *ids.next()?;
+    Some((lowest, ids.next_back().copied().unwrap_or(lowest)))
+}
+
+async fn load(connection: &mut PgConnection, touched: Touched) -> Result<Loaded, StoreError> {
+    let mut loaded = Loaded::default();
+    // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
+    let sessions: BTreeSet<Uuid> = touched.sessions.into_iter().filter(is_ours).collect();
+    let mut views: BTreeSet<Uuid> = touched.views.into_iter().filter(is_ours).collect();
+    if let Some((lowest, highest)) = bounds(sessions.iter()) {
+        type Row = (Uuid, Option<String>, i32, bool, i32, DateTime<Utc>);
+        let ids: Vec<Uuid> = sessions.iter().copied().collect();
+        let rows: Vec<Row> =
+            sqlx::query_as(LOCK_SESSIONS).bind(&ids).bind(lowest).bind(highest).fetch_all(&mut *connection).await?;
+        let known: Vec<Uuid> = rows.iter().map(|row| row.0).collect();
+        let mut last_views: HashMap<Uuid, Uuid> = HashMap::new();
+        if !known.is_empty() {
+            let floor = partitions::day_before(known[0]);
+            let rows: Vec<(Uuid, Uuid)> =
+                sqlx::query_as(LAST_VIEWS).bind(&known).bind(floor).fetch_all(&mut *connection).await?;
+            last_views.extend(rows);
+        }
+        views.extend(last_views.values());
+        let state = |(id, user_id, page_views, bounced, duration_seconds, last_activity_at): Row| {
+            let last_activity_at = unix_millis(last_activity_at);
+            let last_view = last_views.get(&id).copied();
+            (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at, last_view })
+        };
+        loaded.sessions = rows.into_iter().map(state).collect();
+    }
+    if let Some((lowest, highest)) = bounds(views.iter()) {
+        type Row = (Uuid, DateTime<Utc>, Option<f64>, Option<f64>);
+        let ids: Vec<Uuid> = views.iter().copied().collect();
+        let rows: Vec<Row> =
+            sqlx::query_as(LOCK_VIEWS).bind(&ids).bind(lowest).bind(highest).fetch_all(connection).await?;
+        let state = |(id, entered_at, duration_seconds, scroll_depth): Row| {
+            (id, ViewState { entered_at: unix_millis(entered_at), duration_seconds, scroll_depth })
+        };
+        loaded.views = rows.into_iter().map(state).collect();
+    }
+    Ok(loaded)
+}
+
+fn is_ours(id: &Uuid) -> bool {
+    id.get_version_num() == 7
+}
+
+async fn update_sessions(connection: &mut PgConnection, changed: &[(Uuid, SessionState)]) -> Result<(), StoreError> {
+    let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { return Ok(()) };
+    sqlx::query(UPDATE_SESSIONS)
+        .bind(column(changed, |(id, _)| *id))
+        .bind(column(changed, |(_, state)| state.user_id.as_deref()))
+        .bind(column(changed, |(_, state)| state.page_views))
+        .bind(column(changed, |(_, state)| state.bounced))
+        .bind(column(changed, |(_, state)| state.duration_seconds))
+        .bind(column(changed, |(_, state)| state.last_activity_at.to_datetime()))
+        .bind(lowest)
+        .bind(highest)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn update_views(connection: &mut PgConnection, changed: &[(Uuid, ViewState)]) -> Result<(), StoreError> {
+    let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { return Ok(()) };
+    sqlx::query(UPDATE_VIEWS)
+        .bind(column(changed, |(id, _)| *id))
+        .bind(column(changed, |(_, state)| state.duration_seconds))
+        .bind(column(changed, |(_, state)| state.scroll_depth))
+        .bind(lowest)
+        .bind(highest)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_views(connection: &mut PgConnection, views: &[(&PageviewRecord, ViewState)]) -> Result<(), StoreError> {
+    if views.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_VIEWS)
+        .bind(column(views, |(view, _)| view.id))
+        .bind(column(views, |(view, _)| view.session_id))
+        .bind(column(views, |(view, _)| view.url.as_str()))
+        .bind(column(views, |(view, _)| view.path.as_deref()))
+        .bind(column(views, |(view, _)| view.title.as_deref()))
+        .bind(column(views, |(view, _)| view.referrer.as_deref()))
+        .bind(column(views, |(view, _)| view.entered_at.to_datetime()))
+        .bind(column(views, |(_, state)| state.duration_seconds))
+        .bind(column(views, |(_, state)| state.scroll_depth))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_keys(connection: &mut PgConnection, fold: &Fold<'_>) -> Result<(), StoreError> {
+    if fold.keys.is_empty() {
+        return Ok(());
+    }
+    // A statement may not change a row twice.
+    let by_key: HashMap<BatchKey, _> = fold.keys.iter().map(|(mark, answer)| (mark.key, (mark, answer))).collect();
+    let keys: Vec<_> = by_key.into_values().collect();
+    sqlx::query(INSERT_KEYS)
+        .bind(column(&keys, |(mark, _)| mark.key.0.to_vec()))
+        .bind(column(&keys, |(_, answer)| answer.id))
+        .bind(column(&keys, |(_, answer)| answer.created_at.map(UnixMillis::to_datetime)))
+        .bind(column(&keys, |(mark, _)| mark.stored_at.to_datetime()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_sessions(
+    connection: &mut PgConnection,
+    sessions: &[(&SessionRecord, SessionState)],
+) -> Result<(), StoreError> {
     if sessions.is_empty() {
         return Ok(());
     }
     sqlx::query(INSERT_SESSIONS)
-        .bind(column(sessions, |session| session.id))
-        .bind(column(sessions, |session| session.visitor.to_hex()))
-        .bind(column(sessions, |session| session.bio_page_id))
-        .bind(column(sessions, |session| session.creator_id))
-        .bind(column(sessions, |session| session.landing_page.as_str()))
-        .bind(column(sessions, |session| session.referrer.as_deref()))
-        .bind(column(sessions, |session| session.referrer_domain.as_str()))
-        .bind(column(sessions, |session| session.utm_source.as_deref()))
-        .bind(column(sessions, |session| session.utm_medium.as_deref()))
-        .bind(column(sessions, |session| session.utm_campaign.as_deref()))
-        .bind(column(sessions, |session| session.utm_term.as_deref()))
-        .bind(column(sessions, |session| session.utm_content.as_deref()))
-        .bind(column(sessions, |session| session.device.as_deref()))
-        .bind(column(sessions, |session| session.browser.as_deref()))
-        .bind(column(sessions, |session| session.os.as_deref()))
-        .bind(column(sessions, |session| session.os_version.as_deref()))
-        .bind(column(sessions, |session| session.screen_width.map(i32::from)))
-        .bind(column(sessions, |session| session.screen_height.map(i32::from)))
-        .bind(column(sessions, |session| session.connection_type.as_deref()))
-        .bind(column(sessions, |session| session.place.timezone.as_deref()))
-        .bind(column(sessions, |session| session.language.as_deref()))
-        .bind(column(sessions, |session| session.place.country.as_deref()))
-        .bind(column(sessions, |session| session.place.city.as_deref()))
-        .bind(column(sessions, |session| session.place.region.as_deref()))
-        .bind(column(sessions, |session| session.place.continent.as_deref()))
-        .bind(column(sessions, |session| session.started_at.to_datetime()))
+        .bind(column(sessions, |(session, _)| session.id))
+        .bind(column(sessions, |(session, _)| session.visitor.to_hex()))
+        .bind(column(sessions, |(session, _)| session.bio_page_id))
+        .bind(column(sessions, |(session, _)| session.creator_id))
+        .bind(column(sessions, |(session, _)| session.landing_page.as_str()))
+        .bind(column(sessions, |(session, _)| session.referrer.as_deref()))
+        .bind(column(sessions, |(session, _)| session.referrer_domain.as_str()))
+        .bind(column(sessions, |(session, _)| session.utm_source.as_deref()))
+        .bind(column(sessions, |(session, _)| session.utm_medium.as_deref()))
+        .bind(column(sessions, |(session, _)| session.utm_campaign.as_deref()))
+        .bind(column(sessions, |(session, _)| session.utm_term.as_deref()))
+        .bind(column(sessions, |(session, _)| session.utm_content.as_deref()))
+        .bind(column(sessions, |(session, _)| session.device.as_deref()))
+        .bind(column(sessions, |(session, _)| session.browser.as_deref()))
+        .bind(column(sessions, |(session, _)| session.os.as_deref()))
+        .bind(column(sessions, |(session, _)| session.os_version.as_deref()))
+        .bind(column(sessions, |(session, _)| session.screen_width.map(i32::from)))
+        .bind(column(sessions, |(session, _)| session.screen_height.map(i32::from)))
+        .bind(column(sessions, |(session, _)| session.connection_type.as_deref()))
+        .bind(column(sessions, |(session, _)| session.place.timezone.as_deref()))
+        .bind(column(sessions, |(session, _)| session.language.as_deref()))
+        .bind(column(sessions, |(session, _)| session.place.country.as_deref()))
+        .bind(column(sessions, |(session, _)| session.place.city.as_deref()))
+        .bind(column(sessions, |(session, _)| session.place.region.as_deref()))
+        .bind(column(sessions, |(session, _)| session.place.continent.as_deref()))
+        .bind(column(sessions, |(session, _)| session.started_at.to_datetime()))
+        .bind(column(sessions, |(_, state)| state.last_activity_at.to_datetime()))
+        .bind(column(sessions, |(_, state)| state.user_id.as_deref()))
+        .bind(column(sessions, |(_, state)| state.page_views))
+        .bind(column(sessions, |(_, state)| state.bounced))
+        .bind(column(sessions, |(_, state)| state.duration_seconds))
         .execute(connection)
         .await?;
     Ok(())

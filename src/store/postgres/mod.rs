@@ -10,35 +10,51 @@ mod partitions;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::StoreError;
+use crate::domain::UnixMillis;
 
 pub use analytics::PostgresAnalytics;
 pub use main::PostgresMain;
 
 /// A pool that connects when it is first used. Two connections: the writer's, and one for maintenance and settings.
 fn pool(url: &str) -> Result<PgPool, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        // The error may quote the URL, and the URL may hold a password.
-        .map_err(|_| StoreError::Unavailable("postgres url is not valid".to_owned()))?
-        .application_name("weir")
-        .options([
-            // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
-            ("synchronous_commit", "on"),
-            ("statement_timeout", "60s"),
-            ("lock_timeout", "10s"),
-            ("idle_in_transaction_session_timeout", "30s"),
-        ]);
+    let bounds = [("statement_timeout", "60s"), ("lock_timeout", "10s")];
     Ok(PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(5))
         .max_lifetime(Duration::from_hours(1))
-        .connect_lazy_with(options))
+        .connect_lazy_with(options(url, bounds)?))
+}
+
+/// A pool for what requests read and write themselves: somebody waits for each of these statements.
+fn request_pool(url: &str) -> Result<PgPool, StoreError> {
+    let bounds = [("statement_timeout", "2s"), ("lock_timeout", "1s")];
+    Ok(PgPoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(Duration::from_secs(1))
+        .max_lifetime(Duration::from_hours(1))
+        .connect_lazy_with(options(url, bounds)?))
+}
+
+fn options(url: &str, bounds: [(&str, &str); 2]) -> Result<PgConnectOptions, StoreError> {
+    Ok(PgConnectOptions::from_str(url)
+        // The error may quote the URL, and the URL may hold a password.
+        .map_err(|_| StoreError::Unavailable("postgres url is not valid".to_owned()))?
+        .application_name("weir")
+        // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
+        .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")])
+        .options(bounds))
 }
 
 /// One value of every record, in their order: what UNNEST turns back into a column.
-fn column<'a, R, T>(records: &[&'a R], value: impl Fn(&'a R) -> T) -> Vec<T> {
-    records.iter().map(|record| value(record)).collect()
+fn column<'a, R, T>(records: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    records.iter().map(value).collect()
+}
+
+fn unix_millis(time: DateTime<Utc>) -> UnixMillis {
+    UnixMillis(time.timestamp_millis())
 }

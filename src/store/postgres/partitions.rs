@@ -168,6 +168,11 @@ fn day_of(id: Uuid) -> NaiveDate {
     time.unwrap_or_default().date_naive()
 }
 
+/// The lowest id of the day before the one that this id carries.
+pub(super) fn day_before(id: Uuid) -> Uuid {
+    lowest_id(day_of(id) - Days::new(1))
+}
+
 /// No UUIDv7 of this day is lower, and none of the day before is as high.
 fn lowest_id(day: NaiveDate) -> Uuid {
     let millis = day.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc().timestamp_millis();

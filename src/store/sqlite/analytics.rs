@@ -1,18 +1,26 @@
 //! The analytics database on SQLite.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
+use serde_json::json;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
+use uuid::Uuid;
 
+use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
+use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
-use super::{MAX_BINDS, insert_sql, pool};
-use crate::domain::{AnalyticsRecord, SessionRecord, UnixMillis};
+use super::{MAX_BINDS, insert_sql, pool, read_id, read_time};
+use crate::domain::{
+    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis,
+};
 
-/// Columns of a new session, in the order of `bind_session`; the counters start at their defaults.
-const SESSION_COLUMNS: [&str; 27] = [
+/// Columns of a new session, in the order of `bind_session`.
+const SESSION_COLUMNS: [&str; 31] = [
     "id",
     "visitor_id",
     "bio_page_id",
@@ -40,7 +48,45 @@ const SESSION_COLUMNS: [&str; 27] = [
     "continent",
     "started_at",
     "last_activity_at",
+    "user_id",
+    "page_views",
+    "bounced",
+    "duration",
 ];
+
+/// Columns of a new view, in the order of `insert_views`.
+const VIEW_COLUMNS: [&str; 9] =
+    ["id", "session_id", "url", "path", "title", "referrer", "entered_at", "duration", "scroll_depth"];
+
+/// Lists of ids and of changed rows are one bound JSON text each, so that every statement's text stays the same.
+const LOAD_SESSIONS: &str = "
+    SELECT id, user_id, page_views, bounced, duration, last_activity_at
+    FROM analytics_sessions WHERE id IN (SELECT value FROM json_each($1))";
+
+const LAST_VIEWS: &str = "
+    SELECT session_id, max(id)
+    FROM analytics_pageviews WHERE session_id IN (SELECT value FROM json_each($1)) GROUP BY session_id";
+
+const LOAD_VIEWS: &str = "
+    SELECT id, entered_at, duration, scroll_depth
+    FROM analytics_pageviews WHERE id IN (SELECT value FROM json_each($1))";
+
+const UPDATE_SESSIONS: &str = "
+    UPDATE analytics_sessions
+    SET user_id = change.value ->> 1, page_views = change.value ->> 2, bounced = change.value ->> 3,
+        duration = change.value ->> 4, last_activity_at = change.value ->> 5
+    FROM json_each($1) AS change
+    WHERE analytics_sessions.id = change.value ->> 0";
+
+const UPDATE_VIEWS: &str = "
+    UPDATE analytics_pageviews
+    SET duration = change.value ->> 1, scroll_depth = change.value ->> 2
+    FROM json_each($1) AS change
+    WHERE analytics_pageviews.id = change.value ->> 0";
+
+const INSERT_KEYS: &str = "
+    INSERT OR REPLACE INTO batch_keys (key, answer_id, answer_created_at, stored_at)
+    SELECT unhex(mark.value ->> 0), mark.value ->> 1, mark.value ->> 2, mark.value ->> 3 FROM json_each($1) AS mark";
 
 /// How many rows a retention step deletes before it lets the writer pass.
 const DELETE_ROWS: i64 = 5_000;
@@ -85,19 +131,19 @@ impl Sink for SqliteAnalytics {
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
-        let sessions: Vec<&SessionRecord> = records
-            .iter()
-            .map(|record| match record {
-                AnalyticsRecord::Session(session) => session.as_ref(),
-            })
-            .collect();
-        insert_sessions(&mut transaction, &sessions).await?;
+        let loaded = load(&mut transaction, Touched::of(records)).await?;
+        let fold = Fold::of(records, loaded);
+        insert_sessions(&mut transaction, &fold.new_sessions).await?;
+        insert_views(&mut transaction, &fold.new_views).await?;
+        update(&mut transaction, &fold).await?;
         transaction.commit().await?;
-        Ok(Applied { rows: vec![("analytics_sessions", sessions.len() as u64)] })
+        Ok(fold.applied())
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
-        let mut maintained = Maintained::default();
+        let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_rfc3339();
+        let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
+        let mut maintained = Maintained { rows_deleted: keys.rows_affected(), ..Maintained::default() };
         if retention_days == 0 {
             return Ok(maintained);
         }
@@ -119,15 +165,44 @@ impl Sink for SqliteAnalytics {
     }
 }
 
-async fn insert_sessions(connection: &mut SqliteConnection, sessions: &[&SessionRecord]) -> Result<(), StoreError> {
+#[async_trait]
+impl BatchKeyTable for SqliteAnalytics {
+    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
+        type Row = (Vec<u8>, Option<String>, Option<String>, String);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
+             WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
+        )
+        .bind(since.to_rfc3339())
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut stored = Vec::with_capacity(rows.len());
+        for (key, id, created_at, stored_at) in rows {
+            let Ok(key) = key.try_into() else { continue };
+            let id = id.as_deref().map(read_id).transpose()?;
+            let created_at = created_at.as_deref().map(read_time).transpose()?;
+            let answer = KeyedAnswer { id, created_at };
+            stored.push(StoredKey { key: BatchKey(key), answer, stored_at: read_time(&stored_at)? });
+        }
+        Ok(stored)
+    }
+}
+
+async fn insert_sessions(
+    connection: &mut SqliteConnection,
+    sessions: &[(&SessionRecord, SessionState)],
+) -> Result<(), StoreError> {
     // One statement text for full chunks, so that it stays prepared; what is left over is prepared for this once.
     const ROWS: usize = 200;
     const { assert!(ROWS * SESSION_COLUMNS.len() <= MAX_BINDS) };
     for chunk in sessions.chunks(ROWS) {
-        let sql = insert_sql("analytics_sessions", &SESSION_COLUMNS, chunk.len());
+        let mut sql = insert_sql("analytics_sessions", &SESSION_COLUMNS, chunk.len());
+        // A session that is there already (a record that is applied again) stays as it is.
+        sql.push_str(" ON CONFLICT (id) DO NOTHING");
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS);
-        for session in chunk {
-            query = bind_session(query, session);
+        for (session, state) in chunk {
+            query = bind_session(query, session, state);
         }
         query.execute(&mut *connection).await?;
     }
@@ -137,8 +212,8 @@ async fn insert_sessions(connection: &mut SqliteConnection, sessions: &[&Session
 fn bind_session<'q>(
     query: Query<'q, Sqlite, SqliteArguments>,
     session: &SessionRecord,
+    state: &SessionState,
 ) -> Query<'q, Sqlite, SqliteArguments> {
-    let started_at = session.started_at.to_rfc3339();
     query
         .bind(session.id.to_string())
         .bind(session.visitor.to_hex())
@@ -165,6 +240,90 @@ fn bind_session<'q>(
         .bind(session.place.city.clone())
         .bind(session.place.region.clone())
         .bind(session.place.continent.clone())
-        .bind(started_at.clone())
-        .bind(started_at)
+        .bind(session.started_at.to_rfc3339())
+        .bind(state.last_activity_at.to_rfc3339())
+        .bind(state.user_id.clone())
+        .bind(state.page_views)
+        .bind(state.bounced)
+        .bind(state.duration_seconds)
+}
+
+async fn insert_views(
+    connection: &mut SqliteConnection,
+    views: &[(&PageviewRecord, ViewState)],
+) -> Result<(), StoreError> {
+    const ROWS: usize = 200;
+    const { assert!(ROWS * VIEW_COLUMNS.len() <= MAX_BINDS) };
+    for chunk in views.chunks(ROWS) {
+        let sql = insert_sql("analytics_pageviews", &VIEW_COLUMNS, chunk.len());
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS);
+        for (view, state) in chunk {
+            query = query
+                .bind(view.id.to_string())
+                .bind(view.session_id.to_string())
+                .bind(view.url.clone())
+                .bind(view.path.clone())
+                .bind(view.title.clone())
+                .bind(view.referrer.clone())
+                .bind(view.entered_at.to_rfc3339())
+                .bind(state.duration_seconds)
+                .bind(state.scroll_depth);
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn update(connection: &mut SqliteConnection, fold: &Fold<'_>) -> Result<(), StoreError> {
+    let sessions = fold.changed_sessions.iter().map(|(id, state)| {
+        let last_activity_at = state.last_activity_at.to_rfc3339();
+        let bounced = i32::from(state.bounced);
+        json!([id, state.user_id, state.page_views, bounced, state.duration_seconds, last_activity_at])
+    });
+    let views = fold.changed_views.iter().map(|(id, state)| json!([id, state.duration_seconds, state.scroll_depth]));
+    let keys = fold.keys.iter().map(|(mark, answer)| {
+        let created_at = answer.created_at.map(UnixMillis::to_rfc3339);
+        json!([hex::encode(mark.key.0), answer.id, created_at, mark.stored_at.to_rfc3339()])
+    });
+    let statements: [(&str, Vec<serde_json::Value>); 3] =
+        [(UPDATE_SESSIONS, sessions.collect()), (UPDATE_VIEWS, views.collect()), (INSERT_KEYS, keys.collect())];
+    for (sql, rows) in statements {
+        if !rows.is_empty() {
+            sqlx::query(AssertSqlSafe(sql)).bind(json!(rows).to_string()).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn load(connection: &mut SqliteConnection, touched: Touched) -> Result<Loaded, StoreError> {
+    let mut loaded = Loaded::default();
+    let mut views = touched.views;
+    if !touched.sessions.is_empty() {
+        type Row = (String, Option<String>, i32, bool, i32, String);
+        let ids = json!(touched.sessions).to_string();
+        let rows: Vec<Row> = sqlx::query_as(LOAD_SESSIONS).bind(&ids).fetch_all(&mut *connection).await?;
+        let last: Vec<(String, String)> = sqlx::query_as(LAST_VIEWS).bind(&ids).fetch_all(&mut *connection).await?;
+        let mut last_views: HashMap<Uuid, Uuid> = HashMap::with_capacity(last.len());
+        for (session, view) in last {
+            last_views.insert(read_id(&session)?, read_id(&view)?);
+        }
+        for (id, user_id, page_views, bounced, duration_seconds, last_activity_at) in rows {
+            let id = read_id(&id)?;
+            let last_activity_at = read_time(&last_activity_at)?;
+            let last_view = last_views.get(&id).copied();
+            views.extend(last_view);
+            let state = SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at, last_view };
+            loaded.sessions.insert(id, state);
+        }
+    }
+    if !views.is_empty() {
+        type Row = (String, String, Option<f64>, Option<f64>);
+        let ids = json!(views).to_string();
+        let rows: Vec<Row> = sqlx::query_as(LOAD_VIEWS).bind(ids).fetch_all(connection).await?;
+        for (id, entered_at, duration_seconds, scroll_depth) in rows {
+            let state = ViewState { entered_at: read_time(&entered_at)?, duration_seconds, scroll_depth };
+            loaded.views.insert(read_id(&id)?, state);
+        }
+    }
+    Ok(loaded)
 }

@@ -65,7 +65,7 @@ async fn beacons_may_carry_credentials_and_read_every_answer() {
 async fn everything_else_is_open_without_credentials() {
     let app = TestApp::start(Backend::Sqlite).await;
     for (path, status) in
-        [("/health/live", 200), ("/metrics", 200), ("/nothing", 404), ("/api/v1/users/consent", 404), ("/auth/x", 404)]
+        [("/health/live", 200), ("/metrics", 200), ("/nothing", 404), ("/api/v1/users/consent", 401), ("/auth/x", 404)]
     {
         let response = send(&app, "GET", path, ORIGIN).await;
         assert_eq!((response.status().as_u16(), seen(&response)), (status, (Some("*"), None)), "{path}");

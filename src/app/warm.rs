@@ -1,0 +1,126 @@
+//! What a start reads back before it takes requests: the visitors and the batch keys that are in the journals, and, as
+//! soon as the databases are there, those in their tables.
+//!
+//! Invariant: the journals are read before their writers run, so that nothing is applied and deleted unread. Cost: one
+//! pass over the backlog, about a second a gigabyte; without one, nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
+
+use super::AppError;
+use crate::actor::Lifeline;
+use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, Clock, JournalRecord, MainRecord, UnixMillis};
+use crate::journal::{Journal, ReadLimits};
+use crate::limit::{self, BatchKeys};
+use crate::store::{BatchKeyTable, StoreError};
+use crate::visitors::Visitors;
+
+/// How much of a journal is read at once.
+const CHUNK: ReadLimits = ReadLimits { records: 10_000, bytes: 4 << 20 };
+/// How often a database that was away is asked again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Takes in every visitor that is in the main journal.
+pub(super) fn visitors_from(journal: &Journal, visitors: &Visitors) -> Result<(), AppError> {
+    each(journal, |record| {
+        if let MainRecord::Visitor(visitor) = record {
+            visitors.remember(visitor.token, visitor.fingerprint, visitor.created_at);
+        }
+    })
+}
+
+/// Takes in every batch key that is in the analytics journal.
+pub(super) fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(), AppError> {
+    each(journal, |record: AnalyticsRecord| {
+        if let Some(mark) = record.key {
+            keys.remember(mark.key, record.event.answer(), mark.stored_at);
+        }
+    })
+}
+
+/// Every record that is on disk, applied or not. What does not decode is the writer's business.
+fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
+    let (mut feed, durable) = (journal.feed(), journal.durable());
+    let mut position = journal.released();
+    while position < durable {
+        let chunk = feed.read(position, durable, CHUNK)?;
+        for entry in &chunk.entries {
+            if let Ok(record) = R::decode(&entry.payload) {
+                visit(record);
+            }
+        }
+        if chunk.through <= position {
+            break;
+        }
+        position = chunk.through;
+    }
+    Ok(())
+}
+
+/// What the databases know of earlier runs. Each is read at its own pace: one that is away does not hold up the other.
+#[derive(Clone)]
+pub(super) struct Memory {
+    pub keys: Arc<BatchKeys>,
+    pub key_table: Arc<dyn BatchKeyTable>,
+    pub visitors: Arc<Visitors>,
+    pub clock: Arc<Clock>,
+}
+
+impl Memory {
+    /// Reads both tables, as often as it takes. What was read is not read again.
+    pub async fn read(&self) {
+        tokio::join!(self.read_keys(), self.read_visitors());
+    }
+
+    async fn read_keys(&self) {
+        while !self.keys.are_loaded() {
+            if let Err(error) = self.load_keys().await {
+                tracing::debug!(%error, "batch keys could not be read yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    async fn load_keys(&self) -> Result<(), StoreError> {
+        let since = UnixMillis(self.clock.now().0 - BATCH_KEY_LIFETIME_MS);
+        let most = i64::try_from(limit::BATCH_KEYS).unwrap_or(i64::MAX);
+        for stored in self.key_table.batch_keys(since, most).await? {
+            self.keys.remember(stored.key, stored.answer, stored.stored_at);
+        }
+        self.keys.loaded();
+        Ok(())
+    }
+
+    async fn read_visitors(&self) {
+        while !self.visitors.are_warm() {
+            if let Err(error) = self.visitors.warm().await {
+                tracing::debug!(%error, "visitors could not be read yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// The supervised actor that reads what a start could not.
+pub(super) struct Warmer {
+    pub memory: Memory,
+    pub lifeline: Lifeline,
+}
+
+impl Actor for Warmer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let (memory, lifeline) = (self.memory.clone(), self.lifeline.clone());
+        let run = async move { lifeline.guard_async(memory.read()).await };
+        context.spawn(run.into_actor(self).map(|finished, _, context| {
+            if finished.is_none() {
+                context.stop();
+            }
+        }));
+    }
+}
+
+impl Supervised for Warmer {}

@@ -1,0 +1,313 @@
+//! Signing in: by a code that goes to an address, or by another service's id token.
+//!
+//! Invariants: nothing tells whether an account exists, neither an answer nor the time it takes: asking for a code looks
+//! at no account, and a wrong code, an old one and one too many are refused alike. Codes and the addresses that asked for
+//! them are kept under a key only. A sign-in sees everything that was acknowledged before it.
+
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use lettre::Address;
+use sha2::Sha256;
+use uuid::Uuid;
+
+use super::{AccessTokens, ExternalIdentity, IdTokens, JwtError};
+use crate::domain::{Clock, IdSource, UnixMillis, VisitorToken};
+use crate::mail::Outbox;
+use crate::read::{Freshness, Unavailable};
+use crate::store::{Accounts, CodeRequest, CreateUser, Created, NewUser, Proof, SignIn, SignInOutcome, VisitorTable};
+
+pub use crate::store::{Origin, SignedIn, UserRow, VisitorProfile};
+
+const CODE_DIGITS: usize = 6;
+const CODE_VALID_MINUTES: u32 = 10;
+const EMAIL_MAX: usize = 254;
+const HASH_ID_CHARACTERS: usize = 10;
+const REFERRAL_CODE_CHARACTERS: usize = 8;
+/// How often names are drawn anew when they are taken. The second time is already a wonder.
+const CANDIDATES: usize = 4;
+const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Nothing that looks like something else: people read these aloud.
+const READABLE: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+
+/// Why a sign-in did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    #[error("the code is not valid")]
+    Refused,
+    #[error("signing in is not possible at the moment")]
+    Unavailable,
+}
+
+impl From<Unavailable> for SignInError {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<getrandom::Error> for SignInError {
+    fn from(error: getrandom::Error) -> Self {
+        tracing::error!(%error, "no random bytes for a sign-in");
+        Self::Unavailable
+    }
+}
+
+impl From<JwtError> for SignInError {
+    fn from(error: JwtError) -> Self {
+        tracing::error!(%error, "no access token for a sign-in");
+        Self::Unavailable
+    }
+}
+
+/// A mail address as accounts are found by: trimmed and in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// The address that this text is.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim().to_lowercase();
+        let fits = text.chars().count() <= EMAIL_MAX && !text.contains(char::is_control);
+        (fits && text.parse::<Address>().is_ok()).then_some(Self(text))
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+/// What an account service wants to have made.
+#[derive(Clone, Debug)]
+pub struct ForeignUser {
+    pub id: String,
+    pub email: Option<EmailAddress>,
+    pub referral_code: Option<String>,
+    pub created_at: Option<UnixMillis>,
+    pub origin: Origin,
+}
+
+/// Signs people in.
+pub struct SignInDesk {
+    accounts: Arc<dyn Accounts>,
+    visitors: Arc<dyn VisitorTable>,
+    freshness: Freshness,
+    key: Hmac<Sha256>,
+    outbox: Outbox,
+    id_tokens: IdTokens,
+    access_tokens: Arc<AccessTokens>,
+    access_token_seconds: i64,
+    ids: Arc<IdSource>,
+    clock: Arc<Clock>,
+}
+
+/// What a desk is made of.
+pub struct DeskParts {
+    pub accounts: Arc<dyn Accounts>,
+    pub visitors: Arc<dyn VisitorTable>,
+    pub freshness: Freshness,
+    pub outbox: Outbox,
+    pub id_tokens: IdTokens,
+    pub access_tokens: Arc<AccessTokens>,
+    pub access_token_seconds: i64,
+    pub ids: Arc<IdSource>,
+    pub clock: Arc<Clock>,
+}
+
+impl SignInDesk {
+    /// A desk that keeps codes under this key.
+    ///
+    /// # Panics
+    /// Never: HMAC takes a key of any length.
+    #[must_use]
+    pub fn new(sign_in_key: &[u8], parts: DeskParts) -> Self {
+        let key = Hmac::new_from_slice(sign_in_key).expect("HMAC takes a key of any length (RFC 2104)");
+        let DeskParts { accounts, visitors, freshness, outbox, id_tokens, access_tokens, .. } = parts;
+        let DeskParts { access_token_seconds, ids, clock, .. } = parts;
+        Self { accounts, visitors, freshness, key, outbox, id_tokens, access_tokens, access_token_seconds, ids, clock }
+    }
+
+    /// Whether this process can make access tokens: where it has only a public key, an account service does that.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.access_tokens.can_sign()
+    }
+
+    /// The names of the services whose id tokens are taken.
+    #[must_use]
+    pub fn providers(&self) -> Vec<&str> {
+        self.id_tokens.names().collect()
+    }
+
+    /// The mails that wait, and how many may.
+    #[must_use]
+    pub fn outbox(&self) -> (usize, usize) {
+        self.outbox.depth_and_capacity()
+    }
+
+    /// Sends a new code, unless the address had its codes for this hour; that is not told either.
+    ///
+    /// # Errors
+    /// When the database is away, or no more mail can wait.
+    pub async fn send_code(&self, email: &EmailAddress) -> Result<(), SignInError> {
+        let code = random_text(b"0123456789", CODE_DIGITS)?;
+        let now = self.clock.now();
+        let request = CodeRequest {
+            address_hash: self.hash("address", &[&email.0]),
+            code_hash: self.hash("code", &[&email.0, &code]),
+            now,
+            expires_at: UnixMillis(now.0 + i64::from(CODE_VALID_MINUTES) * 60_000),
+        };
+        if !self.freshness.ask(self.accounts.put_code(&request)).await? {
+            return Ok(());
+        }
+        self.outbox.send_code(&email.0, &code, CODE_VALID_MINUTES).map_err(|_| SignInError::Unavailable)
+    }
+
+    /// Signs in who has the address's live code.
+    ///
+    /// # Errors
+    /// When the code is refused, or the database is behind or away.
+    pub async fn by_code(&self, email: EmailAddress, code: &str, origin: Origin) -> Result<Pass, SignInError> {
+        let proof = Proof::Code {
+            address_hash: self.hash("address", &[&email.0]),
+            code_hash: self.hash("code", &[&email.0, code.trim()]),
+            email: email.0,
+        };
+        self.sign_in(proof, origin).await
+    }
+
+    /// Who this id token of a provider names.
+    #[must_use]
+    pub fn identify(&self, provider: &str, id_token: &str) -> Option<ExternalIdentity> {
+        self.id_tokens.verify(provider, id_token).ok()
+    }
+
+    /// Signs in whom a provider named.
+    ///
+    /// # Errors
+    /// When the database is behind or away.
+    pub async fn by_identity(&self, identity: ExternalIdentity, origin: Origin) -> Result<Pass, SignInError> {
+        let ExternalIdentity { provider, subject, verified_email } = identity;
+        self.sign_in(Proof::External { provider, subject, verified_email }, origin).await
+    }
+
+    /// The visitor behind a token, once everything acknowledged is in the table.
+    ///
+    /// # Errors
+    /// When the database is behind or away.
+    pub async fn visitor(&self, token: VisitorToken) -> Result<Option<VisitorProfile>, SignInError> {
+        Ok(self.freshness.read(self.visitors.visitor_profile(token)).await?)
+    }
+
+    /// Makes the user of another account service, or finds the one that was made before.
+    ///
+    /// # Errors
+    /// When the database is behind or away.
+    pub async fn create_user(&self, user: ForeignUser) -> Result<Created, SignInError> {
+        let now = self.clock.now();
+        for _ in 0..CANDIDATES {
+            let drawn = self.draw(now)?;
+            let request = CreateUser {
+                user: NewUser {
+                    id: user.id.clone(),
+                    hash_id: drawn.hash_id,
+                    referral_code: user.referral_code.clone().unwrap_or(drawn.referral_code),
+                },
+                email: user.email.clone().map(EmailAddress::into_text),
+                origin: user.origin.clone(),
+                created_at: user.created_at.unwrap_or(now),
+                now,
+            };
+            match self.freshness.read(self.accounts.create_user(&request)).await? {
+                Created::Collision => {}
+                Created::ReferralCodeTaken if user.referral_code.is_none() => {}
+                created => return Ok(created),
+            }
+        }
+        Err(SignInError::Unavailable)
+    }
+
+    async fn sign_in(&self, proof: Proof, origin: Origin) -> Result<Pass, SignInError> {
+        let now = self.clock.now();
+        let mut request = SignIn { proof, origin, candidate: self.draw(now)?, now };
+        for _ in 0..CANDIDATES {
+            match self.freshness.read(self.accounts.sign_in(&request)).await? {
+                SignInOutcome::SignedIn(signed_in) => {
+                    let access_token = self.access_tokens.mint(&signed_in.user.id, now, self.access_token_seconds)?;
+                    return Ok(Pass { access_token, signed_in: *signed_in });
+                }
+                SignInOutcome::Refused => return Err(SignInError::Refused),
+                SignInOutcome::Collision => request.candidate = self.draw(now)?,
+            }
+        }
+        Err(SignInError::Unavailable)
+    }
+
+    /// What a new user is to be called.
+    fn draw(&self, now: UnixMillis) -> Result<NewUser, getrandom::Error> {
+        let id: Uuid = self.ids.next(now);
+        Ok(NewUser {
+            id: id.to_string(),
+            hash_id: random_text(BASE62, HASH_ID_CHARACTERS)?,
+            referral_code: random_text(READABLE, REFERRAL_CODE_CHARACTERS)?,
+        })
+    }
+
+    /// What is kept of parts that belong together. No part can run into the next one.
+    fn hash(&self, purpose: &str, parts: &[&str]) -> String {
+        let mut mac = self.key.clone();
+        for part in std::iter::once(&purpose).chain(parts) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        hex::encode(mac.finalize().into_bytes())
+    }
+}
+
+/// What somebody gets who has signed in.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    pub access_token: String,
+    pub signed_in: SignedIn,
+}
+
+/// So many characters of an alphabet, each as likely as the others.
+fn random_text(alphabet: &[u8], characters: usize) -> Result<String, getrandom::Error> {
+    // Bytes past the last whole alphabet are thrown away, or its first characters would come more often.
+    let fair = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(characters);
+    while text.len() < characters {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        let drawn = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
+        text.extend(drawn.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(characters - text.len()));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_texts_have_their_length_and_alphabet() {
+        for _ in 0..200 {
+            let code = random_text(b"0123456789", CODE_DIGITS).unwrap();
+            assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+        }
+        let seen: std::collections::BTreeSet<char> = random_text(BASE62, 5000).unwrap().chars().collect();
+        assert_eq!(seen.len(), 62);
+    }
+
+    #[test]
+    fn addresses_are_compared_trimmed_and_in_lower_case() {
+        assert_eq!(EmailAddress::parse("  Ada@Example.ORG "), EmailAddress::parse("ada@example.org"));
+        for bad in ["", "ada", "ada@", "@example.org", "a b@example.org", "ada@example.org\r\nBcc: x@y.z", "a\0@b.cd"] {
+            assert_eq!(EmailAddress::parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(EmailAddress::parse(&format!("{}@example.org", "a".repeat(250))), None);
+    }
+}

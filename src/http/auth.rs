@@ -1,0 +1,173 @@
+//! Signing in, with the visitor that a new user was until now: `/auth/request-code`, `/auth/verify`,
+//! `/auth/external/verify`.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use super::endpoint::{Call, serve};
+use super::fields::{self, json_fields};
+use super::refusal::Refusal;
+use super::rules::{Rules, TEXT_MAX};
+use super::{AppState, body};
+use crate::auth::{EmailAddress, Origin, Pass, SignInError, UserRow};
+use crate::domain::{Outcome, Route, VisitorToken};
+
+const CODE_MAX: usize = 64;
+/// An id token with many claims is long.
+const ID_TOKEN_MAX: usize = 16_384;
+
+json_fields! {
+    /// Who asks for a code.
+    struct CodeBody { email = "email" }
+}
+
+json_fields! {
+    /// Who has a code.
+    struct VerifyBody { email = "email", code = "code", visitor_token = "visitorToken" }
+}
+
+json_fields! {
+    /// Who comes from another service.
+    struct ExternalBody { provider = "provider", id_token = "idToken", visitor_token = "visitorToken" }
+}
+
+#[derive(Serialize)]
+struct Sent {
+    sent: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SignedInAnswer {
+    access_token: String,
+    user: UserAnswer,
+    is_new_user: bool,
+}
+
+/// A user as the user sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserAnswer {
+    /// The hash id: the id itself stays inside.
+    id: String,
+    email: Option<String>,
+    referral_code: String,
+    invited_by: Option<String>,
+    created_at: String,
+}
+
+impl From<Pass> for SignedInAnswer {
+    fn from(pass: Pass) -> Self {
+        let UserRow { hash_id, email, referral_code, invited_by, created_at, .. } = pass.signed_in.user;
+        let created_at = created_at.to_rfc3339();
+        Self {
+            access_token: pass.access_token,
+            user: UserAnswer { id: hash_id, email, referral_code, invited_by, created_at },
+            is_new_user: pass.signed_in.is_new,
+        }
+    }
+}
+
+impl From<SignInError> for Refusal {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused => Self::CodeRefused,
+            SignInError::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// `POST /auth/request-code`
+pub async fn request_code(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::AuthCode, async |call| {
+        open(call)?;
+        let body = call.body(body::MAX_BYTES).await?;
+        let email = call.app.parsed(|| {
+            let body: CodeBody<'_> = fields::parse(&body)?;
+            let mut rules = Rules::default();
+            let email = email(&mut rules, body.email);
+            rules.finish()?;
+            email.ok_or(Refusal::CodeRefused)
+        })?;
+        call.app.sign_in.send_code(&email).await?;
+        Ok(call.answer(Outcome::Accepted, Sent { sent: true }))
+    })
+    .await
+}
+
+/// `POST /auth/verify`
+pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::AuthVerify, async |call| {
+        open(call)?;
+        let body = call.body(body::MAX_BYTES).await?;
+        let (email, code, visitor) = call.app.parsed(|| {
+            let body: VerifyBody<'_> = fields::parse(&body)?;
+            let mut rules = Rules::default();
+            let email = email(&mut rules, body.email);
+            let code = rules.required_text("code", body.code, CODE_MAX);
+            let visitor = visitor(&mut rules, body.visitor_token);
+            rules.finish()?;
+            Ok((email.ok_or(Refusal::CodeRefused)?, code, visitor))
+        })?;
+        let origin = origin(call, visitor).await;
+        let pass = call.app.sign_in.by_code(email, &code, origin).await?;
+        Ok(call.answer(Outcome::Accepted, SignedInAnswer::from(pass)))
+    })
+    .await
+}
+
+/// `POST /auth/external/verify`
+pub async fn external(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::AuthVerify, async |call| {
+        open(call)?;
+        let body = call.body(body::MAX_BYTES).await?;
+        let desk = &call.app.sign_in;
+        let (provider, id_token, visitor) = call.app.parsed(|| {
+            let body: ExternalBody<'_> = fields::parse(&body)?;
+            let mut rules = Rules::default();
+            let provider = rules.required_text("provider", body.provider, TEXT_MAX);
+            let known = desk.providers();
+            if !provider.is_empty() && !known.contains(&provider.as_str()) {
+                rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
+            }
+            let id_token = rules.required_text("idToken", body.id_token, ID_TOKEN_MAX);
+            let visitor = visitor(&mut rules, body.visitor_token);
+            rules.finish()?;
+            Ok((provider, id_token, visitor))
+        })?;
+        let identity = desk.identify(&provider, &id_token).ok_or(Refusal::IdTokenRefused)?;
+        let origin = origin(call, visitor).await;
+        let pass = call.app.sign_in.by_identity(identity, origin).await?;
+        Ok(call.answer(Outcome::Accepted, SignedInAnswer::from(pass)))
+    })
+    .await
+}
+
+/// Where only a public key is configured, another service signs people in, and these routes are not there.
+fn open(call: &Call<'_>) -> Result<(), Refusal> {
+    if call.app.sign_in.is_open() { Ok(()) } else { Err(Refusal::NotFound) }
+}
+
+/// A mail address. `None` comes with a violated rule.
+pub(super) fn email(rules: &mut Rules, field: fields::Field<'_>) -> Option<EmailAddress> {
+    let text = rules.required_string("email", field, TEXT_MAX);
+    let address = EmailAddress::parse(&text);
+    if address.is_none() {
+        rules.refuse("email", "must be an email");
+    }
+    address
+}
+
+/// A visitor's token. One that is not well-formed is nobody's, which is no error.
+pub(super) fn visitor(rules: &mut Rules, field: fields::Field<'_>) -> Option<VisitorToken> {
+    rules.optional_text("visitorToken", field, TEXT_MAX).as_deref().and_then(VisitorToken::parse)
+}
+
+/// What this very request tells of a new user.
+async fn origin(call: &Call<'_>, visitor: Option<VisitorToken>) -> Origin {
+    let enricher = &call.app.enricher;
+    let place = enricher.place(call.client.ip, call.client.proxy_place(call.request.headers()));
+    let device = enricher.device(call.user_agent().as_deref()).await;
+    Origin { visitor, device, country: place.country, acquired_via_creator_id: None }
+}

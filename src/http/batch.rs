@@ -1,0 +1,391 @@
+//! `POST /api/v1/analytics/batch`: what happened while a client was offline, in one request.
+//!
+//! Invariants: items are appended in their order, so what refers to an earlier item comes after it in the journal too;
+//! one bad item does not spoil the others; an item whose key is known gets its first answer, before its throttle is
+//! asked: a batch that is sent again must not use up the limit that its rest is waiting for.
+//! Cost: one fsync for the whole batch, one more for each item that another one refers to.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::admission::Admission;
+use super::answer::{self, ErrorBody};
+use super::endpoint::{Call, serve};
+use super::fields::{self, Field, json_fields};
+use super::pageview::{self, Viewed};
+use super::refusal::{Detail, Refusal};
+use super::rules::Rules;
+use super::session::{self, Created, Done};
+use super::{AppState, body};
+use crate::domain::{
+    AnalyticsEvent, AnalyticsRecord, BatchKey, HeartbeatRecord, JournalRecord, KeyMark, KeyedAnswer, Outcome, Route,
+    UnixMillis, parse_uuid,
+};
+use crate::journal::Ack;
+use crate::limit::Pending;
+use crate::telemetry::name;
+
+const ITEMS_MAX: usize = 100;
+const KEY_MAX: usize = 64;
+const AGE_MAX_MS: u32 = 24 * 3_600_000;
+
+json_fields! {
+    /// An item, without its body.
+    struct ItemFields {
+        kind = "type",
+        key = "key",
+        age_ms = "ageMs",
+        id = "id",
+        session_ref = "sessionRef",
+        view_ref = "viewRef",
+    }
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    items: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ItemBody<'a> {
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+/// What an item can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Session,
+    Pageview,
+    Leave,
+    Heartbeat,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Session, Self::Pageview, Self::Leave, Self::Heartbeat];
+
+    fn label(self) -> &'static str {
+        self.route().label()
+    }
+
+    /// The route whose throttle it passes.
+    fn route(self) -> Route {
+        match self {
+            Self::Session => Route::Session,
+            Self::Pageview => Route::Pageview,
+            Self::Leave => Route::Leave,
+            Self::Heartbeat => Route::Heartbeat,
+        }
+    }
+
+    fn data(self, answer: KeyedAnswer) -> ItemData {
+        match self {
+            Self::Session => ItemData::Session(answer.into()),
+            Self::Pageview => ItemData::Pageview(answer.into()),
+            Self::Leave | Self::Heartbeat => ItemData::Done(Done::OK),
+        }
+    }
+}
+
+/// An item, checked.
+struct Item<'a> {
+    kind: Kind,
+    key: Option<BatchKey>,
+    age_ms: i64,
+    id: Option<String>,
+    session_ref: Option<usize>,
+    view_ref: Option<usize>,
+    body: &'a [u8],
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ItemData {
+    Session(Created),
+    Pageview(Viewed),
+    Done(Done),
+}
+
+#[derive(Serialize)]
+struct ItemResult {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<ItemData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+}
+
+#[derive(Serialize)]
+struct BatchAnswer {
+    results: Vec<ItemResult>,
+}
+
+/// What an item came to.
+enum Slot {
+    /// Appended, not yet known to be durable.
+    Waiting {
+        kind: Kind,
+        answer: KeyedAnswer,
+        durable: Durable,
+    },
+    /// Stored, or not stored and answered as if all were well.
+    Answered {
+        kind: Kind,
+        answer: KeyedAnswer,
+        outcome: Outcome,
+    },
+    Refused {
+        kind: Option<Kind>,
+        refusal: Refusal,
+    },
+}
+
+/// What tells that an item is durable.
+enum Durable {
+    Plain(Ack),
+    Keyed(BatchKey, Pending<KeyedAnswer>),
+}
+
+/// The handler.
+pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Batch, async |call| {
+        let body = call.body(body::BATCH_MAX_BYTES).await?;
+        let items = call.app.parsed(|| read_items(&body))?;
+        let mut slots: Vec<Slot> = Vec::with_capacity(items.len());
+        for item in items {
+            let slot = match take(call, item, &mut slots).await {
+                Ok(slot) => slot,
+                Err((kind, refusal)) => Slot::Refused { kind, refusal },
+            };
+            slots.push(slot);
+        }
+        let mut outcome = Outcome::Served;
+        let mut results = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let slot = settle(call.app, slot).await;
+            if slot.outcome() == Outcome::Accepted {
+                outcome = Outcome::Accepted;
+            }
+            call.app.telemetry.count(
+                name::BATCH_ITEMS,
+                &[("type", slot.kind().map_or("unknown", Kind::label)), ("outcome", slot.outcome().label())],
+                1,
+            );
+            results.push(slot.into_result(call.request));
+        }
+        Ok(call.answer(outcome, BatchAnswer { results }))
+    })
+    .await
+}
+
+fn read_items(body: &[u8]) -> Result<Vec<&RawValue>, Refusal> {
+    let body: BatchBody<'_> = match body {
+        [] => BatchBody { items: None },
+        body => serde_json::from_slice(body).map_err(|error| fields::refusal_of(&error))?,
+    };
+    let of_items =
+        |rule: &str| Refusal::Validation(vec![Detail { field: Some("items"), message: format!("items {rule}") }]);
+    let items: Vec<&RawValue> = match body.items.map(|items| serde_json::from_str(items.get())) {
+        Some(Ok(items)) => items,
+        _ => return Err(of_items("must be an array")),
+    };
+    match items.len() {
+        0 => Err(of_items("must contain at least 1 elements")),
+        1..=ITEMS_MAX => Ok(items),
+        _ => Err(of_items(&format!("must contain no more than {ITEMS_MAX} elements"))),
+    }
+}
+
+fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
+    let text = item.get();
+    let unreadable = |error: serde_json::Error| (None, fields::refusal_of(&error));
+    let found: ItemFields<'_> = fields::parse(text.as_bytes()).map_err(|refusal| (None, refusal))?;
+    let body: ItemBody<'_> = serde_json::from_str(text).map_err(unreadable)?;
+    let mut rules = Rules::default();
+    let kind = match &found.kind {
+        Field::Text(text) => Kind::ALL.into_iter().find(|kind| kind.label() == text),
+        _ => None,
+    };
+    if kind.is_none() {
+        rules.refuse("type", "must be one of the following values: session, pageview, leave, heartbeat");
+    }
+    let key = rules.optional_text("key", found.key, KEY_MAX);
+    if key.as_deref() == Some("") {
+        rules.refuse("key", "should not be empty");
+    }
+    let age_ms = rules.optional_integer("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0);
+    let id = rules.optional_text("id", found.id, super::rules::TEXT_MAX);
+    let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
+    let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
+    rules.finish().map_err(|refusal| (kind, refusal))?;
+    let Some(kind) = kind else { return Err((None, Refusal::Validation(Vec::new()))) };
+    let key = key.map(|key| BatchKey::new(kind.label(), &key));
+    let body = body.body.map_or(&b""[..], |body| body.get().as_bytes());
+    Ok(Item { kind, key, age_ms: i64::from(age_ms), id, session_ref, view_ref, body })
+}
+
+/// Checks an item and appends what is to be stored of it.
+async fn take(call: &Call<'_>, item: &RawValue, earlier: &mut [Slot]) -> Result<Slot, (Option<Kind>, Refusal)> {
+    let item = read_item(item)?;
+    let kind = item.kind;
+    let now = call.app.clock.now();
+    if let Some(key) = item.key
+        && let Some(answer) = call.app.batch_keys.answer(key, now).await
+    {
+        return Ok(Slot::Answered { kind, answer, outcome: Outcome::Served });
+    }
+    let refused = |refusal| (Some(kind), refusal);
+    if let Some(refusal) = Admission::ask(call.app, kind.route(), call.client.ip).refusal() {
+        return Err(refused(refusal));
+    }
+    let key = item.key;
+    match event(call, item, earlier, now).await.map_err(refused)? {
+        Ok(event) => Ok(append(call.app, kind, key, event, now)),
+        Err(outcome) => Ok(Slot::Answered { kind, answer: KeyedAnswer::default(), outcome }),
+    }
+}
+
+/// What an item says happened; in the inner error, why there is nothing to store.
+async fn event(
+    call: &Call<'_>,
+    item: Item<'_>,
+    earlier: &mut [Slot],
+    now: UnixMillis,
+) -> Result<Result<AnalyticsEvent, Outcome>, Refusal> {
+    let app = call.app;
+    let at = UnixMillis(now.0 - item.age_ms);
+    match item.kind {
+        Kind::Session => {
+            let visit = session::read_visit(item.body)?;
+            let record = session::enrich(call, visit, now, item.age_ms).await;
+            Ok(record.map(|record| AnalyticsEvent::Session(Box::new(record))).map_err(Outcome::from))
+        }
+        Kind::Pageview => {
+            let of_session = refer(app, earlier, "sessionRef", item.session_ref, Kind::Session).await?;
+            let view = pageview::read_view(item.body, of_session)?;
+            let record = view.into_record(call.user_agent().as_deref(), app.ids.next(now), at);
+            Ok(record.map(|record| AnalyticsEvent::Pageview(Box::new(record))))
+        }
+        Kind::Leave => {
+            let of_view = refer(app, earlier, "viewRef", item.view_ref, Kind::Pageview).await?;
+            let id = named(of_view, item.id)?;
+            let leave = pageview::read_leave(item.body)?;
+            Ok(id.map(|view_id| AnalyticsEvent::Leave(leave.into_record(view_id))).ok_or(Outcome::Served))
+        }
+        Kind::Heartbeat => {
+            let of_session = refer(app, earlier, "sessionRef", item.session_ref, Kind::Session).await?;
+            let id = named(of_session, item.id)?;
+            let heartbeat = |session_id| AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id, at });
+            Ok(id.map(heartbeat).ok_or(Outcome::Served))
+        }
+    }
+}
+
+/// The id that an earlier item of this kind got.
+async fn refer(
+    app: &AppState,
+    earlier: &mut [Slot],
+    name: &'static str,
+    reference: Option<usize>,
+    kind: Kind,
+) -> Result<Option<Uuid>, Refusal> {
+    let Some(index) = reference else { return Ok(None) };
+    if let Some(slot) = earlier.get_mut(index) {
+        let nothing = Slot::Refused { kind: None, refusal: Refusal::Unavailable };
+        *slot = settle(app, std::mem::replace(slot, nothing)).await;
+    }
+    match earlier.get(index) {
+        Some(Slot::Answered { kind: found, answer: KeyedAnswer { id: Some(id), .. }, .. }) if *found == kind => {
+            Ok(Some(*id))
+        }
+        _ => {
+            let message = format!("{name} must be the index of an earlier {} item that was stored", kind.label());
+            Err(Refusal::Validation(vec![Detail { field: Some(name), message }]))
+        }
+    }
+}
+
+/// The id that an item is about, by reference or by name; `None` when the name is no UUID, and so nobody's.
+fn named(referred: Option<Uuid>, id: Option<String>) -> Result<Option<Uuid>, Refusal> {
+    match (referred, id) {
+        (Some(id), _) => Ok(Some(id)),
+        (None, Some(id)) => Ok(parse_uuid(&id)),
+        (None, None) => {
+            let message = "id must be a string".to_owned();
+            Err(Refusal::Validation(vec![Detail { field: Some("id"), message }]))
+        }
+    }
+}
+
+fn append(app: &AppState, kind: Kind, key: Option<BatchKey>, event: AnalyticsEvent, now: UnixMillis) -> Slot {
+    let answer = event.answer();
+    let record = AnalyticsRecord { key: key.map(|key| KeyMark { key, stored_at: now }), event };
+    let append = || app.analytics.journal.append(record.encode());
+    let (answer, durable) = match key {
+        None => (answer, append().map(Durable::Plain).ok()),
+        Some(key) => match app.batch_keys.begin(key, now, || append().map(|ack| (answer, ack))) {
+            Ok(pending) => (pending.value(), Some(Durable::Keyed(key, pending))),
+            Err(_) => (answer, None),
+        },
+    };
+    match durable {
+        Some(durable) => Slot::Waiting { kind, answer, durable },
+        None => unavailable(kind),
+    }
+}
+
+/// Sessions and views say it with their null id, the others have no other way than an error.
+fn unavailable(kind: Kind) -> Slot {
+    match kind {
+        Kind::Session | Kind::Pageview => {
+            Slot::Answered { kind, answer: KeyedAnswer::default(), outcome: Outcome::Unavailable }
+        }
+        Kind::Leave | Kind::Heartbeat => Slot::Refused { kind: Some(kind), refusal: Refusal::Unavailable },
+    }
+}
+
+async fn settle(app: &AppState, slot: Slot) -> Slot {
+    let Slot::Waiting { kind, answer, durable } = slot else { return slot };
+    let durable = match durable {
+        Durable::Plain(ack) => ack.await,
+        Durable::Keyed(key, pending) => app.batch_keys.settle(key, pending).await,
+    };
+    match durable {
+        Ok(()) => Slot::Answered { kind, answer, outcome: Outcome::Accepted },
+        Err(_) => unavailable(kind),
+    }
+}
+
+impl Slot {
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Waiting { kind, .. } | Self::Answered { kind, .. } => Some(*kind),
+            Self::Refused { kind, .. } => *kind,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Waiting { .. } => Outcome::Failed,
+            Self::Answered { outcome, .. } => *outcome,
+            Self::Refused { refusal, .. } => refusal.wording().outcome,
+        }
+    }
+
+    fn into_result(self, request: &HttpRequest) -> ItemResult {
+        match self {
+            Self::Answered { kind, answer, .. } | Self::Waiting { kind, answer, .. } => {
+                ItemResult { status: 200, data: Some(kind.data(answer)), error: None }
+            }
+            Self::Refused { refusal, .. } => ItemResult {
+                status: refusal.wording().status.as_u16(),
+                data: None,
+                error: Some(answer::error_body(request, refusal)),
+            },
+        }
+    }
+}

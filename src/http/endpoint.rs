@@ -1,0 +1,135 @@
+//! What every endpoint does around its own work: find the client, ask the throttle, read what is left of the body, turn
+//! a refusal into an answer, tell the client where it stands.
+//!
+//! Invariant: the order is the contract's: throttle, then bearer or key, then validation, then the endpoint's own rules.
+//! Whatever happens, the body is read to its end: a connection with unread bytes on it is lost.
+
+use std::time::Instant;
+
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use super::admission::Admission;
+use super::client::{self, Client};
+use super::refusal::Refusal;
+use super::request_id::RequestId;
+use super::{AppState, answer, bearer, body};
+use crate::auth::UserId;
+use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route};
+use crate::journal::{AppendError, Journal};
+use crate::telemetry::Stage;
+
+/// A request that was let in.
+pub struct Call<'a> {
+    pub request: &'a HttpRequest,
+    pub app: &'a AppState,
+    pub client: Client,
+    payload: Option<Payload>,
+}
+
+/// Lets a request in, or not, and answers it.
+pub async fn serve(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<AppState>,
+    route: Route,
+    work: impl AsyncFnOnce(&mut Call<'_>) -> Result<HttpResponse, Refusal>,
+) -> HttpResponse {
+    let client = Client::of(&request, &app);
+    let admission = Admission::ask(&app, route, client.ip);
+    let mut call = Call { request: &request, app: &app, client, payload: Some(payload) };
+    let answered = match admission.refusal() {
+        Some(refusal) => Err(refusal),
+        None => work(&mut call).await,
+    };
+    if let Some(unread) = call.payload.take() {
+        body::drain(unread).await;
+    }
+    let mut response = answered.unwrap_or_else(|refusal| answer::refuse(&request, refusal));
+    admission.decorate(&mut response);
+    response
+}
+
+impl Call<'_> {
+    /// The whole body.
+    pub async fn body(&mut self, max_bytes: usize) -> Result<Bytes, Refusal> {
+        match self.payload.take() {
+            Some(payload) => body::read(self.request, payload, max_bytes).await,
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// The caller, who must be signed in.
+    pub fn user(&self) -> Result<UserId, Refusal> {
+        self.optional_user().ok_or(Refusal::Unauthorized)
+    }
+
+    /// The caller, where signing in is optional.
+    pub fn optional_user(&self) -> Option<UserId> {
+        bearer::optional(self.request, self.app)
+    }
+
+    /// The `User-Agent` header, where there is one with something in it.
+    pub fn user_agent(&self) -> Option<String> {
+        client::user_agent(self.request.headers()).filter(|user_agent| !user_agent.is_empty())
+    }
+
+    /// What stands for the name in the route's path.
+    pub fn path_part(&self, name: &str) -> &str {
+        self.request.match_info().get(name).unwrap_or_default()
+    }
+
+    /// For log lines.
+    pub fn request_id(&self) -> Option<RequestId> {
+        self.request.extensions().get::<RequestId>().cloned()
+    }
+
+    /// A 200, counted under `outcome`.
+    pub fn answer<T: Serialize>(&self, outcome: Outcome, data: T) -> HttpResponse {
+        answer::ok(self.request, outcome, data)
+    }
+}
+
+impl AppState {
+    /// Makes a record of the analytics database durable.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) async fn keep_analytics(&self, record: &AnalyticsRecord) -> Result<(), AppendError> {
+        self.keep(&self.analytics.journal, record.encode()).await
+    }
+
+    /// Makes a record of the main database durable.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) async fn keep_main(&self, record: &MainRecord) -> Result<(), AppendError> {
+        self.keep(&self.main.journal, record.encode()).await
+    }
+
+    async fn keep(&self, journal: &Journal, record: Vec<u8>) -> Result<(), AppendError> {
+        let began = Instant::now();
+        let durable = match journal.append(record) {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        self.telemetry.stage(Stage::Journal, began.elapsed());
+        durable
+    }
+
+    /// Times what reads and checks a body.
+    pub(super) fn parsed<T>(&self, parse: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let began = Instant::now();
+        let parsed = parse()?;
+        self.telemetry.stage(Stage::Parse, began.elapsed());
+        Ok(parsed)
+    }
+}
+
+/// What could not be made durable was not acknowledged.
+impl From<AppendError> for Refusal {
+    fn from(_: AppendError) -> Self {
+        Self::Unavailable
+    }
+}

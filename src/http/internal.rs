@@ -1,0 +1,111 @@
+//! `POST /internal/v1/users`: a company's own account service tells of a new user, so that the visitor's origin is kept.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use chrono::DateTime;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::auth::{email, visitor};
+use super::endpoint::{Call, serve};
+use super::fields::{self, Field, json_fields};
+use super::refusal::Refusal;
+use super::rules::{Rules, TEXT_MAX};
+use super::{AppState, body};
+use crate::auth::{Created, ForeignUser, Origin};
+use crate::domain::{Outcome, Route, UnixMillis, VisitorToken};
+
+const KEY_HEADER: &str = "x-internal-key";
+const USER_ID_MAX: usize = 255;
+
+json_fields! {
+    /// The body, in the contract's order.
+    struct UserBody {
+        id = "id",
+        email = "email",
+        referral_code = "referralCode",
+        visitor_token = "visitorToken",
+        acquired_via_creator_id = "acquiredViaCreatorId",
+        created_at = "createdAt",
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserCreated {
+    id: String,
+    hash_id: String,
+    created: bool,
+}
+
+/// The handler.
+pub async fn create_user(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::InternalUsers, async |call| {
+        check_key(call)?;
+        let body = call.body(body::MAX_BYTES).await?;
+        let (user, visitor) = call.app.parsed(|| read_user(&body))?;
+        let id = user.id.clone();
+        let user = ForeignUser { origin: origin(call, user.origin, visitor).await?, ..user };
+        match call.app.sign_in.create_user(user).await? {
+            Created::User { hash_id, created } => {
+                let outcome = if created { Outcome::Accepted } else { Outcome::Served };
+                Ok(call.answer(outcome, UserCreated { id, hash_id, created }))
+            }
+            Created::EmailTaken => Err(Refusal::EmailTaken),
+            Created::ReferralCodeTaken => Err(Refusal::ReferralCodeTaken),
+            Created::Collision => Err(Refusal::Unavailable),
+        }
+    })
+    .await
+}
+
+/// Compares digests, so that neither the key's length nor its beginning can be measured.
+fn check_key(call: &Call<'_>) -> Result<(), Refusal> {
+    let given = call.request.headers().get(KEY_HEADER).ok_or(Refusal::KeyRefused)?;
+    let ours = Sha256::digest(call.app.internal_key.expose_secret().as_bytes());
+    let equal = bool::from(Sha256::digest(given.as_bytes()).ct_eq(&ours));
+    if equal { Ok(()) } else { Err(Refusal::KeyRefused) }
+}
+
+fn read_user(body: &[u8]) -> Result<(ForeignUser, Option<VisitorToken>), Refusal> {
+    let body: UserBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let id = rules.required_text("id", body.id, USER_ID_MAX);
+    let email = match body.email {
+        Field::Absent | Field::Null => None,
+        given => email(&mut rules, given),
+    };
+    let referral_code = rules.optional_text("referralCode", body.referral_code, TEXT_MAX);
+    if referral_code.as_deref() == Some("") {
+        rules.refuse("referralCode", "should not be empty");
+    }
+    let visitor = visitor(&mut rules, body.visitor_token);
+    let acquired_via_creator_id = rules.optional_text("acquiredViaCreatorId", body.acquired_via_creator_id, TEXT_MAX);
+    let created_at = created_at(&mut rules, body.created_at);
+    rules.finish()?;
+    let origin = Origin { acquired_via_creator_id, ..Origin::default() };
+    Ok((ForeignUser { id, email, referral_code, created_at, origin }, visitor))
+}
+
+fn created_at(rules: &mut Rules, field: Field<'_>) -> Option<UnixMillis> {
+    let text = match field {
+        Field::Absent | Field::Null => return None,
+        Field::Text(text) => text,
+        _ => "".into(),
+    };
+    let time = DateTime::parse_from_rfc3339(&text).ok().map(|time| UnixMillis(time.timestamp_millis()));
+    if time.is_none() {
+        rules.refuse("createdAt", "must be a valid ISO 8601 date string");
+    }
+    time
+}
+
+/// Device and country are the visitor's: this request comes from a server.
+async fn origin(call: &Call<'_>, origin: Origin, token: Option<VisitorToken>) -> Result<Origin, Refusal> {
+    let Some(token) = token else { return Ok(origin) };
+    let Some(visitor) = call.app.sign_in.visitor(token).await? else { return Ok(origin) };
+    let device = call.app.enricher.device(visitor.user_agent.as_deref()).await;
+    Ok(Origin { visitor: Some(token), device, country: visitor.country, ..origin })
+}

@@ -1,0 +1,195 @@
+//! Views: `POST /api/v1/analytics/pageview` opens a page, `leave` closes it.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::endpoint::serve;
+use super::fields::{self, Field, json_fields};
+use super::refusal::Refusal;
+use super::rules::{Rules, TEXT_MAX, URL_MAX};
+use super::session::Done;
+use super::{AppState, body};
+use crate::domain::{AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, UnixMillis, parse_uuid};
+use crate::enrich::bot::is_bot;
+
+const DURATION_MAX_SECONDS: f64 = 3600.0;
+const SCROLL_DEPTH_MAX: f64 = 100.0;
+
+json_fields! {
+    /// A view's body, in the contract's order.
+    struct PageviewBody {
+        session_id = "sessionId",
+        url = "url",
+        path = "path",
+        title = "title",
+        referrer = "referrer",
+    }
+}
+
+json_fields! {
+    /// A leave's body, in the contract's order.
+    struct LeaveBody { duration = "duration", scroll_depth = "scrollDepth" }
+}
+
+/// A view's answer.
+#[derive(Default, Serialize)]
+pub struct Viewed {
+    id: Option<String>,
+}
+
+impl From<KeyedAnswer> for Viewed {
+    fn from(answer: KeyedAnswer) -> Self {
+        Self { id: answer.id.map(|id| id.to_string()) }
+    }
+}
+
+/// A view as the client tells it.
+#[derive(Debug)]
+pub struct View {
+    /// `None` when what was given is no UUID: then there is nothing to store.
+    session_id: Option<Uuid>,
+    url: String,
+    path: Option<String>,
+    title: Option<String>,
+    referrer: Option<String>,
+}
+
+/// How a page was left.
+#[derive(Debug)]
+pub struct Leave {
+    duration_seconds: f64,
+    scroll_depth: Option<f64>,
+}
+
+/// `POST pageview`
+pub async fn view(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Pageview, async |call| {
+        let body = call.body(body::MAX_BYTES).await?;
+        let view = call.app.parsed(|| read_view(&body, None))?;
+        let now = call.app.clock.now();
+        let record = match view.into_record(call.user_agent().as_deref(), call.app.ids.next(now), now) {
+            Ok(record) => record,
+            Err(outcome) => return Ok(call.answer(outcome, Viewed::default())),
+        };
+        let event = AnalyticsEvent::Pageview(Box::new(record));
+        let viewed = Viewed::from(event.answer());
+        Ok(match call.app.keep_analytics(&event.into()).await {
+            Ok(()) => call.answer(Outcome::Accepted, viewed),
+            Err(_) => call.answer(Outcome::Unavailable, Viewed::default()),
+        })
+    })
+    .await
+}
+
+/// `PATCH` and `POST pageview/:id/leave`: beacons can only POST.
+pub async fn leave(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Leave, async |call| {
+        let body = call.body(body::MAX_BYTES).await?;
+        let leave = call.app.parsed(|| read_leave(&body))?;
+        let Some(view_id) = parse_uuid(call.path_part("id")) else { return Ok(call.answer(Outcome::Served, Done::OK)) };
+        call.app.keep_analytics(&AnalyticsEvent::Leave(leave.into_record(view_id)).into()).await?;
+        Ok(call.answer(Outcome::Accepted, Done::OK))
+    })
+    .await
+}
+
+/// What a view's body says, checked rule by rule. `of_session` is a session that is known otherwise than by the body.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, Refusal> {
+    let body: PageviewBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let session_id = match (of_session, body.session_id) {
+        (Some(session_id), Field::Absent | Field::Null) => Some(session_id),
+        (of_session, given) => {
+            let given = rules.required_string("sessionId", given, TEXT_MAX);
+            of_session.or_else(|| parse_uuid(&given))
+        }
+    };
+    let view = View {
+        session_id,
+        url: rules.required_text("url", body.url, URL_MAX),
+        path: rules.optional_text("path", body.path, URL_MAX),
+        title: rules.optional_text("title", body.title, TEXT_MAX),
+        referrer: rules.optional_text("referrer", body.referrer, URL_MAX),
+    };
+    rules.finish()?;
+    Ok(view)
+}
+
+/// What a leave's body says, clamped: a tab that was left open for hours still counts.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_leave(body: &[u8]) -> Result<Leave, Refusal> {
+    let body: LeaveBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let duration = rules.required_number("duration", &body.duration);
+    let scroll_depth = rules.optional_number("scrollDepth", &body.scroll_depth);
+    rules.finish()?;
+    Ok(Leave {
+        duration_seconds: duration.clamp(0.0, DURATION_MAX_SECONDS),
+        scroll_depth: scroll_depth.map(|depth| depth.clamp(0.0, SCROLL_DEPTH_MAX)),
+    })
+}
+
+impl View {
+    /// The record to store, or why there is none.
+    ///
+    /// # Errors
+    /// With the outcome of a view that is answered with `id: null`.
+    pub fn into_record(
+        self,
+        user_agent: Option<&str>,
+        id: Uuid,
+        entered_at: UnixMillis,
+    ) -> Result<PageviewRecord, Outcome> {
+        if user_agent.is_some_and(is_bot) {
+            return Err(Outcome::Bot);
+        }
+        let Some(session_id) = self.session_id else { return Err(Outcome::Served) };
+        let path = self.path.or_else(|| path_of(&self.url));
+        let (url, title, referrer) = (self.url, self.title, self.referrer);
+        Ok(PageviewRecord { id, entered_at, session_id, url, path, title, referrer })
+    }
+}
+
+impl Leave {
+    /// The record of this leave of a view.
+    #[must_use]
+    pub fn into_record(self, view_id: Uuid) -> LeaveRecord {
+        LeaveRecord { view_id, duration_seconds: self.duration_seconds, scroll_depth: self.scroll_depth }
+    }
+}
+
+/// The path of a URL, whole or relative to the site; of anything else none.
+fn path_of(url: &str) -> Option<String> {
+    match url::Url::parse(url) {
+        Ok(url) if !url.cannot_be_a_base() => Some(url.path().to_owned()),
+        _ if url.starts_with('/') => url.split(['?', '#']).next().map(str::to_owned),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_url_is_found() {
+        for (url, path) in [
+            ("https://example.org/a/b?c#d", Some("/a/b")),
+            ("https://example.org", Some("/")),
+            ("/a?b", Some("/a")),
+            ("/", Some("/")),
+            ("about:blank", None),
+            ("a/b", None),
+            ("", None),
+        ] {
+            assert_eq!(path_of(url).as_deref(), path, "{url:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `POST /api/v1/analytics/track`: a step of a signed-in user through the funnel.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::endpoint::serve;
+use super::fields::{self, Field, json_fields};
+use super::refusal::Refusal;
+use super::rules::{Rules, TEXT_MAX};
+use super::{AppState, body};
+use crate::domain::{FunnelEventRecord, MainRecord, Outcome, Route};
+
+const EVENT_MAX: usize = 255;
+
+json_fields! {
+    /// The body, in the contract's order.
+    struct TrackBody { event = "event", session_id = "sessionId", properties = "properties" }
+}
+
+#[derive(Serialize)]
+struct Tracked {
+    tracked: bool,
+}
+
+/// An event as the client tells it.
+struct Event {
+    name: String,
+    session_id: Option<String>,
+    /// Compact.
+    properties: Option<String>,
+}
+
+/// The handler.
+pub async fn track(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Track, async |call| {
+        let user = call.user()?;
+        let body = call.body(body::MAX_BYTES).await?;
+        let app = call.app;
+        let Event { name, session_id, properties } = app.parsed(|| read_event(&body))?;
+        if !app.settings.tracking_enabled() {
+            return Ok(call.answer(Outcome::Served, Tracked { tracked: true }));
+        }
+        if properties.as_ref().is_some_and(|properties| properties.len() > app.settings.max_event_data_bytes()) {
+            return Err(Refusal::EventDataTooLarge);
+        }
+        let now = app.clock.now();
+        let record = FunnelEventRecord {
+            id: app.ids.next(now),
+            created_at: now,
+            user_id: user.0,
+            event: name,
+            session_id,
+            properties,
+        };
+        app.keep_main(&MainRecord::FunnelEvent(Box::new(record))).await?;
+        Ok(call.answer(Outcome::Accepted, Tracked { tracked: true }))
+    })
+    .await
+}
+
+fn read_event(body: &[u8]) -> Result<Event, Refusal> {
+    let fields: TrackBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let name = rules.required_text("event", fields.event, EVENT_MAX);
+    let session_id = rules.optional_text("sessionId", fields.session_id, TEXT_MAX);
+    let properties = match fields.properties {
+        Field::Absent | Field::Null => None,
+        Field::Structure => read_properties(body, &mut rules)?,
+        _ => {
+            rules.refuse("properties", "must be an object");
+            None
+        }
+    };
+    rules.finish()?;
+    Ok(Event { name, session_id, properties })
+}
+
+/// The one field whose value is kept as it is.
+fn read_properties(body: &[u8], rules: &mut Rules) -> Result<Option<String>, Refusal> {
+    let mut body: Value = serde_json::from_slice(body)
+        .map_err(|error| Refusal::MalformedJson { line: error.line(), column: error.column() })?;
+    let properties = body["properties"].take();
+    if !properties.is_object() {
+        rules.refuse("properties", "must be an object");
+    }
+    if holds_nul(&properties) {
+        rules.refuse("properties", "must not contain a NUL character");
+    }
+    Ok(Some(properties.to_string()))
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}

@@ -1,0 +1,98 @@
+//! What a signed-in user may read about themselves: attribution and consent history.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use super::AppState;
+use super::endpoint::serve;
+use super::refusal::Refusal;
+use crate::domain::{Outcome, Route, UnixMillis};
+use crate::read::{Attribution, ConsentRow, Unavailable};
+
+/// How many consents the history shows.
+const HISTORY_MAX: i64 = 100;
+
+/// Where a user came from: all 13 keys, null where unknown.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttributionAnswer {
+    referred_by: Option<String>,
+    referral_code: Option<String>,
+    first_referrer_url: Option<String>,
+    first_landing_page: Option<String>,
+    acquired_via_creator_id: Option<String>,
+    utm_source: Option<String>,
+    utm_medium: Option<String>,
+    utm_campaign: Option<String>,
+    utm_term: Option<String>,
+    utm_content: Option<String>,
+    registration_device: Option<String>,
+    registration_country: Option<String>,
+    created_at: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConsentEntry {
+    document_type: String,
+    document_version: String,
+    accepted: bool,
+    created_at: String,
+}
+
+impl From<Attribution> for AttributionAnswer {
+    fn from(found: Attribution) -> Self {
+        let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] = found.utm;
+        Self {
+            referred_by: found.referred_by,
+            referral_code: found.referral_code,
+            first_referrer_url: found.first_referrer_url,
+            first_landing_page: found.first_landing_page,
+            acquired_via_creator_id: found.acquired_via_creator_id,
+            utm_source,
+            utm_medium,
+            utm_campaign,
+            utm_term,
+            utm_content,
+            registration_device: found.registration_device,
+            registration_country: found.registration_country,
+            created_at: found.created_at.to_rfc3339(),
+        }
+    }
+}
+
+impl From<ConsentRow> for ConsentEntry {
+    fn from(row: ConsentRow) -> Self {
+        let ConsentRow { document_type, document_version, accepted, created_at } = row;
+        Self { document_type, document_version, accepted, created_at: UnixMillis::to_rfc3339(created_at) }
+    }
+}
+
+/// `GET users/attribution`
+pub async fn attribution(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::Attribution, async |call| {
+        let user = call.user()?;
+        let found = call.app.freshness.read(call.app.reads.attribution(&user.0)).await?;
+        let found = found.ok_or(Refusal::UserNotFound)?;
+        Ok(call.answer(Outcome::Served, AttributionAnswer::from(found)))
+    })
+    .await
+}
+
+/// `GET users/consent`
+pub async fn consents(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::ConsentHistory, async |call| {
+        let user = call.user()?;
+        let rows = call.app.freshness.read(call.app.reads.consents(&user.0, HISTORY_MAX)).await?;
+        let entries: Vec<ConsentEntry> = rows.into_iter().map(ConsentEntry::from).collect();
+        Ok(call.answer(Outcome::Served, entries))
+    })
+    .await
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}

@@ -1,0 +1,78 @@
+//! `POST /track/init`: a visitor's token, the one it has or a new one.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use super::endpoint::serve;
+use super::fields::{self, json_fields};
+use super::refusal::Refusal;
+use super::rules::{Rules, TEXT_MAX, URL_MAX};
+use super::{AppState, body};
+use crate::domain::{Attributes, Outcome, Route, VisitorToken};
+use crate::visitors::Visit;
+
+json_fields! {
+    /// The body, in the contract's order.
+    struct InitBody {
+        token = "token",
+        user_agent = "userAgent",
+        utm_source = "utmSource",
+        utm_medium = "utmMedium",
+        utm_campaign = "utmCampaign",
+        utm_term = "utmTerm",
+        utm_content = "utmContent",
+        referrer = "referrer",
+        landing_url = "landingUrl",
+        invited_by = "invitedBy",
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitAnswer {
+    token: String,
+    is_new: bool,
+}
+
+/// The handler.
+pub async fn init(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    serve(request, payload, app, Route::TrackInit, async |call| {
+        let body = call.body(body::MAX_BYTES).await?;
+        let visit = call.app.parsed(|| read_visit(&body))?;
+        let client = call.client.ip;
+        let visit = Visit { user_agent: visit.user_agent.or_else(|| call.user_agent()), client, ..visit };
+        let proxy_place = call.client.proxy_place(call.request.headers());
+        let initiated = call.app.visitors.init(visit, || call.app.enricher.place(client, proxy_place)).await?;
+        let outcome = if initiated.is_new { Outcome::Accepted } else { Outcome::Served };
+        let answer = InitAnswer { token: initiated.token.to_string(), is_new: initiated.is_new };
+        Ok(call.answer(outcome, answer))
+    })
+    .await
+}
+
+fn read_visit(body: &[u8]) -> Result<Visit, Refusal> {
+    let body: InitBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    // An empty string says as little as none, and must not keep a later one out.
+    let mut text = |name, field, max| rules.optional_text(name, field, max).filter(|text| !text.is_empty());
+    let token = text("token", body.token, TEXT_MAX);
+    let visit = Visit {
+        token: token.as_deref().and_then(VisitorToken::parse),
+        user_agent: text("userAgent", body.user_agent, TEXT_MAX),
+        attributes: Attributes {
+            utm_source: text("utmSource", body.utm_source, TEXT_MAX),
+            utm_medium: text("utmMedium", body.utm_medium, TEXT_MAX),
+            utm_campaign: text("utmCampaign", body.utm_campaign, TEXT_MAX),
+            utm_term: text("utmTerm", body.utm_term, TEXT_MAX),
+            utm_content: text("utmContent", body.utm_content, TEXT_MAX),
+            invited_by: None,
+        },
+        referrer: text("referrer", body.referrer, URL_MAX),
+        landing_url: text("landingUrl", body.landing_url, URL_MAX),
+        client: None,
+    };
+    let invited_by = text("invitedBy", body.invited_by, TEXT_MAX);
+    rules.finish()?;
+    Ok(Visit { attributes: Attributes { invited_by, ..visit.attributes }, ..visit })
+}

@@ -1,0 +1,271 @@
+//! What is to be made once under a key, however many ask for it at the same instant: visitors by fingerprint, a batch's
+//! items by their keys.
+//!
+//! Invariants: whoever finds an entry waits for the record behind it to be durable, as its maker does; an entry whose
+//! record did not become durable is gone before anybody is told. Making happens under the entry's lock and must not wait.
+//! At most `capacity` entries are kept; what is done without a place is the caller's decision.
+//! Cost: one shard lock and one hash, about 0.2 µs; about 100 bytes an entry.
+
+use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Place;
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+
+use crate::domain::UnixMillis;
+use crate::journal::{Ack, AppendError};
+
+/// Why nothing was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnceError {
+    #[error("there is no place for another entry")]
+    Full,
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// A value under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held<V> {
+    pub value: V,
+    /// Whether this very call made it.
+    pub made: bool,
+}
+
+/// A value whose record may not be durable yet.
+pub struct Pending<V> {
+    held: Held<V>,
+    ack: Option<Shared<Ack>>,
+}
+
+impl<V: Copy> Pending<V> {
+    /// The value, which is not to be told anybody before it is settled.
+    #[must_use]
+    pub fn value(&self) -> V {
+        self.held.value
+    }
+}
+
+struct Entry<V> {
+    value: V,
+    made_at: UnixMillis,
+    /// Until the record is known to be durable.
+    ack: Option<Shared<Ack>>,
+}
+
+/// Values by key, for `lifetime_ms` after they were made.
+pub struct Once<K, V> {
+    entries: DashMap<K, Entry<V>>,
+    count: AtomicUsize,
+    capacity: usize,
+    lifetime_ms: i64,
+}
+
+impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Once<K, V> {
+    /// An empty table.
+    #[must_use]
+    pub fn new(capacity: usize, lifetime_ms: i64) -> Self {
+        Self { entries: DashMap::new(), count: AtomicUsize::new(0), capacity, lifetime_ms }
+    }
+
+    /// The value under the key, made by `make` when there is none; returns when its record is durable.
+    ///
+    /// # Errors
+    /// When there is no place, or the record could not be made durable.
+    pub async fn get_or_make(
+        &self,
+        key: K,
+        now: UnixMillis,
+        mut make: impl FnMut() -> Result<(V, Ack), AppendError>,
+    ) -> Result<Held<V>, OnceError> {
+        loop {
+            let pending = self.begin(key, now, &mut make)?;
+            let is_ours = pending.held.made;
+            match self.settle(key, pending).await {
+                Ok(held) => return Ok(held),
+                Err(error) if is_ours => return Err(error.into()),
+                // Whoever made it has failed; now it is this call's turn.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The first half of `get_or_make`: what is under the key now, durable or not yet.
+    ///
+    /// # Errors
+    /// When there is no place, or the record was refused at once.
+    pub fn begin(
+        &self,
+        key: K,
+        now: UnixMillis,
+        make: impl FnOnce() -> Result<(V, Ack), AppendError>,
+    ) -> Result<Pending<V>, OnceError> {
+        let make = || make().map(|(value, ack)| Entry { value, made_at: now, ack: Some(ack.shared()) });
+        let (entry, is_new) = match self.entries.entry(key) {
+            Place::Occupied(mut occupied) => {
+                let is_over = !self.is_fresh(occupied.get(), now);
+                if is_over {
+                    occupied.insert(make()?);
+                }
+                (occupied.into_ref(), is_over)
+            }
+            Place::Vacant(vacant) => {
+                if !self.take_place() {
+                    return Err(OnceError::Full);
+                }
+                let entry = make().inspect_err(|_| _ = self.count.fetch_sub(1, Ordering::Relaxed))?;
+                (vacant.insert(entry), true)
+            }
+        };
+        Ok(Pending { held: Held { value: entry.value, made: is_new }, ack: entry.ack.clone() })
+    }
+
+    /// The second half: waits until the record is durable.
+    ///
+    /// # Errors
+    /// When it will not be; then nothing is under the key any more.
+    pub async fn settle(&self, key: K, pending: Pending<V>) -> Result<Held<V>, AppendError> {
+        let Pending { held, ack } = pending;
+        let Some(ack) = ack else { return Ok(held) };
+        match ack.await {
+            Ok(()) => {
+                if let Some(mut entry) = self.entries.get_mut(&key).filter(|entry| entry.value == held.value) {
+                    entry.ack = None;
+                }
+                Ok(held)
+            }
+            Err(error) => {
+                let failed = |entry: &Entry<V>| entry.value == held.value && entry.ack.is_some();
+                if self.entries.remove_if(&key, |_, entry| failed(entry)).is_some() {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The value under the key, once its record is durable.
+    pub async fn get(&self, key: K, now: UnixMillis) -> Option<V> {
+        let pending = {
+            let entry = self.entries.get(&key).filter(|entry| self.is_fresh(entry, now))?;
+            Pending { held: Held { value: entry.value, made: false }, ack: entry.ack.clone() }
+        };
+        self.settle(key, pending).await.ok().map(|held| held.value)
+    }
+
+    /// Takes in what an earlier run made. What is there stays.
+    pub fn remember(&self, key: K, value: V, made_at: UnixMillis) {
+        if let Place::Vacant(vacant) = self.entries.entry(key)
+            && self.take_place()
+        {
+            vacant.insert(Entry { value, made_at, ack: None });
+        }
+    }
+
+    /// Forgets what is over.
+    pub fn sweep(&self, now: UnixMillis) {
+        let mut swept = 0;
+        self.entries.retain(|_, entry| {
+            let fresh = self.is_fresh(entry, now);
+            swept += usize::from(!fresh);
+            fresh
+        });
+        self.count.fetch_sub(swept, Ordering::Relaxed);
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many entries are kept at the most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn take_place(&self) -> bool {
+        let free = self.count.fetch_add(1, Ordering::Relaxed) < self.capacity;
+        if !free {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        free
+    }
+
+    fn is_fresh(&self, entry: &Entry<V>, now: UnixMillis) -> bool {
+        now.0.saturating_sub(entry.made_at.0) < self.lifetime_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    fn table(capacity: usize) -> Once<u8, u32> {
+        Once::new(capacity, 1000)
+    }
+
+    fn durable(value: u32) -> (u32, Ack) {
+        (value, Ack::known(Ok(())))
+    }
+
+    #[tokio::test]
+    async fn many_at_once_get_what_one_of_them_made() {
+        let table = table(10);
+        let (finish, ack) = Ack::pending();
+        let first = table.begin(1, NOW, || Ok((7, ack))).unwrap();
+        let others: Vec<_> = (0..5).map(|_| table.begin(1, NOW, || unreachable!("it is made")).unwrap()).collect();
+        finish.send(Ok(())).unwrap();
+        assert_eq!(table.settle(1, first).await, Ok(Held { value: 7, made: true }));
+        for other in others {
+            assert_eq!(table.settle(1, other).await, Ok(Held { value: 7, made: false }));
+        }
+        assert_eq!((table.get(1, NOW).await, table.get(2, NOW).await), (Some(7), None));
+    }
+
+    #[tokio::test]
+    async fn what_did_not_become_durable_is_made_anew_by_the_next_one() {
+        let table = table(10);
+        let (finish, ack) = Ack::pending();
+        let first = table.begin(1, NOW, || Ok((7, ack))).unwrap();
+        let waiting = table.get_or_make(1, NOW, || Ok(durable(8)));
+        let (failed, made) = tokio::join!(
+            async {
+                finish.send(Err(AppendError::Failed)).unwrap();
+                table.settle(1, first).await
+            },
+            waiting
+        );
+        assert_eq!(failed, Err(AppendError::Failed));
+        assert_eq!(made, Ok(Held { value: 8, made: true }));
+        assert_eq!(table.entries(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_entry_ends_with_its_lifetime() {
+        let table = table(10);
+        table.remember(1, 7, UnixMillis(NOW.0 - 999));
+        assert_eq!(table.get(1, NOW).await, Some(7));
+        let later = UnixMillis(NOW.0 + 1);
+        assert_eq!(table.get(1, later).await, None);
+        assert_eq!(table.get_or_make(1, later, || Ok(durable(8))).await, Ok(Held { value: 8, made: true }));
+        table.sweep(UnixMillis(later.0 + 1000));
+        assert_eq!(table.entries(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_table_says_so_and_still_answers_for_what_it_has() {
+        let table = table(1);
+        table.get_or_make(1, NOW, || Ok(durable(7))).await.unwrap();
+        assert_eq!(table.get_or_make(2, NOW, || Ok(durable(8))).await, Err(OnceError::Full));
+        assert_eq!(table.get_or_make(1, NOW, || Ok(durable(9))).await, Ok(Held { value: 7, made: false }));
+        let refused = table.get_or_make(1, UnixMillis(NOW.0 + 1000), || Err(AppendError::QueueFull)).await;
+        assert_eq!(refused, Err(OnceError::Append(AppendError::QueueFull)));
+        assert_eq!(table.entries(), 1);
+    }
+}

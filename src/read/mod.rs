@@ -1,0 +1,65 @@
+//! Reads of the main database that see everything that was acknowledged before them (contract, section 1).
+//!
+//! Invariant: what is answered is never older than the journal's last acknowledged record at the moment of the question.
+//! A question waits up to [`PATIENCE`] for the writer to get there; past that, or when the database does not answer, it
+//! is told so.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::journal::Journal;
+use crate::store::StoreError;
+
+pub use crate::store::{Attribution, ConsentRow, MainReads};
+
+/// How long a read waits for the writer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the database may take for its answer. Its own bounds are shorter; this one also holds when it is silent.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// The database is behind or away: nothing true can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the main database is behind or away")]
+pub struct Unavailable;
+
+/// What makes a read fresh.
+#[derive(Clone)]
+pub struct Freshness {
+    journal: Journal,
+}
+
+impl Freshness {
+    /// Of the database behind this journal.
+    #[must_use]
+    pub fn new(journal: Journal) -> Self {
+        Self { journal }
+    }
+
+    /// Runs a query that sees everything acknowledged until now.
+    ///
+    /// # Errors
+    /// When that cannot be had in time.
+    pub async fn read<T>(&self, query: impl Future<Output = Result<T, StoreError>>) -> Result<T, Unavailable> {
+        let acknowledged = self.journal.durable();
+        tokio::time::timeout(PATIENCE, self.journal.wait_applied(acknowledged)).await.map_err(|_| Unavailable)?;
+        self.ask(query).await
+    }
+
+    /// Runs a query that depends on nothing in the journal.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn ask<T>(&self, query: impl Future<Output = Result<T, StoreError>>) -> Result<T, Unavailable> {
+        match tokio::time::timeout(ANSWER, query).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "main database could not be asked");
+                Err(Unavailable)
+            }
+            Err(_) => {
+                tracing::warn!("main database does not answer");
+                Err(Unavailable)
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What a batch of analytics records comes to: the contract's rules for sessions and views, applied one record after
+//! the other in memory, so that a batch is a handful of statements and still ends as if every record had been a
+//! transaction of its own.
+//!
+//! The engines load what [`Touched`] names, call [`Fold::of`], and write what it holds. Invariants: the result depends
+//! on the records' order and on what was loaded, never on where a batch begins or ends; a session or view that is there
+//! already is not made again, and counts once. `tests/store` holds it against a naive model.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use uuid::Uuid;
+
+use super::Applied;
+use crate::domain::{AnalyticsEvent, AnalyticsRecord, KeyMark, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis};
+
+/// What one heartbeat adds to a session's duration.
+const HEARTBEAT_SECONDS: i32 = 30;
+/// The longest time between two views that counts as reading the first one.
+const READING_MAX_MS: i64 = 3_600_000;
+
+/// A session's changing columns.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SessionState {
+    pub user_id: Option<String>,
+    pub page_views: i32,
+    pub bounced: bool,
+    pub duration_seconds: i32,
+    pub last_activity_at: UnixMillis,
+    /// The view with the highest id: the one that was recorded last.
+    pub last_view: Option<Uuid>,
+}
+
+/// What is to be known of a view to change it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ViewState {
+    pub entered_at: UnixMillis,
+    pub duration_seconds: Option<f64>,
+    pub scroll_depth: Option<f64>,
+}
+
+/// The rows that records may change.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Sessions that something happens to beside their making. Their last views are to be loaded too.
+    pub sessions: BTreeSet<Uuid>,
+    /// Views that are left, or may be there already.
+    pub views: BTreeSet<Uuid>,
+}
+
+impl Touched {
+    pub fn of(records: &[AnalyticsRecord]) -> Self {
+        let mut touched = Self::default();
+        for record in records {
+            match &record.event {
+                AnalyticsEvent::Session(_) => {}
+                AnalyticsEvent::Pageview(view) => {
+                    touched.sessions.insert(view.session_id);
+                    touched.views.insert(view.id);
+                }
+                AnalyticsEvent::Leave(leave) => _ = touched.views.insert(leave.view_id),
+                AnalyticsEvent::Heartbeat(heartbeat) => _ = touched.sessions.insert(heartbeat.session_id),
+                AnalyticsEvent::Identify(identify) => _ = touched.sessions.insert(identify.session_id),
+            }
+        }
+        touched
+    }
+}
+
+/// Rows as the database has them before a batch.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub sessions: HashMap<Uuid, SessionState>,
+    pub views: HashMap<Uuid, ViewState>,
+}
+
+/// What a batch comes to. Rows that change are in the order of their ids, so that no two writers wait for each other in
+/// a circle.
+#[derive(Debug, Default)]
+pub(super) struct Fold<'a> {
+    pub new_sessions: Vec<(&'a SessionRecord, SessionState)>,
+    pub changed_sessions: Vec<(Uuid, SessionState)>,
+    pub new_views: Vec<(&'a PageviewRecord, ViewState)>,
+    pub changed_views: Vec<(Uuid, ViewState)>,
+    pub keys: Vec<(KeyMark, KeyedAnswer)>,
+}
+
+impl<'a> Fold<'a> {
+    pub fn of(records: &'a [AnalyticsRecord], loaded: Loaded) -> Self {
+        let mut progress = Progress { loaded, ..Progress::default() };
+        let mut keys = Vec::new();
+        for record in records {
+            if let Some(mark) = record.key {
+                keys.push((mark, record.event.answer()));
+            }
+            progress.apply(&record.event);
+        }
+        progress.finish(keys)
+    }
+
+    /// What is written, by table.
+    pub fn applied(&self) -> Applied {
+        Applied::of([
+            ("analytics_sessions", self.new_sessions.len() + self.changed_sessions.len()),
+            ("analytics_pageviews", self.new_views.len() + self.changed_views.len()),
+            ("batch_keys", self.keys.len()),
+        ])
+    }
+}
+
+/// The state between two records.
+#[derive(Default)]
+struct Progress<'a> {
+    loaded: Loaded,
+    new_sessions: Vec<&'a SessionRecord>,
+    new_views: Vec<&'a PageviewRecord>,
+    /// Rows that are to be written, those that are new among them.
+    changed_sessions: BTreeSet<Uuid>,
+    changed_views: BTreeSet<Uuid>,
+}
+
+impl<'a> Progress<'a> {
+    fn apply(&mut self, event: &'a AnalyticsEvent) {
+        match event {
+            AnalyticsEvent::Session(session) => self.begin(session),
+            AnalyticsEvent::Pageview(view) => self.view(view),
+            AnalyticsEvent::Leave(leave) => {
+                if let Some(view) = self.loaded.views.get_mut(&leave.view_id) {
+                    view.duration_seconds = Some(leave.duration_seconds);
+                    view.scroll_depth = leave.scroll_depth.or(view.scroll_depth);
+                    self.changed_views.insert(leave.view_id);
+                }
+            }
+            AnalyticsEvent::Heartbeat(heartbeat) => {
+                self.change_session(heartbeat.session_id, |session| {
+                    session.duration_seconds = session.duration_seconds.saturating_add(HEARTBEAT_SECONDS);
+                    session.active_at(heartbeat.at);
+                });
+            }
+            AnalyticsEvent::Identify(identify) => {
+                self.change_session(identify.session_id, |session| session.user_id = Some(identify.user_id.clone()));
+            }
+        }
+    }
+
+    fn begin(&mut self, session: &'a SessionRecord) {
+        if self.loaded.sessions.contains_key(&session.id) {
+            return;
+        }
+        self.loaded.sessions.insert(session.id, SessionState::begun(session.started_at));
+        self.new_sessions.push(session);
+    }
+
+    fn view(&mut self, view: &'a PageviewRecord) {
+        if self.loaded.views.contains_key(&view.id) {
+            return;
+        }
+        let state = ViewState { entered_at: view.entered_at, duration_seconds: None, scroll_depth: None };
+        self.loaded.views.insert(view.id, state);
+        self.new_views.push(view);
+        let mut previous = None;
+        self.change_session(view.session_id, |session| {
+            session.page_views = session.page_views.saturating_add(1);
+            session.bounced = session.page_views < 2;
+            session.active_at(view.entered_at);
+            previous = session.last_view;
+            session.last_view = session.last_view.max(Some(view.id));
+        });
+        let Some(previous) = previous else { return };
+        if let Some(state) = self.loaded.views.get_mut(&previous)
+            && state.duration_seconds.is_none()
+            && let Some(seconds) = reading_seconds(state.entered_at, view.entered_at)
+        {
+            state.duration_seconds = Some(seconds);
+            self.changed_views.insert(previous);
+        }
+    }
+
+    fn change_session(&mut self, id: Uuid, change: impl FnOnce(&mut SessionState)) {
+        if let Some(session) = self.loaded.sessions.get_mut(&id) {
+            change(session);
+            self.changed_sessions.insert(id);
+        }
+    }
+
+    fn finish(mut self, keys: Vec<(KeyMark, KeyedAnswer)>) -> Fold<'a> {
+        let (mut sessions, mut views) = (self.loaded.sessions, self.loaded.views);
+        let mut take_session = |id: Uuid| sessions.remove(&id).map(|state| (id, state));
+        let mut take_view = |id: Uuid| views.remove(&id).map(|state| (id, state));
+        let new_sessions: BTreeMap<Uuid, &SessionRecord> =
+            self.new_sessions.drain(..).map(|session| (session.id, session)).collect();
+        let new_views: BTreeMap<Uuid, &PageviewRecord> = self.new_views.drain(..).map(|view| (view.id, view)).collect();
+        let beside = |changed: BTreeSet<Uuid>, is_new: &dyn Fn(&Uuid) -> bool| {
+            changed.into_iter().filter(|id| !is_new(id)).collect::<Vec<_>>()
+        };
+        let changed_sessions = beside(self.changed_sessions, &|id| new_sessions.contains_key(id));
+        let changed_views = beside(self.changed_views, &|id| new_views.contains_key(id));
+        Fold {
+            changed_sessions: changed_sessions.into_iter().filter_map(&mut take_session).collect(),
+            changed_views: changed_views.into_iter().filter_map(&mut take_view).collect(),
+            new_sessions: new_sessions
+                .into_iter()
+                .filter_map(|(id, session)| Some((session, take_session(id)?.1)))
+                .collect(),
+            new_views: new_views.into_iter().filter_map(|(id, view)| Some((view, take_view(id)?.1))).collect(),
+            keys,
+        }
+    }
+}
+
+impl SessionState {
+    fn begun(started_at: UnixMillis) -> Self {
+        Self {
+            user_id: None,
+            page_views: 0,
+            bounced: true,
+            duration_seconds: 0,
+            last_activity_at: started_at,
+            last_view: None,
+        }
+    }
+
+    /// What a batch reports late does not take back what was seen since.
+    fn active_at(&mut self, at: UnixMillis) {
+        self.last_activity_at = self.last_activity_at.max(at);
+    }
+}
+
+/// The seconds between two views, when the second one came within an hour.
+fn reading_seconds(from: UnixMillis, to: UnixMillis) -> Option<f64> {
+    let elapsed_ms = to.0.saturating_sub(from.0);
+    if !(0..=READING_MAX_MS).contains(&elapsed_ms) {
+        return None;
+    }
+    i32::try_from(elapsed_ms).ok().map(|elapsed_ms| f64::from(elapsed_ms) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_hour_of_reading_counts() {
+        let seconds = |from, to| reading_seconds(UnixMillis(from), UnixMillis(to));
+        assert_eq!(seconds(5, 5), Some(0.0));
+        assert_eq!(seconds(0, 1_500), Some(1.5));
+        assert_eq!(seconds(0, 3_600_000), Some(3600.0));
+        assert_eq!(seconds(0, 3_600_001), None);
+        assert_eq!(seconds(1, 0), None);
+        assert_eq!(seconds(i64::MIN, i64::MAX), None);
+    }
+}

@@ -1,0 +1,240 @@
+//! Visitors of `/track/init`: who is known, who is new (contract, section 4).
+//!
+//! Invariants: requests with one fingerprint at the same instant get one token, and one of them is told that it is new;
+//! a token in an answer is a record on disk, or was given by the client itself; while the main database is away nothing
+//! waits for it. What is kept of a fingerprint is keyed, unless the operator wants it plain.
+//! Bounds: [`KNOWN_TOKENS`] tokens and [`FINGERPRINTS`] fingerprints in memory. A token that was pushed out is looked up;
+//! when the table of fingerprints is full, visitors are made without it, and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use moka::sync::Cache;
+use sha2::Sha256;
+
+use crate::domain::{
+    Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, JournalRecord, MainRecord, Place, UnixMillis,
+    VisitorFillRecord, VisitorRecord, VisitorToken,
+};
+use crate::journal::{AppendError, Journal};
+use crate::limit::{Held, Once, OnceError};
+use crate::store::{StoreError, VisitorTable};
+use crate::telemetry::{Telemetry, name};
+use crate::write::{WriterPhase, WriterState};
+
+/// How many tokens are known without a look-up.
+const KNOWN_TOKENS: u64 = 1_000_000;
+/// How many tokens a start reads.
+const WARM_TOKENS: i64 = 100_000;
+/// How many fingerprints are kept at the most: 3,300 new visitors a second.
+const FINGERPRINTS: usize = 1_000_000;
+/// How long a look-up of a token may take before it counts as an outage.
+const LOOK_UP: Duration = Duration::from_secs(1);
+/// How long nothing is looked up after one that failed.
+const AWAY_MS: u64 = 2_000;
+
+/// A request of a visitor.
+#[derive(Debug, Default)]
+pub struct Visit {
+    /// The token that it brings, when that is well-formed.
+    pub token: Option<VisitorToken>,
+    pub client: Option<ClientIp>,
+    pub user_agent: Option<String>,
+    pub attributes: Attributes,
+    pub referrer: Option<String>,
+    pub landing_url: Option<String>,
+}
+
+/// Who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Initiated {
+    pub token: VisitorToken,
+    pub is_new: bool,
+}
+
+/// The visitors that this process knows.
+pub struct Visitors {
+    known: Cache<VisitorToken, ()>,
+    recent: Once<Fingerprint, VisitorToken>,
+    key: Option<Hmac<Sha256>>,
+    table: Arc<dyn VisitorTable>,
+    journal: Journal,
+    writer: Arc<WriterState>,
+    away_until_ms: AtomicU64,
+    warm: AtomicBool,
+    clock: Arc<Clock>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Visitors {
+    /// An empty memory. An empty `fingerprint_key` keeps fingerprints in their plain form.
+    ///
+    /// # Panics
+    /// Never: HMAC takes a key of any length.
+    #[must_use]
+    pub fn new(
+        fingerprint_key: &str,
+        table: Arc<dyn VisitorTable>,
+        journal: Journal,
+        writer: Arc<WriterState>,
+        clock: Arc<Clock>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let key = (!fingerprint_key.is_empty()).then(|| {
+            Hmac::new_from_slice(fingerprint_key.as_bytes()).expect("HMAC takes a key of any length (RFC 2104)")
+        });
+        Self {
+            known: Cache::new(KNOWN_TOKENS),
+            recent: Once::new(FINGERPRINTS, FINGERPRINT_LIFETIME_MS),
+            key,
+            table,
+            journal,
+            writer,
+            away_until_ms: AtomicU64::new(0),
+            warm: AtomicBool::new(false),
+            clock,
+            telemetry,
+        }
+    }
+
+    /// Finds the visitor or makes a new one, whose place `locate` tells; returns when that is durable.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn init(&self, visit: Visit, locate: impl FnOnce() -> Place) -> Result<Initiated, AppendError> {
+        if let Some(token) = visit.token
+            && self.may_be_known(token).await
+        {
+            self.fill(token, visit.attributes).await?;
+            return Ok(Initiated { token, is_new: false });
+        }
+        let now = self.clock.now();
+        let fingerprint = self.fingerprint(&visit);
+        let token = VisitorToken::random().map_err(|_| AppendError::Failed)?;
+        let place = locate();
+        let visitor = VisitorRecord {
+            token,
+            created_at: now,
+            fingerprint,
+            user_agent: visit.user_agent,
+            attributes: visit.attributes.clone(),
+            referrer: visit.referrer,
+            landing_url: visit.landing_url,
+            country: place.country,
+            city: place.city,
+            state: place.region,
+        };
+        let record = MainRecord::Visitor(Box::new(visitor));
+        let append = || Ok((token, self.journal.append(record.encode())?));
+        let held = match self.recent.get_or_make(fingerprint, now, append).await {
+            Ok(held) => held,
+            Err(OnceError::Append(error)) => return Err(error),
+            Err(OnceError::Full) => {
+                self.telemetry.count(name::FINGERPRINTS_UNCOUNTED, &[], 1);
+                self.journal.append(record.encode())?.await?;
+                Held { value: token, made: true }
+            }
+        };
+        self.known.insert(held.value, ());
+        if !held.made {
+            self.fill(held.value, visit.attributes).await?;
+        }
+        Ok(Initiated { token: held.value, is_new: held.made })
+    }
+
+    /// Takes in a visitor that the journal or the table holds from an earlier run.
+    pub fn remember(&self, token: VisitorToken, fingerprint: Fingerprint, created_at: UnixMillis) {
+        self.known.insert(token, ());
+        if self.clock.now().0 - created_at.0 < FINGERPRINT_LIFETIME_MS {
+            self.recent.remember(fingerprint, token, created_at);
+        }
+    }
+
+    /// Reads what the table knows of the last minutes, and the newest tokens.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn warm(&self) -> Result<(), StoreError> {
+        let since = UnixMillis(self.clock.now().0 - FINGERPRINT_LIFETIME_MS);
+        let most = i64::try_from(FINGERPRINTS).unwrap_or(i64::MAX);
+        for visitor in self.table.recent_visitors(since, most).await? {
+            self.remember(visitor.token, visitor.fingerprint, visitor.created_at);
+        }
+        for token in self.table.newest_tokens(WARM_TOKENS).await? {
+            self.known.insert(token, ());
+        }
+        self.warm.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the table was read.
+    #[must_use]
+    pub fn are_warm(&self) -> bool {
+        self.warm.load(Ordering::Acquire)
+    }
+
+    /// Forgets fingerprints whose window is over.
+    pub fn sweep(&self) {
+        self.recent.sweep(self.clock.now());
+    }
+
+    /// How many fingerprints are kept, and how many may be.
+    #[must_use]
+    pub fn fingerprints(&self) -> (usize, usize) {
+        (self.recent.entries(), self.recent.capacity())
+    }
+
+    /// How many tokens are known without a look-up.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.known.entry_count()
+    }
+
+    async fn fill(&self, token: VisitorToken, attributes: Attributes) -> Result<(), AppendError> {
+        if attributes.is_empty() {
+            return Ok(());
+        }
+        let fill = VisitorFillRecord { token, at: self.clock.now(), attributes };
+        self.journal.append(MainRecord::VisitorFill(Box::new(fill)).encode())?.await
+    }
+
+    /// False only when it is certain that nobody has this token: while the database is away, a well-formed token is
+    /// taken for what its bearer says.
+    async fn may_be_known(&self, token: VisitorToken) -> bool {
+        if self.known.contains_key(&token) {
+            return true;
+        }
+        let now_ms = self.clock.monotonic_ms();
+        if self.writer.phase() != WriterPhase::Up || now_ms < self.away_until_ms.load(Ordering::Relaxed) {
+            return true;
+        }
+        let look_up = async {
+            self.journal.wait_applied(self.journal.durable()).await;
+            self.table.visitor_exists(token).await
+        };
+        let Ok(Ok(exists)) = tokio::time::timeout(LOOK_UP, look_up).await else {
+            self.away_until_ms.store(now_ms + AWAY_MS, Ordering::Relaxed);
+            return true;
+        };
+        if exists {
+            self.known.insert(token, ());
+        }
+        exists
+    }
+
+    fn fingerprint(&self, visit: &Visit) -> Fingerprint {
+        let user_agent = visit.user_agent.as_deref().unwrap_or_default();
+        let plain = visit.client.map_or([0; 32], |client| client.fingerprint(user_agent));
+        match &self.key {
+            None => Fingerprint(plain),
+            Some(key) => {
+                let mut mac = key.clone();
+                // Over the text, so that whoever has the key can check a column against the plain form.
+                mac.update(hex::encode(plain).as_bytes());
+                Fingerprint(mac.finalize().into_bytes().into())
+            }
+        }
+    }
+}
