@@ -10,6 +10,10 @@ check:
 test *ARGS:
     scripts/test {{ ARGS }}
 
+# The description of the interface, held against a running server
+check-openapi *ARGS:
+    scripts/check-openapi {{ ARGS }}
+
 # The benchmarks, on a PostgreSQL that waits for its disk
 bench *ARGS:
     TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --locked {{ ARGS }}

@@ -23,6 +23,7 @@ pub use network::{Network, Origins, Proxies, XForwardedFor};
 pub use providers::Provider;
 pub use secrets::{JwtKey, SecretSettings, Secrets, SecretsError};
 pub use source::{Problems, Values};
+pub use throttle::throttled;
 
 use crate::domain::Route;
 use crate::journal::JournalOptions;

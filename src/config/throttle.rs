@@ -22,6 +22,12 @@ const DEFAULTS: [(Route, u32, u64); 11] = [
     (Route::AuthVerify, 10, 60),
 ];
 
+/// Whether requests to this route are limited, unless the operator turns that off.
+#[must_use]
+pub fn throttled(route: Route) -> bool {
+    DEFAULTS.iter().any(|(limited, ..)| *limited == route)
+}
+
 pub(super) fn take(values: &mut Values) -> Vec<(Route, Limit)> {
     DEFAULTS
         .iter()

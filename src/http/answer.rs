@@ -5,37 +5,42 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::refusal::{Detail, Refusal, Wording};
 use super::request_id::RequestId;
 use crate::domain::Outcome;
 
-#[derive(Serialize)]
-struct Wrapped<T> {
+/// What every answer under `/api/v1` is wrapped in.
+#[derive(Serialize, ToSchema)]
+pub struct Wrapped<T> {
     success: bool,
     data: T,
 }
 
-#[derive(Serialize)]
-struct WrappedError {
+/// A refusal under `/api/v1`.
+#[derive(Serialize, ToSchema)]
+pub struct WrappedError {
     success: bool,
     error: ErrorBody,
 }
 
 /// An error as it stands in the envelope and in a batch's results.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
     code: &'static str,
     message: String,
     i18n_key: &'static str,
+    #[schema(value_type = Object)]
     i18n_vars: Map<String, Value>,
     details: Vec<Detail>,
     correlation_id: String,
 }
 
-#[derive(Serialize)]
-struct BareError {
+/// A refusal anywhere else.
+#[derive(Serialize, ToSchema)]
+pub struct BareError {
     message: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<Detail>,
@@ -90,6 +95,6 @@ pub fn json<T: Serialize>(status: StatusCode, outcome: Outcome, body: &T) -> Htt
 }
 
 /// By the path as it is routed (`match_info`), in which `%61` and `a` are one.
-fn is_wrapped(path: &str) -> bool {
+pub fn is_wrapped(path: &str) -> bool {
     path.starts_with("/api/v1/") || path == "/api/v1"
 }

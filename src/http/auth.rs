@@ -4,9 +4,12 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::answer::BareError;
 use super::endpoint::{Call, serve};
 use super::fields::{self, json_fields};
+use super::openapi::bodies::{CodeRequest, ExternalRequest, VerifyRequest};
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX};
 use super::{AppState, body};
@@ -19,41 +22,45 @@ const ID_TOKEN_MAX: usize = 16_384;
 
 json_fields! {
     /// Who asks for a code.
-    struct CodeBody { email = "email" }
+    pub struct CodeBody { email = "email" }
 }
 
 json_fields! {
     /// Who has a code.
-    struct VerifyBody { email = "email", code = "code", visitor_token = "visitorToken" }
+    pub struct VerifyBody { email = "email", code = "code", visitor_token = "visitorToken" }
 }
 
 json_fields! {
     /// Who comes from another service.
-    struct ExternalBody { provider = "provider", id_token = "idToken", visitor_token = "visitorToken" }
+    pub struct ExternalBody { provider = "provider", id_token = "idToken", visitor_token = "visitorToken" }
 }
 
-#[derive(Serialize)]
-struct Sent {
+#[derive(Serialize, ToSchema)]
+pub struct Sent {
     sent: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct SignedInAnswer {
+pub struct SignedInAnswer {
     access_token: String,
     user: UserAnswer,
     is_new_user: bool,
 }
 
 /// A user as the user sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct UserAnswer {
+pub struct UserAnswer {
     /// The hash id: the id itself stays inside.
     id: String,
+    #[schema(required = true)]
     email: Option<String>,
     referral_code: String,
+    /// The inviting user's hash id.
+    #[schema(required = true)]
     invited_by: Option<String>,
+    #[schema(format = "date-time")]
     created_at: String,
 }
 
@@ -78,7 +85,16 @@ impl From<SignInError> for Refusal {
     }
 }
 
-/// `POST /auth/request-code`
+/// Have a code sent
+///
+/// The answer is the same for every address.
+#[utoipa::path(
+    post, path = "/auth/request-code", operation_id = "requestCode", tag = "sign-in", request_body = CodeRequest,
+    responses(
+        (status = 200, body = Sent, description = "It is on its way, or the address had its codes for this hour"),
+        (status = 404, body = BareError, description = "Another service signs people in")
+    )
+)]
 pub async fn request_code(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::AuthCode, async |call| {
         open(call)?;
@@ -96,7 +112,17 @@ pub async fn request_code(request: HttpRequest, payload: Payload, app: Data<AppS
     .await
 }
 
-/// `POST /auth/verify`
+/// Sign in with a code
+///
+/// A new user keeps where the visitor came from.
+#[utoipa::path(
+    post, path = "/auth/verify", operation_id = "verifyCode", tag = "sign-in", request_body = VerifyRequest,
+    responses(
+        (status = 200, body = SignedInAnswer, description = "Signed in"),
+        (status = 401, body = BareError, description = "The code is not valid"),
+        (status = 404, body = BareError, description = "Another service signs people in")
+    )
+)]
 pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::AuthVerify, async |call| {
         open(call)?;
@@ -117,7 +143,16 @@ pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>)
     .await
 }
 
-/// `POST /auth/external/verify`
+/// Sign in with another service's id token
+#[utoipa::path(
+    post, path = "/auth/external/verify", operation_id = "verifyExternal", tag = "sign-in",
+    request_body = ExternalRequest,
+    responses(
+        (status = 200, body = SignedInAnswer, description = "Signed in"),
+        (status = 401, body = BareError, description = "The id token is not valid"),
+        (status = 404, body = BareError, description = "Another service signs people in")
+    )
+)]
 pub async fn external(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::AuthVerify, async |call| {
         open(call)?;

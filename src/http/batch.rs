@@ -9,12 +9,14 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::admission::Admission;
-use super::answer::{self, ErrorBody};
+use super::answer::{self, ErrorBody, Wrapped};
 use super::endpoint::{Call, serve};
 use super::fields::{self, Field, json_fields};
+use super::openapi::bodies::{BatchItemData, BatchRequest};
 use super::pageview::{self, Viewed};
 use super::refusal::{Detail, Refusal};
 use super::rules::Rules;
@@ -34,7 +36,7 @@ const AGE_MAX_MS: u32 = 24 * 3_600_000;
 
 json_fields! {
     /// An item, without its body.
-    struct ItemFields {
+    pub struct ItemFields {
         kind = "type",
         key = "key",
         age_ms = "ageMs",
@@ -110,17 +112,19 @@ enum ItemData {
     Done(Done),
 }
 
-#[derive(Serialize)]
-struct ItemResult {
+#[derive(Serialize, ToSchema)]
+pub struct ItemResult {
     status: u16,
+    #[schema(value_type = BatchItemData, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<ItemData>,
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorBody>,
 }
 
-#[derive(Serialize)]
-struct BatchAnswer {
+#[derive(Serialize, ToSchema)]
+pub struct BatchAnswer {
     results: Vec<ItemResult>,
 }
 
@@ -150,7 +154,14 @@ enum Durable {
     Keyed(BatchKey, Pending<KeyedAnswer>),
 }
 
-/// The handler.
+/// Bring many events at once
+///
+/// Items refer to earlier ones by index, are idempotent by `key`, and may have happened up to a day ago. Each passes its
+/// own route's throttle and gets its own result.
+#[utoipa::path(
+    post, path = "/api/v1/analytics/batch", operation_id = "createBatch", tag = "analytics",
+    request_body = BatchRequest, responses((status = 200, body = Wrapped<BatchAnswer>, description = "One result an item"))
+)]
 pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Batch, async |call| {
         let body = call.body(body::BATCH_MAX_BYTES).await?;

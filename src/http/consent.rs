@@ -6,9 +6,12 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::answer::Wrapped;
 use super::endpoint::serve;
 use super::fields::{self, json_fields};
+use super::openapi::bodies::ConsentRequest;
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::{AppState, body};
@@ -16,29 +19,32 @@ use crate::domain::{ClientIp, ConsentPreferences, ConsentRecord, MainRecord, Out
 
 json_fields! {
     /// The body, in the contract's order.
-    struct ConsentBody { analytics = "analytics", marketing = "marketing", functional = "functional" }
+    pub struct ConsentBody { analytics = "analytics", marketing = "marketing", functional = "functional" }
 }
 
-#[derive(Serialize)]
-struct Saved {
+#[derive(Serialize, ToSchema)]
+pub struct Saved {
     saved: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+pub struct Status {
     current_version: String,
+    /// Null for anonymous callers and for users who never chose.
+    #[schema(required = true)]
     user_version: Option<String>,
     requires_re_consent: bool,
 }
 
-#[derive(Serialize)]
-struct Policy {
+#[derive(Serialize, ToSchema)]
+pub struct Policy {
+    #[schema(value_type = Vec<Category>)]
     categories: [Category; 4],
 }
 
-#[derive(Serialize)]
-struct Category {
+#[derive(Serialize, ToSchema)]
+pub struct Category {
     id: &'static str,
     required: bool,
     name: Words,
@@ -46,8 +52,8 @@ struct Category {
 }
 
 /// The same in every language that the clients speak.
-#[derive(Serialize)]
-struct Words {
+#[derive(Serialize, ToSchema)]
+pub struct Words {
     en: &'static str,
     tr: &'static str,
 }
@@ -93,7 +99,14 @@ const POLICY: Policy = Policy {
     ],
 };
 
-/// `POST consent/cookies`
+/// Save a cookie choice
+///
+/// Appended, never changed. The address is kept only with consent to analytics.
+#[utoipa::path(
+    post, path = "/api/v1/consent/cookies", operation_id = "saveConsent", tag = "consent",
+    security((), ("bearer" = [])), request_body = ConsentRequest,
+    responses((status = 200, body = Wrapped<Saved>, description = "Durable"))
+)]
 pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Consent, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
@@ -115,7 +128,12 @@ pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -
     .await
 }
 
-/// `GET consent/cookies/status`
+/// Whether the caller's choice still holds
+#[utoipa::path(
+    get, path = "/api/v1/consent/cookies/status", operation_id = "consentStatus", tag = "consent",
+    security((), ("bearer" = [])),
+    responses((status = 200, body = Wrapped<Status>, description = "True to everything saved before"))
+)]
 pub async fn status(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::ConsentStatus, async |call| {
         // An anonymous choice has nobody to be found by: clients remember it themselves.
@@ -130,7 +148,11 @@ pub async fn status(request: HttpRequest, payload: Payload, app: Data<AppState>)
     .await
 }
 
-/// `GET consent/cookies/policy`
+/// What there is to choose
+#[utoipa::path(
+    get, path = "/api/v1/consent/cookies/policy", operation_id = "consentPolicy", tag = "consent",
+    responses((status = 200, body = Wrapped<Policy>, description = "Four categories"))
+)]
 pub async fn policy(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::ConsentPolicy, async |call| Ok(call.answer(Outcome::Served, POLICY))).await
 }

@@ -105,6 +105,13 @@ macro_rules! json_fields {
         #[derive(Debug, Default)]
         $visibility struct $name<'a> { $(pub $field: $crate::http::fields::Field<'a>),* }
 
+        impl $name<'_> {
+            /// The names in JSON.
+            #[cfg(test)]
+            #[allow(dead_code)] // of bodies that are described
+            pub const FIELDS: &'static [&'static str] = &[$($key),*];
+        }
+
         impl<'de> serde::Deserialize<'de> for $name<'de> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 #[allow(non_camel_case_types)]

@@ -7,29 +7,44 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{AppState, answer};
 use crate::domain::Outcome;
 use crate::journal::State;
 use crate::write::WriterPhase;
 
-#[derive(Serialize)]
-struct Live {
+#[derive(Serialize, ToSchema)]
+pub struct Live {
     status: &'static str,
 }
 
-#[derive(Serialize)]
-struct Ready {
+#[derive(Serialize, ToSchema)]
+pub struct Ready {
     status: &'static str,
+    #[schema(value_type = BTreeMap<String, String>)]
     components: BTreeMap<&'static str, &'static str>,
 }
 
-/// 200 while the process runs.
+/// Whether the process runs
+#[utoipa::path(
+    get, path = "/health/live", operation_id = "live", tag = "operations",
+    responses((status = 200, body = Live, description = "It does"))
+)]
 pub async fn live() -> HttpResponse {
     answer::json(StatusCode::OK, Outcome::Served, &Live { status: "live" })
 }
 
+/// Whether records are taken
+///
 /// 200 while at least one journal takes records, `degraded` when anything is wrong beside that; else 503.
+#[utoipa::path(
+    get, path = "/health/ready", operation_id = "ready", tag = "operations",
+    responses(
+        (status = 200, body = Ready, description = "They are"),
+        (status = 503, body = Ready, description = "They are not: at the start, at the end, or with both journals full")
+    )
+)]
 pub async fn ready(app: Data<AppState>) -> HttpResponse {
     let mut components = BTreeMap::new();
     let journals = [app.analytics.journal.status().state, app.main.journal.status().state];

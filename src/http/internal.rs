@@ -7,10 +7,13 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
 
+use super::answer::BareError;
 use super::auth::{email, visitor};
 use super::endpoint::{Call, serve};
 use super::fields::{self, Field, json_fields};
+use super::openapi::bodies::UserRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX};
 use super::{AppState, body};
@@ -22,7 +25,7 @@ const USER_ID_MAX: usize = 255;
 
 json_fields! {
     /// The body, in the contract's order.
-    struct UserBody {
+    pub struct UserBody {
         id = "id",
         email = "email",
         referral_code = "referralCode",
@@ -32,15 +35,26 @@ json_fields! {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct UserCreated {
+pub struct UserCreated {
     id: String,
     hash_id: String,
     created: bool,
 }
 
-/// The handler.
+/// Tell of a user that another service has made
+///
+/// Again for the same id it changes nothing.
+#[utoipa::path(
+    post, path = "/internal/v1/users", operation_id = "createUser", tag = "sign-in", security(("internalKey" = [])),
+    request_body = UserRequest,
+    responses(
+        (status = 200, body = UserCreated, description = "Made, or there already"),
+        (status = 401, body = BareError, description = "No key, or a wrong one"),
+        (status = 409, body = BareError, description = "Another user has the address or the referral code")
+    )
+)]
 pub async fn create_user(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::InternalUsers, async |call| {
         check_key(call)?;

@@ -19,6 +19,7 @@ mod fields;
 mod health;
 mod internal;
 mod observe;
+mod openapi;
 mod pageview;
 mod refusal;
 mod request_id;

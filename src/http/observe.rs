@@ -10,7 +10,11 @@ use crate::journal::State;
 use crate::telemetry::name;
 use crate::write::WriterPhase;
 
-/// The handler.
+/// Metrics for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "text/plain", description = "Its text format"))
+)]
 pub async fn metrics(app: Data<AppState>) -> HttpResponse {
     gather(&app);
     let mut response = HttpResponse::Ok()

@@ -3,10 +3,13 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::answer::Wrapped;
 use super::endpoint::serve;
 use super::fields::{self, Field, json_fields};
+use super::openapi::bodies::{LeaveRequest, PageviewRequest};
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::session::Done;
@@ -19,7 +22,7 @@ const SCROLL_DEPTH_MAX: f64 = 100.0;
 
 json_fields! {
     /// A view's body, in the contract's order.
-    struct PageviewBody {
+    pub struct PageviewBody {
         session_id = "sessionId",
         url = "url",
         path = "path",
@@ -30,12 +33,14 @@ json_fields! {
 
 json_fields! {
     /// A leave's body, in the contract's order.
-    struct LeaveBody { duration = "duration", scroll_depth = "scrollDepth" }
+    pub struct LeaveBody { duration = "duration", scroll_depth = "scrollDepth" }
 }
 
 /// A view's answer.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 pub struct Viewed {
+    /// Null when nothing was stored.
+    #[schema(required = true, format = "uuid")]
     id: Option<String>,
 }
 
@@ -63,7 +68,13 @@ pub struct Leave {
     scroll_depth: Option<f64>,
 }
 
-/// `POST pageview`
+/// Open a page
+///
+/// Counts in its session, and ends the reading time of the page before it.
+#[utoipa::path(
+    post, path = "/api/v1/analytics/pageview", operation_id = "createPageview", tag = "analytics",
+    request_body = PageviewRequest, responses((status = 200, body = Wrapped<Viewed>, description = "Durable, or null"))
+)]
 pub async fn view(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Pageview, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
@@ -83,8 +94,27 @@ pub async fn view(request: HttpRequest, payload: Payload, app: Data<AppState>) -
     .await
 }
 
-/// `PATCH` and `POST pageview/:id/leave`: beacons can only POST.
+/// Leave a page
+#[utoipa::path(
+    patch, path = "/api/v1/analytics/pageview/{id}/leave", operation_id = "leavePage", tag = "analytics",
+    params(("id" = String, Path, description = "A view's id")), request_body = LeaveRequest,
+    responses((status = 200, body = Wrapped<Done>, description = "Durable"))
+)]
 pub async fn leave(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    left(request, payload, app).await
+}
+
+/// Leave a page, by a beacon, which can only POST
+#[utoipa::path(
+    post, path = "/api/v1/analytics/pageview/{id}/leave", operation_id = "leavePageByBeacon", tag = "analytics",
+    params(("id" = String, Path, description = "A view's id")), request_body = LeaveRequest,
+    responses((status = 200, body = Wrapped<Done>, description = "Durable"))
+)]
+pub async fn leave_by_beacon(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
+    left(request, payload, app).await
+}
+
+async fn left(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Leave, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let leave = call.app.parsed(|| read_leave(&body))?;

@@ -4,7 +4,9 @@ use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
 use super::refusal::Refusal;
-use super::{answer, auth, batch, body, consent, health, internal, observe, pageview, session, track, users, visitors};
+use super::{
+    answer, auth, batch, body, consent, health, internal, observe, openapi, pageview, session, track, users, visitors,
+};
 use crate::domain::Route;
 
 const SESSION: &str = "/api/v1/analytics/session";
@@ -24,6 +26,8 @@ const INTERNAL_USERS: &str = "/internal/v1/users";
 const LIVE: &str = "/health/live";
 const READY: &str = "/health/ready";
 const METRICS: &str = "/metrics";
+const OPENAPI: &str = "/openapi.json";
+const DOCS: &str = "/docs";
 
 /// Everything but the metrics.
 #[rustfmt::skip] // a table: one line a row
@@ -34,7 +38,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/api/v1/analytics/session/{id}/identify", "PATCH").route(patch().to(session::identify)))
         .service(resource("/api/v1/analytics/session/{id}/heartbeat", "PATCH").route(patch().to(session::heartbeat)))
         .service(resource(PAGEVIEW, "POST").route(post().to(pageview::view)))
-        .service(resource("/api/v1/analytics/pageview/{id}/leave", "PATCH, POST").route(patch().to(pageview::leave)).route(post().to(pageview::leave)))
+        .service(resource("/api/v1/analytics/pageview/{id}/leave", "PATCH, POST").route(patch().to(pageview::leave)).route(post().to(pageview::leave_by_beacon)))
         .service(resource(BATCH, "POST").route(post().to(batch::batch)))
         .service(resource(TRACK, "POST").route(post().to(track::track)))
         .service(resource(ATTRIBUTION, "GET, HEAD").route(get().to(users::attribution)).route(head().to(users::attribution)))
@@ -49,6 +53,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource(INTERNAL_USERS, "POST").route(post().to(internal::create_user)))
         .service(resource(LIVE, "GET, HEAD").route(get().to(health::live)).route(head().to(health::live)))
         .service(resource(READY, "GET, HEAD").route(get().to(health::ready)).route(head().to(health::ready)))
+        .service(resource(OPENAPI, "GET, HEAD").route(get().to(openapi::description)).route(head().to(openapi::description)))
+        .service(resource(DOCS, "GET, HEAD").route(get().to(openapi::page)).route(head().to(openapi::page)))
+        .service(resource("/docs/{file}", "GET, HEAD").route(get().to(openapi::file)).route(head().to(openapi::file)))
         .configure(unknown_routes);
 }
 
@@ -82,6 +89,8 @@ pub fn route_of(path: &str) -> Route {
         INTERNAL_USERS => Route::InternalUsers,
         LIVE | READY => Route::Health,
         METRICS => Route::Metrics,
+        OPENAPI | DOCS => Route::Documentation,
+        _ if path.starts_with("/docs/") => Route::Documentation,
         _ => route_of_one(path),
     }
 }

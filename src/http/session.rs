@@ -8,9 +8,12 @@ use std::time::Instant;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::answer::{Wrapped, WrappedError};
 use super::endpoint::{Call, serve};
 use super::fields::{self, json_fields};
+use super::openapi::bodies::SessionRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::{AppState, body};
@@ -24,7 +27,7 @@ const SCREEN_MAX: u32 = 7680;
 
 json_fields! {
     /// The body, in the contract's order.
-    struct SessionBody {
+    pub struct SessionBody {
         visitor_id = "visitorId",
         landing_page = "landingPage",
         consent_analytics = "consentAnalytics",
@@ -50,10 +53,13 @@ json_fields! {
 }
 
 /// A session's answer.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Created {
+    /// Null when nothing was stored.
+    #[schema(required = true, format = "uuid")]
     id: Option<String>,
+    #[schema(format = "date-time", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
 }
@@ -65,7 +71,7 @@ impl From<KeyedAnswer> for Created {
 }
 
 /// An answer that says only that it is done.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Done {
     ok: bool,
 }
@@ -74,7 +80,13 @@ impl Done {
     pub const OK: Self = Self { ok: true };
 }
 
-/// `POST session`
+/// Begin a session
+///
+/// Bots, visits without consent and bio pages without their token store nothing and are answered with a null id.
+#[utoipa::path(
+    post, path = "/api/v1/analytics/session", operation_id = "createSession", tag = "analytics",
+    request_body = SessionRequest, responses((status = 200, body = Wrapped<Created>, description = "Durable, or null"))
+)]
 pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Session, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
@@ -93,7 +105,17 @@ pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>)
     .await
 }
 
-/// `PATCH session/:id/identify`
+/// Say whose session it is
+///
+/// Any id will do, known or not; the last user counts.
+#[utoipa::path(
+    patch, path = "/api/v1/analytics/session/{id}/identify", operation_id = "identifySession", tag = "analytics",
+    params(("id" = String, Path, description = "A session's id")), security(("bearer" = [])),
+    responses(
+        (status = 200, body = Wrapped<Done>, description = "Durable"),
+        (status = 401, body = WrappedError, description = "No bearer, or a bad one")
+    )
+)]
 pub async fn identify(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Identify, async |call| {
         let user_id = call.user()?.0;
@@ -107,7 +129,14 @@ pub async fn identify(request: HttpRequest, payload: Payload, app: Data<AppState
     .await
 }
 
-/// `PATCH session/:id/heartbeat`
+/// Say that a session goes on
+///
+/// Adds 30 seconds to its duration. An unknown id changes nothing.
+#[utoipa::path(
+    patch, path = "/api/v1/analytics/session/{id}/heartbeat", operation_id = "heartbeat", tag = "analytics",
+    params(("id" = String, Path, description = "A session's id")),
+    responses((status = 200, body = Wrapped<Done>, description = "Durable"))
+)]
 pub async fn heartbeat(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Heartbeat, async |call| {
         let Some(session_id) = parse_uuid(call.path_part("id")) else {

@@ -4,9 +4,12 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::answer::{Wrapped, WrappedError};
 use super::endpoint::serve;
 use super::fields::{self, Field, json_fields};
+use super::openapi::bodies::TrackRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX};
 use super::{AppState, body};
@@ -16,11 +19,11 @@ const EVENT_MAX: usize = 255;
 
 json_fields! {
     /// The body, in the contract's order.
-    struct TrackBody { event = "event", session_id = "sessionId", properties = "properties" }
+    pub struct TrackBody { event = "event", session_id = "sessionId", properties = "properties" }
 }
 
-#[derive(Serialize)]
-struct Tracked {
+#[derive(Serialize, ToSchema)]
+pub struct Tracked {
     tracked: bool,
 }
 
@@ -32,7 +35,15 @@ struct Event {
     properties: Option<String>,
 }
 
-/// The handler.
+/// Track a step through the funnel
+#[utoipa::path(
+    post, path = "/api/v1/analytics/track", operation_id = "track", tag = "users", security(("bearer" = [])),
+    request_body = TrackRequest,
+    responses(
+        (status = 200, body = Wrapped<Tracked>, description = "Durable, or tracking is switched off"),
+        (status = 401, body = WrappedError, description = "No bearer, or a bad one")
+    )
+)]
 pub async fn track(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Track, async |call| {
         let user = call.user()?;

@@ -3,8 +3,10 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::AppState;
+use super::answer::{Wrapped, WrappedError};
 use super::endpoint::serve;
 use super::refusal::Refusal;
 use crate::domain::{Outcome, Route, UnixMillis};
@@ -14,30 +16,44 @@ use crate::read::{Attribution, ConsentRow, Unavailable};
 const HISTORY_MAX: i64 = 100;
 
 /// Where a user came from: all 13 keys, null where unknown.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AttributionAnswer {
+pub struct AttributionAnswer {
+    #[schema(required = true)]
     referred_by: Option<String>,
+    #[schema(required = true)]
     referral_code: Option<String>,
+    #[schema(required = true)]
     first_referrer_url: Option<String>,
+    #[schema(required = true)]
     first_landing_page: Option<String>,
+    #[schema(required = true)]
     acquired_via_creator_id: Option<String>,
+    #[schema(required = true)]
     utm_source: Option<String>,
+    #[schema(required = true)]
     utm_medium: Option<String>,
+    #[schema(required = true)]
     utm_campaign: Option<String>,
+    #[schema(required = true)]
     utm_term: Option<String>,
+    #[schema(required = true)]
     utm_content: Option<String>,
+    #[schema(required = true)]
     registration_device: Option<String>,
+    #[schema(required = true)]
     registration_country: Option<String>,
+    #[schema(format = "date-time")]
     created_at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ConsentEntry {
+pub struct ConsentEntry {
     document_type: String,
     document_version: String,
     accepted: bool,
+    #[schema(format = "date-time")]
     created_at: String,
 }
 
@@ -69,7 +85,17 @@ impl From<ConsentRow> for ConsentEntry {
     }
 }
 
-/// `GET users/attribution`
+/// Where the user came from
+///
+/// As it was when the account was made; nothing changes it.
+#[utoipa::path(
+    get, path = "/api/v1/users/attribution", operation_id = "attribution", tag = "users", security(("bearer" = [])),
+    responses(
+        (status = 200, body = Wrapped<AttributionAnswer>, description = "All keys, null where unknown"),
+        (status = 401, body = WrappedError, description = "No bearer, or a bad one"),
+        (status = 404, body = WrappedError, description = "There is no such user")
+    )
+)]
 pub async fn attribution(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::Attribution, async |call| {
         let user = call.user()?;
@@ -80,7 +106,14 @@ pub async fn attribution(request: HttpRequest, payload: Payload, app: Data<AppSt
     .await
 }
 
-/// `GET users/consent`
+/// What the user agreed to
+#[utoipa::path(
+    get, path = "/api/v1/users/consent", operation_id = "consentHistory", tag = "users", security(("bearer" = [])),
+    responses(
+        (status = 200, body = Wrapped<Vec<ConsentEntry>>, description = "The last 100 records, the newest first"),
+        (status = 401, body = WrappedError, description = "No bearer, or a bad one")
+    )
+)]
 pub async fn consents(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::ConsentHistory, async |call| {
         let user = call.user()?;

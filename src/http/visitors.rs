@@ -3,9 +3,11 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::endpoint::serve;
 use super::fields::{self, json_fields};
+use super::openapi::bodies::InitRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::{AppState, body};
@@ -14,7 +16,7 @@ use crate::visitors::Visit;
 
 json_fields! {
     /// The body, in the contract's order.
-    struct InitBody {
+    pub struct InitBody {
         token = "token",
         user_agent = "userAgent",
         utm_source = "utmSource",
@@ -28,14 +30,20 @@ json_fields! {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct InitAnswer {
+pub struct InitAnswer {
     token: String,
     is_new: bool,
 }
 
-/// The handler.
+/// Get a visitor's token
+///
+/// The one it brings, the one that the same browser got within five minutes, or a new one.
+#[utoipa::path(
+    post, path = "/track/init", operation_id = "initVisitor", tag = "visitors", request_body = InitRequest,
+    responses((status = 200, body = InitAnswer, description = "Durable"))
+)]
 pub async fn init(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
     serve(request, payload, app, Route::TrackInit, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
