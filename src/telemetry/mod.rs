@@ -20,9 +20,9 @@ pub use catalogue::name;
 static METADATA: Metadata<'static> = Metadata::new("weir", Level::INFO, None);
 
 /// The statuses that Weir answers with, as labels; anything else counts as `other`.
-const STATUSES: [u16; 15] = [200, 204, 400, 401, 404, 405, 408, 413, 415, 429, 431, 499, 500, 503, 0];
-const STATUS_LABELS: [&str; 15] =
-    ["200", "204", "400", "401", "404", "405", "408", "413", "415", "429", "431", "499", "500", "503", "other"];
+const STATUSES: [u16; 16] = [200, 204, 400, 401, 404, 405, 408, 409, 413, 415, 429, 431, 499, 500, 503, 0];
+const STATUS_LABELS: [&str; 16] =
+    ["200", "204", "400", "401", "404", "405", "408", "409", "413", "415", "429", "431", "499", "500", "503", "other"];
 
 /// The stages whose time is measured one by one.
 #[derive(Clone, Copy, Debug)]

@@ -30,12 +30,45 @@ async fn the_printed_curl_lines_succeed_as_pasted() {
     assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM consent_records").await, 1);
 }
 
+/// The shell examples of one section.
+fn blocks<'a>(readme: &'a str, section: &str) -> Vec<&'a str> {
+    let section = readme.split(&format!("\n## {section}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+    section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_readmes_funnel_runs_as_pasted() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let helpers: String = blocks(&readme, "Five minutes")[0].lines().take(2).map(|line| format!("{line}\n")).collect();
+    let log = app.directory.path().join("weir.log");
+    let from_log = format!(
+        "until CODE=$(sed -n 's/.*sign-in code for .* is \\([0-9]*\\).*/\\1/p' {} | tail -n 1) && [[ $CODE ]]; do sleep 0.05; done",
+        log.display()
+    );
+    let script = blocks(&readme, "The whole funnel").concat().replace("http://127.0.0.1:8080", &app.url(""));
+    let script = script.replace("read -rp 'The code in the log: ' CODE", &from_log);
+    assert!(script.contains("until CODE="), "the funnel has lost its code");
+    let printed = shell(&app, &(helpers + &script));
+    let answers: Vec<Value> = printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let attribution = &answers[answers.len() - 2]["data"];
+    assert_eq!(attribution.as_object().unwrap().len(), 13);
+    assert_eq!((&attribution["utmCampaign"], &attribution["firstLandingPage"]), (&json!("spring"), &json!("/welcome")));
+    assert_eq!(answers.last().unwrap()["data"]["requiresReConsent"], json!(true));
+    app.applied().await;
+    let users = app.rows(Database::Main, "SELECT id FROM users").await;
+    let sessions = app.rows(Database::Analytics, "SELECT user_id, page_views, duration FROM analytics_sessions").await;
+    assert_eq!(sessions, [json!({"user_id": users[0]["id"], "page_views": 1, "duration": 30})]);
+    let views = app.rows(Database::Analytics, "SELECT duration, scroll_depth FROM analytics_pageviews").await;
+    assert_eq!(views, [json!({"duration": 12.5, "scroll_depth": 80.0})]);
+    assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM funnel_events").await, 1);
+}
+
 #[tokio::test]
 async fn the_readmes_tour_runs_as_pasted() {
     let app = TestApp::start(Backend::Sqlite).await;
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let tour = readme.split("\n## Five minutes\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let blocks: Vec<&str> = tour.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    let blocks = blocks(&readme, "Five minutes");
     assert!(blocks.len() >= 6, "the tour has lost its examples");
     // The server is this test's own, and the rows are looked at below rather than with a program that may be missing.
     let variables: String = app.variables().iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
