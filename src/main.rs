@@ -54,6 +54,43 @@ enum Command {
     /// Look at the journals; a server may be running.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Look at records that were set aside, and decide what becomes of them; a server may be running.
+    #[command(subcommand)]
+    DeadLetters(LettersCommand),
+}
+
+#[derive(Subcommand)]
+enum LettersCommand {
+    /// Print every letter: database, position, time, reason.
+    List {
+        #[arg(value_parser = ["analytics", "main"])]
+        database: Option<String>,
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print one letter with its record, which is personal data.
+    Show {
+        #[arg(value_parser = ["analytics", "main"])]
+        database: String,
+        position: u64,
+    },
+    /// Apply one letter, or all, after what they were refused for was mended.
+    Replay {
+        #[arg(value_parser = ["analytics", "main"])]
+        database: String,
+        position: Option<u64>,
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take one letter, or all, out for good.
+    Drop {
+        #[arg(value_parser = ["analytics", "main"])]
+        database: String,
+        position: Option<u64>,
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -97,6 +134,7 @@ fn main() -> ExitCode {
         Command::Settings(SettingsCommand::Set { key, value }) => commands::settings_set(&config, &key, &value),
         Command::Settings(SettingsCommand::List) => commands::settings_list(&config),
         Command::Journal(JournalCommand::Status { json }) => commands::journal_status(&config, json),
+        Command::DeadLetters(command) => dead_letters(&config, &command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,5 +142,15 @@ fn main() -> ExitCode {
             eprintln!("weir: {}", failure.message);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+fn dead_letters(config: &Config, command: &LettersCommand) -> Result<(), commands::Failure> {
+    use commands::dead_letters::{drop, list, replay, show, which};
+    match command {
+        LettersCommand::List { database, json } => list(config, database.as_deref(), *json),
+        LettersCommand::Show { database, position } => show(config, database, *position),
+        LettersCommand::Replay { database, position, all } => replay(config, database, which(*position, *all)?),
+        LettersCommand::Drop { database, position, all } => drop(config, database, which(*position, *all)?),
     }
 }

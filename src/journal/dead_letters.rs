@@ -2,7 +2,8 @@
 //!
 //! One JSON object a line in `dead-letters` beside the segments. Invariants: a letter is on disk before the database's
 //! position passes its record, so nothing is ever set aside and forgotten; a letter written twice (the process died in
-//! between) names the same position, so it counts once. Its bytes count against `journal.max_bytes`.
+//! between) names the same position, so it counts once. Its bytes count against `journal.max_bytes`. Writing and removing
+//! hold a lock on a file of their own, so that an operator can remove letters while a server adds some.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -16,6 +17,7 @@ use super::directory::other_bytes;
 use super::{Journal, Position};
 
 const FILE: &str = "dead-letters";
+const LOCK: &str = "dead-letters.lock";
 /// Letters take at most this share of `journal.max_bytes`: a database that refuses everything must not turn its whole
 /// backlog into letters, and leave no room for records.
 const BOUND_SHARE: u64 = 8;
@@ -89,6 +91,7 @@ impl DeadLetters {
             serde_json::to_writer(&mut lines, letter)?;
             lines.push(b'\n');
         }
+        let _lock = self.lock()?;
         let bound = journal.options().max_bytes / BOUND_SHARE;
         if Self::bytes_in(journal.path()) + lines.len() as u64 > bound {
             return Err(io::Error::other(format!("they have reached their bound of {bound} bytes")));
@@ -98,6 +101,37 @@ impl DeadLetters {
         file.sync_all()?;
         journal.index().other_bytes.store(other_bytes(journal.path()), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes one letter out, durably. False when there is none at this position.
+    ///
+    /// # Errors
+    /// When the file cannot be written anew; it is as it was then.
+    pub fn remove(&self, position: Position) -> io::Result<bool> {
+        let _lock = self.lock()?;
+        let letters = self.list()?;
+        if !letters.iter().any(|letter| letter.position == position) {
+            return Ok(false);
+        }
+        let mut lines = Vec::new();
+        for letter in letters.iter().filter(|letter| letter.position != position) {
+            serde_json::to_writer(&mut lines, letter)?;
+            lines.push(b'\n');
+        }
+        let fresh = self.path.with_extension("new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(&lines)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &self.path)?;
+        self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())?;
+        Ok(true)
+    }
+
+    /// Held while the file is changed; given back when it is dropped.
+    fn lock(&self) -> io::Result<File> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.with_file_name(LOCK))?;
+        file.lock()?;
+        Ok(file)
     }
 
     /// All letters by position. A torn last line is passed over: its record was not passed by the database either.

@@ -19,6 +19,9 @@ pub trait Positions: Send + Sync {
     /// How far the journal is applied, and by which writer, without writing anything.
     async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
 
+    /// Forgets a journal of a single step: a letter that was applied.
+    async fn forget(&self, journal: JournalId) -> Result<(), StoreError>;
+
     /// How many other journals have been applied here: this data directory may have replaced one of them.
     async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
 }
@@ -78,6 +81,14 @@ macro_rules! on_engine {
                 let row: Option<(i64, String)> =
                     sqlx::query_as(READ).bind(journal.to_string()).fetch_optional(&self.0).await?;
                 Ok(row.map(|(position, writer)| (from_column(position), writer)))
+            }
+
+            async fn forget(&self, journal: JournalId) -> Result<(), StoreError> {
+                sqlx::query("DELETE FROM journal_positions WHERE journal_id = $1")
+                    .bind(journal.to_string())
+                    .execute(&self.0)
+                    .await?;
+                Ok(())
             }
 
             async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {

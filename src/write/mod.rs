@@ -3,11 +3,13 @@
 //! - `pump`: the loop's steps: read on, apply with the position, retry, bisect, set aside.
 //! - `writer`: the supervised actor around it, with an arbiter of its own.
 //! - `maintenance`: partitions ahead, retention behind.
+//! - `letters`: one dead letter's second chance.
 //!
 //! Invariants: the position in the database moves only with the records it covers; a dead database holds up nothing but
 //! its own journal; memory holds one chunk, however long the outage was.
 
 mod backoff;
+pub mod letters;
 mod maintenance;
 mod pump;
 mod state;

@@ -1,5 +1,7 @@
 //! What each command does.
 
+pub mod dead_letters;
+
 use std::future::Future;
 use std::io::Write;
 

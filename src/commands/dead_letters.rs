@@ -1,0 +1,135 @@
+//! `weir dead-letters`: look at what was set aside, and decide. A server may be running.
+
+use weir::app::{self, AnalyticsSink, MainSink};
+use weir::config::Config;
+use weir::domain::{AnalyticsRecord, JournalRecord, MainRecord, UnixMillis};
+use weir::journal::{self, DeadLetter, DeadLetters, JournalId};
+use weir::store::Sink;
+use weir::write::letters;
+
+use super::{Done, Failure, block_on, say, wrong};
+
+/// Which letters a command is about.
+#[derive(Clone, Copy)]
+pub enum Which {
+    All,
+    One(u64),
+}
+
+/// One database's letters.
+struct Tray {
+    journal: JournalId,
+    letters: DeadLetters,
+}
+
+impl Tray {
+    fn of(config: &Config, database: &str) -> Result<Self, Failure> {
+        let directory = app::journal_directory(config, database);
+        let journal = journal::inspect(&directory)?.id;
+        Ok(Self { journal, letters: DeadLetters::of(&directory) })
+    }
+
+    fn pick(&self, which: Which) -> Result<Vec<DeadLetter>, Failure> {
+        let letters = self.letters.list()?;
+        let Which::One(position) = which else { return Ok(letters) };
+        let one: Vec<_> = letters.into_iter().filter(|letter| letter.position.0 == position).collect();
+        if one.is_empty() { Err(wrong(format!("there is no dead letter at position {position}"))) } else { Ok(one) }
+    }
+}
+
+/// Prints every letter of both databases, or of one.
+pub fn list(config: &Config, database: Option<&str>, json: bool) -> Done {
+    for name in ["analytics", "main"] {
+        if database.is_some_and(|database| database != name) {
+            continue;
+        }
+        for letter in Tray::of(config, name)?.pick(Which::All)? {
+            if json {
+                let mut line = serde_json::to_value(&letter)?;
+                line["database"] = name.into();
+                say(&line.to_string())?;
+            } else {
+                let (at, reason) = (UnixMillis(letter.at_ms).to_rfc3339(), letter.reason.label());
+                let positions = match letter.last {
+                    last if last > letter.position => format!("{} to {last}", letter.position),
+                    _ => letter.position.to_string(),
+                };
+                say(&format!("{name} {positions}  {at}  {reason}  {}", letter.detail))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints one letter with what its record says. That is personal data.
+pub fn show(config: &Config, database: &str, position: u64) -> Done {
+    for letter in Tray::of(config, database)?.pick(Which::One(position))? {
+        say(&serde_json::to_string_pretty(&letter)?)?;
+        let bytes = hex::decode(&letter.record).unwrap_or_default();
+        let record = if database == "main" {
+            MainRecord::decode(&bytes).map(|record| format!("{record:#?}"))
+        } else {
+            AnalyticsRecord::decode(&bytes).map(|record| format!("{record:#?}"))
+        };
+        match record {
+            Ok(record) => say(&record)?,
+            Err(error) => say(&format!("the record cannot be read: {error}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Applies letters and takes out those that the database took.
+pub fn replay(config: &Config, database: &str, which: Which) -> Done {
+    let found = Tray::of(config, database)?;
+    let picked = found.pick(which)?;
+    block_on(async {
+        if database == "main" {
+            match app::open_main(&config.databases.main)? {
+                MainSink::Sqlite(sink) => replay_into(sink.as_ref(), &found, &picked).await,
+                MainSink::Postgres(sink) => replay_into(sink.as_ref(), &found, &picked).await,
+            }
+        } else {
+            match app::open_analytics(&config.databases.analytics)? {
+                AnalyticsSink::Sqlite(sink) => replay_into(sink.as_ref(), &found, &picked).await,
+                AnalyticsSink::Postgres(sink) => replay_into(sink.as_ref(), &found, &picked).await,
+            }
+        }
+    })
+}
+
+async fn replay_into<S: Sink>(sink: &S, found: &Tray, picked: &[DeadLetter]) -> Done {
+    let mut kept = 0;
+    for letter in picked {
+        match letters::replay(sink, found.journal, &found.letters, letter).await {
+            Ok(()) => say(&format!("{} applied", letter.position))?,
+            Err(error) => {
+                kept += 1;
+                say(&format!("{} kept: {error}", letter.position))?;
+            }
+        }
+    }
+    if kept > 0 {
+        return Err(Failure { message: format!("{kept} of {} dead letters are still there", picked.len()), code: 1 });
+    }
+    Ok(())
+}
+
+/// Takes letters out for good: their records are lost.
+pub fn drop(config: &Config, database: &str, which: Which) -> Done {
+    let found = Tray::of(config, database)?;
+    for letter in found.pick(which)? {
+        found.letters.remove(letter.position)?;
+        say(&format!("{} dropped", letter.position))?;
+    }
+    Ok(())
+}
+
+/// A position, or all.
+pub fn which(position: Option<u64>, all: bool) -> Result<Which, Failure> {
+    match (position, all) {
+        (Some(position), false) => Ok(Which::One(position)),
+        (None, true) => Ok(Which::All),
+        _ => Err(wrong("name one position, or say --all".to_owned())),
+    }
+}

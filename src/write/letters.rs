@@ -1,0 +1,61 @@
+//! A dead letter's second chance, when an operator has mended what it was refused for.
+//!
+//! Invariant: a letter is applied once, also when the process dies between the database's commit and the letter's
+//! removal: each letter is a journal of its own, of one record, whose position is committed with it. Trying again finds
+//! it there.
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::domain::{DecodeError, JournalRecord};
+use crate::journal::{DeadLetter, DeadLetters, JournalId, Position};
+use crate::store::{Sink, Step, StoreError};
+
+/// Why a letter stays one.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("it is damage, and has no record")]
+    NoRecord,
+    #[error("its record is not readable: {0}")]
+    Unreadable(#[from] DecodeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("it is applied, and could not be taken out: {0}")]
+    Remove(#[from] std::io::Error),
+}
+
+/// Applies a letter of the journal `of` and takes it out.
+///
+/// # Errors
+/// When it was not applied, or not taken out; both can be tried again.
+pub async fn replay<S: Sink>(
+    sink: &S,
+    of: JournalId,
+    letters: &DeadLetters,
+    letter: &DeadLetter,
+) -> Result<(), ReplayError> {
+    let bytes = hex::decode(&letter.record).unwrap_or_default();
+    if bytes.is_empty() {
+        return Err(ReplayError::NoRecord);
+    }
+    let record = S::Record::decode(&bytes)?;
+    let (journal, writer) = (journal_of(of, letter.position), Uuid::new_v4());
+    let step = Step { journal, writer, from: Position::START, through: Position::START.next() };
+    if sink.positions().register(journal, writer).await? == Position::START {
+        sink.apply(&step, &[record]).await?;
+    }
+    letters.remove(letter.position)?;
+    Ok(sink.positions().forget(journal).await?)
+}
+
+/// The same letter is always the same journal.
+fn journal_of(of: JournalId, position: Position) -> JournalId {
+    let digest = Sha256::new()
+        .chain_update("dead letter")
+        .chain_update(of.0.as_bytes())
+        .chain_update(position.0.to_be_bytes())
+        .finalize();
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    JournalId(uuid::Builder::from_custom_bytes(half).into_uuid())
+}

@@ -1,0 +1,103 @@
+//! `weir dead-letters`: what a database refused gets its second chance, once.
+
+use serde_json::{Value, json};
+
+use crate::on_both_databases;
+use crate::support::{Backend, Database, TestApp, minimal_session};
+
+/// From now on the database takes no heartbeat.
+async fn refuse_heartbeats(app: &TestApp, refused: bool) {
+    let sql = match (app.databases.backend, refused) {
+        (Backend::Postgres, true) => {
+            "ALTER TABLE analytics_sessions ADD CONSTRAINT no_time CHECK (duration = 0) NOT VALID"
+        }
+        (Backend::Postgres, false) => "ALTER TABLE analytics_sessions DROP CONSTRAINT no_time",
+        (Backend::Sqlite, true) => {
+            "CREATE TRIGGER no_time BEFORE UPDATE ON analytics_sessions WHEN NEW.duration <> 0
+             BEGIN SELECT RAISE(ABORT, 'no time'); END"
+        }
+        (Backend::Sqlite, false) => "DROP TRIGGER no_time",
+    };
+    app.databases.execute(Database::Analytics, sql).await;
+}
+
+/// A session whose heartbeat is a dead letter; its id, and the letter's position.
+async fn with_a_letter(app: &TestApp) -> (String, u64) {
+    refuse_heartbeats(app, true).await;
+    let session = app.create_session(&minimal_session()).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/analytics/session/{session}/heartbeat");
+    assert_eq!(app.client.patch(app.url(&path)).send().await.unwrap().status(), 200);
+    app.applied().await;
+    let letters = letters(app).await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!((&letters[0]["database"], &letters[0]["reason"]), (&json!("analytics"), &json!("refused")));
+    (session, letters[0]["position"].as_u64().unwrap())
+}
+
+async fn letters(app: &TestApp) -> Vec<Value> {
+    let listed = app.run(&["dead-letters", "list", "--json"]).await;
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn duration(app: &TestApp, session: &str) -> Value {
+    app.session(session).await["duration"].clone()
+}
+
+on_both_databases! {
+    async fn a_letter_is_applied_once_after_its_cause_was_mended(backend) {
+        let app = TestApp::start(backend).await;
+        let (session, position) = with_a_letter(&app).await;
+        let position = position.to_string();
+        let refused = app.run(&["dead-letters", "replay", "analytics", &position]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stdout.contains("kept: record refused"), "{refused:?}");
+        assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (1, json!(0)));
+
+        refuse_heartbeats(&app, false).await;
+        let applied = app.run(&["dead-letters", "replay", "analytics", "--all"]).await;
+        assert_eq!((applied.code, applied.stdout.trim()), (Some(0), format!("{position} applied").as_str()));
+        assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (0, json!(30)));
+        let gone = app.run(&["dead-letters", "replay", "analytics", &position]).await;
+        assert_eq!(gone.code, Some(2), "{gone:?}");
+        let positions = "SELECT count(*) AS n FROM journal_positions";
+        assert_eq!(app.databases.count(Database::Analytics, positions).await, 1, "nothing is left behind");
+        app.still_serves().await;
+    }
+
+    async fn a_letter_that_was_applied_and_could_not_be_taken_out_is_not_applied_again(backend) {
+        let app = TestApp::start(backend).await;
+        let (session, _) = with_a_letter(&app).await;
+        refuse_heartbeats(&app, false).await;
+        let in_the_way = app.data_dir().join("journal/analytics/dead-letters.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let cut_off = app.run(&["dead-letters", "replay", "analytics", "--all"]).await;
+        assert!(cut_off.code == Some(1) && cut_off.stdout.contains("could not be taken out"), "{cut_off:?}");
+        assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (1, json!(30)));
+        std::fs::remove_dir(&in_the_way).unwrap();
+        assert_eq!(app.run(&["dead-letters", "replay", "analytics", "--all"]).await.code, Some(0));
+        assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (0, json!(30)));
+    }
+}
+
+#[tokio::test]
+async fn a_letter_can_be_looked_at_and_dropped() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let (session, position) = with_a_letter(&app).await;
+    let position = position.to_string();
+    let text = app.run(&["dead-letters", "list", "analytics"]).await.stdout;
+    assert!(text.starts_with(&format!("analytics {position}  ")) && text.contains("refused"), "{text}");
+    assert_eq!(app.run(&["dead-letters", "list", "main"]).await.stdout, "");
+    let shown = app.run(&["dead-letters", "show", "analytics", &position]).await.stdout;
+    assert!(shown.contains("Heartbeat") && shown.contains(&session), "{shown}");
+    for unclear in [&["dead-letters", "drop", "analytics"][..], &["dead-letters", "drop", "analytics", "1", "--all"]] {
+        assert_eq!(app.run(unclear).await.code, Some(2), "{unclear:?}");
+    }
+    assert_eq!(app.run(&["dead-letters", "drop", "analytics", &position]).await.code, Some(0));
+    assert_eq!(letters(&app).await.len(), 0);
+    let again = app.create_session(&minimal_session()).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/analytics/session/{again}/heartbeat");
+    app.client.patch(app.url(&path)).send().await.unwrap();
+    app.applied().await;
+    assert_eq!(letters(&app).await.len(), 1, "the server goes on adding letters");
+}
