@@ -12,13 +12,15 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervis
 use arc_swap::ArcSwap;
 
 use crate::actor::Lifeline;
-use crate::store::SettingsTable;
+use crate::store::{SettingsTable, within};
 
 /// The most time until a running server sees a change.
 pub const MAX_AGE: Duration = Duration::from_secs(5);
 /// The file in `data_dir` that keeps them.
 const FILE: &str = "settings.json";
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
+/// How long the database may take for its answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A setting that exists.
 #[derive(Debug)]
@@ -127,7 +129,7 @@ impl Settings {
     /// # Errors
     /// When the database cannot be read; the values in use stay.
     pub async fn refresh(&self, table: &dyn SettingsTable) -> Result<(), crate::store::StoreError> {
-        let rows = table.settings().await?;
+        let rows = within(ANSWER, table.settings()).await?;
         let current = self.values.load_full();
         let fresh = chosen(|name| rows.iter().find(|(key, _)| key == name).map(|(_, value)| value));
         for ((key, old), new) in KEYS.iter().zip(current.iter()).zip(&fresh) {

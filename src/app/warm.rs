@@ -14,11 +14,13 @@ use crate::actor::Lifeline;
 use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, Clock, JournalRecord, MainRecord, UnixMillis};
 use crate::journal::{Journal, ReadLimits};
 use crate::limit::{self, BatchKeys};
-use crate::store::{BatchKeyTable, StoreError};
+use crate::store::{BatchKeyTable, StoreError, within};
 use crate::visitors::Visitors;
 
 /// How much of a journal is read at once.
 const CHUNK: ReadLimits = ReadLimits { records: 10_000, bytes: 4 << 20 };
+/// How long a database may take to tell what it knows.
+const ANSWER: Duration = Duration::from_mins(1);
 /// How often a database that was away is asked again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -86,7 +88,7 @@ impl Memory {
     async fn load_keys(&self) -> Result<(), StoreError> {
         let since = UnixMillis(self.clock.now().0 - BATCH_KEY_LIFETIME_MS);
         let most = i64::try_from(limit::BATCH_KEYS).unwrap_or(i64::MAX);
-        for stored in self.key_table.batch_keys(since, most).await? {
+        for stored in within(ANSWER, self.key_table.batch_keys(since, most)).await? {
             self.keys.remember(stored.key, stored.answer, stored.stored_at);
         }
         self.keys.loaded();
@@ -95,7 +97,7 @@ impl Memory {
 
     async fn read_visitors(&self) {
         while !self.visitors.are_warm() {
-            if let Err(error) = self.visitors.warm().await {
+            if let Err(error) = within(ANSWER, self.visitors.warm()).await {
                 tracing::debug!(%error, "visitors could not be read yet");
                 tokio::time::sleep(RETRY).await;
             }

@@ -14,6 +14,7 @@ pub mod settings;
 pub mod sqlite;
 mod visitor_fold;
 
+use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,6 +95,16 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Makes what coming records need and drops what is past its retention (0 days: nothing).
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
+}
+
+/// Gives up on a database that does not answer: the bounds that it keeps itself are worth nothing when its machine, or
+/// the way to it, is gone without a word.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let silent = |_| Err(StoreError::Unavailable(format!("no answer within {} s", limit.as_secs())));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(silent)
 }
 
 /// A fingerprint is kept at most this long past its window.

@@ -10,8 +10,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervis
 use super::{WriterPhase, WriterState};
 use crate::actor::Lifeline;
 use crate::domain::Clock;
-use crate::store::Sink;
+use crate::store::{Sink, within};
 
+/// How long it may take: a partition is detached when the last reader of it is done.
+const MOST: Duration = Duration::from_mins(10);
 /// How often it is tried while the database is away.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -35,7 +37,7 @@ impl<S: Sink> Actor for Maintenance<S> {
                 // The writer migrates; before that there is nothing to look after. A writer that cannot apply may be waiting
                 // for what is mended here.
                 let pause = if matches!(state.phase(), WriterPhase::Up | WriterPhase::Away) {
-                    match lifeline.guard_async(sink.maintain(clock.now(), retention_days)).await {
+                    match lifeline.guard_async(within(MOST, sink.maintain(clock.now(), retention_days))).await {
                         Some(Ok(done)) => {
                             if done != crate::store::Maintained::default() {
                                 tracing::info!(

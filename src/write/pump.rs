@@ -20,11 +20,15 @@ use crate::domain::{Clock, DecodeError, JournalRecord};
 use crate::journal::{
     Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, Feed, FeedError, Journal, Position, ReadLimits,
 };
-use crate::store::{Applied, Sink, Step, StoreError};
+use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, WriterMetrics, name};
 
 /// The most payload bytes of one transaction.
 const BATCH_BYTES: usize = 4 << 20;
+/// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
+const APPLY: Duration = Duration::from_secs(35);
+/// How long a look at a position may take.
+const LOOK: Duration = Duration::from_secs(10);
 /// How often a halted writer looks whether somebody has mended the position.
 const HALTED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -125,8 +129,9 @@ impl<S: Sink> Pump<S> {
         self.journal
             .remember_writer(self.writer)
             .map_err(|source| FeedError { path: self.journal.path().to_owned(), source })?;
-        let position = self.sink.positions().register(self.journal.id(), self.writer).await?;
-        let mover = self.sink.positions().position(self.journal.id()).await?.map(|(_, by)| by).unwrap_or_default();
+        let positions = self.sink.positions();
+        let position = within(LOOK, positions.register(self.journal.id(), self.writer)).await?;
+        let mover = within(LOOK, positions.position(self.journal.id())).await?.map(|(_, by)| by).unwrap_or_default();
         if !self.journal.knows_writer(&mover) {
             return Err(PumpError::Halted(format!(
                 "the database's position of journal {} was moved to {position} by a process that never used {}: \
@@ -136,7 +141,7 @@ impl<S: Sink> Pump<S> {
             )));
         }
         let others = if position == Position::START {
-            self.sink.positions().other_journals(self.journal.id()).await?
+            within(LOOK, positions.other_journals(self.journal.id())).await?
         } else {
             0
         };
@@ -217,7 +222,7 @@ impl<S: Sink> Pump<S> {
         let mut attempts = 0;
         loop {
             let began = Instant::now();
-            let rows = match self.sink.apply(step, records).await {
+            let rows = match within(APPLY, self.sink.apply(step, records)).await {
                 Ok(applied) => applied,
                 Err(StoreError::Moved { found, by, .. })
                     if attempts > 0 && found == step.through && by == self.writer.to_string() =>

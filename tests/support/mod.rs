@@ -5,6 +5,7 @@
 
 #![allow(dead_code)] // each suite uses its own part of this
 
+pub mod proxy;
 pub mod smtp;
 pub mod wire;
 

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
 
 use super::StoreError;
 use crate::domain::UnixMillis;
@@ -20,24 +20,36 @@ use crate::domain::UnixMillis;
 pub use analytics::PostgresAnalytics;
 pub use main::PostgresMain;
 
+/// How long a connection may take to show that it is alive when it is given back.
+const RELEASE: Duration = Duration::from_secs(2);
+
 /// A pool that connects when it is first used. Two connections: the writer's, and one for maintenance and settings.
 fn pool(url: &str) -> Result<PgPool, StoreError> {
-    let bounds = [("statement_timeout", "60s"), ("lock_timeout", "10s")];
-    Ok(PgPoolOptions::new()
+    let bounds = [("statement_timeout", "30s"), ("lock_timeout", "10s")];
+    Ok(pool_options()
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(5))
-        .max_lifetime(Duration::from_hours(1))
         .connect_lazy_with(options(url, bounds)?))
 }
 
 /// A pool for what requests read and write themselves: somebody waits for each of these statements.
 fn request_pool(url: &str) -> Result<PgPool, StoreError> {
     let bounds = [("statement_timeout", "2s"), ("lock_timeout", "1s")];
-    Ok(PgPoolOptions::new()
+    Ok(pool_options()
         .max_connections(8)
         .acquire_timeout(Duration::from_secs(1))
-        .max_lifetime(Duration::from_hours(1))
         .connect_lazy_with(options(url, bounds)?))
+}
+
+/// A connection that does not answer when it is given back is closed at once: without that it would keep its place
+/// until the operating system gives up on it, a quarter of an hour later.
+fn pool_options() -> PgPoolOptions {
+    PgPoolOptions::new().max_lifetime(Duration::from_hours(1)).after_release(|connection, _| {
+        Box::pin(async move {
+            let answered = tokio::time::timeout(RELEASE, connection.ping()).await;
+            answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+        })
+    })
 }
 
 fn options(url: &str, bounds: [(&str, &str); 2]) -> Result<PgConnectOptions, StoreError> {

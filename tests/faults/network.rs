@@ -1,0 +1,100 @@
+//! What happens between Weir and PostgreSQL: nothing for a while, everything later, or the end of every connection.
+
+use std::time::{Duration, Instant};
+
+use sqlx::Connection as _;
+
+use super::*;
+use support::proxy::{Proxy, Weather};
+
+/// A server whose two databases are behind proxies: analytics, main.
+async fn behind_proxies() -> (TestApp, Proxy, Proxy) {
+    let mut app = TestApp::prepare(Backend::Postgres).await;
+    for (name, value) in OPEN {
+        app.set(name, value);
+    }
+    let (analytics, analytics_url) = Proxy::before_url(&app.databases.analytics_url).await;
+    let (main, main_url) = Proxy::before_url(&app.databases.main_url).await;
+    app.set("WEIR_ANALYTICS_DATABASE_URL", &analytics_url);
+    app.set("WEIR_MAIN_DATABASE_URL", &main_url);
+    app.launch().await;
+    (app, analytics, main)
+}
+
+async fn flows(app: &TestApp, records: f64) {
+    let position = "weir_writer_position{database=\"analytics\"}";
+    let from = app.metric(position).await;
+    app.until("sessions flow", async || app.metric(position).await > from + records).await;
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
+    let (app, analytics, _main) = behind_proxies().await;
+    let mut ledger = Ledger::default();
+    let load = Load::start(&app, 8, "cut");
+    for _ in 0..8 {
+        flows(&app, 50.0).await;
+        // Some of these fall between COMMIT and its answer.
+        analytics.turns(Weather::Cut);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        analytics.turns(Weather::Clear);
+    }
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused, 0);
+    settle(&app, &ledger).await;
+}
+
+#[tokio::test]
+async fn a_slow_network_slows_the_writer_and_not_the_answers() {
+    let (app, analytics, _main) = behind_proxies().await;
+    let mut ledger = Ledger::default();
+    analytics.turns(Weather::Slow(Duration::from_millis(40)));
+    let load = Load::start(&app, 8, "slow");
+    flows(&app, 200.0).await;
+    let began = Instant::now();
+    for _ in 0..20 {
+        app.create_session(&support::minimal_session()).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    load.finish(&mut ledger).await;
+    settle_with(&app, &ledger, 20).await;
+}
+
+#[tokio::test]
+async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
+    let (app, analytics, main) = behind_proxies().await;
+    let mut ledger = Ledger::default();
+    let load = Load::start(&app, 4, "silent");
+    flows(&app, 20.0).await;
+    // In the middle of a transaction: that is when nothing but the writer's own patience ends the wait.
+    let mut blocker = sqlx::PgConnection::connect(&app.databases.analytics_url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE analytics_sessions").execute(&mut blocker).await.unwrap();
+    let waiting =
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'weir' AND wait_event_type = 'Lock'";
+    app.until("the writer waits for the table", async || app.databases.count(Database::Analytics, waiting).await > 0)
+        .await;
+    analytics.turns(Weather::BlackHole);
+    main.turns(Weather::BlackHole);
+    sqlx::Connection::close(blocker).await.unwrap();
+    let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
+    app.until("intake goes on", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 50.0)
+        .await;
+    // A read says so within its bounds, and a visitor waits for nothing.
+    let token = app.run(&["jwt", "alice"]).await.stdout.trim().to_owned();
+    let began = Instant::now();
+    let status = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(status.status(), 503);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    load.finish(&mut ledger).await;
+    let what = "the silence is noticed";
+    app.until(what, async || app.metric("weir_writer_up{database=\"analytics\"}").await < 0.5).await;
+    // The connections made before stay lost; new ones get through.
+    analytics.turns(Weather::Clear);
+    main.turns(Weather::Clear);
+    settle(&app, &ledger).await;
+    app.until("reads are answered again", async || {
+        let answer = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(&token).send().await.unwrap();
+        answer.status() == 404
+    })
+    .await;
+}
