@@ -202,19 +202,19 @@ async fn load(connection: &mut PgConnection, touched: Touched) -> Result<Loaded,
         let ids: Vec<Uuid> = sessions.iter().copied().collect();
         let rows: Vec<Row> =
             sqlx::query_as(LOCK_SESSIONS).bind(&ids).bind(lowest).bind(highest).fetch_all(&mut *connection).await?;
-        let known: Vec<Uuid> = rows.iter().map(|row| row.0).collect();
-        let mut last_views: HashMap<Uuid, Uuid> = HashMap::new();
-        if !known.is_empty() {
-            let floor = partitions::day_before(known[0]);
+        let known: BTreeSet<Uuid> =
+            rows.iter().map(|row| row.0).chain(touched.begun.into_iter().filter(is_ours)).collect();
+        if let Some(first) = known.first() {
+            let floor = partitions::day_before(*first);
+            let known: Vec<Uuid> = known.iter().copied().collect();
             let rows: Vec<(Uuid, Uuid)> =
                 sqlx::query_as(LAST_VIEWS).bind(&known).bind(floor).fetch_all(&mut *connection).await?;
-            last_views.extend(rows);
+            loaded.last_views.extend(rows);
         }
-        views.extend(last_views.values());
+        views.extend(loaded.last_views.values());
         let state = |(id, user_id, page_views, bounced, duration_seconds, last_activity_at): Row| {
             let last_activity_at = unix_millis(last_activity_at);
-            let last_view = last_views.get(&id).copied();
-            (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at, last_view })
+            (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at })
         };
         loaded.sessions = rows.into_iter().map(state).collect();
     }
