@@ -280,3 +280,22 @@ async fn writers_that_touch_the_same_sessions_in_opposite_orders_do_not_block_ea
     let deadlocks = "SELECT deadlocks AS n FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(store.databases.count(Database::Analytics, deadlocks).await, 0);
 }
+
+#[tokio::test]
+async fn writers_that_bring_the_same_keys_do_not_block_each_other() {
+    let store = Store::fresh(Backend::Postgres).await;
+    // A client that saw no answer turns to another instance: one batch, two journals.
+    let batch: Vec<_> = (0..300).map(|number| keyed(alive(Uuid::new_v4(), DAY), &number.to_string(), DAY)).collect();
+    let write = async || {
+        let (sink, _) = open_analytics_of(&store.databases);
+        let journal = JournalId(Uuid::new_v4());
+        sink.positions().register(journal, store.writer).await.unwrap();
+        for round in 0..10 {
+            let step = Step { journal, ..store.step(round, round + 1) };
+            sink.apply(&step, &batch).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    };
+    let both = async { tokio::join!(write(), write()) };
+    tokio::time::timeout(PATIENCE, both).await.expect("they wait for each other");
+    assert_eq!(store.keys.batch_keys(DAY, 1000).await.unwrap().len(), 300);
+}

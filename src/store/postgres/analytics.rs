@@ -4,7 +4,7 @@
 //! benchmark), but its end is a small write after a large one, and sqlx 0.9.0 leaves Nagle's algorithm on: over TCP a
 //! batch can wait 40 ms for the server's delayed acknowledgement. A statement with its arrays is one write.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -287,8 +287,8 @@ async fn insert_keys(connection: &mut PgConnection, fold: &Fold<'_>) -> Result<(
     if fold.keys.is_empty() {
         return Ok(());
     }
-    // A statement may not change a row twice.
-    let by_key: HashMap<BatchKey, _> = fold.keys.iter().map(|(mark, answer)| (mark.key, (mark, answer))).collect();
+    // A statement may not change a row twice; in one order, so that no two writers wait for each other in a circle.
+    let by_key: BTreeMap<BatchKey, _> = fold.keys.iter().map(|(mark, answer)| (mark.key, (mark, answer))).collect();
     let keys: Vec<_> = by_key.into_values().collect();
     sqlx::query(INSERT_KEYS)
         .bind(column(&keys, |(mark, _)| mark.key.0.to_vec()))
