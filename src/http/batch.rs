@@ -143,9 +143,11 @@ pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) 
     serve(request, payload, app, Route::Batch, async |call| {
         let body = call.body(body::BATCH_MAX_BYTES).await?;
         let items = call.app.parsed(|| read_items(&body))?;
+        // The client told all ages at one moment, and so they count back from one.
+        let now = call.app.clock.now();
         let mut slots: Vec<Slot> = Vec::with_capacity(items.len());
         for item in items {
-            let slot = match take(call, item, &mut slots).await {
+            let slot = match take(call, item, &mut slots, now).await {
                 Ok(slot) => slot,
                 Err((kind, refusal)) => Slot::Refused { kind, refusal },
             };
@@ -214,10 +216,14 @@ fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
 }
 
 /// Checks an item and appends what is to be stored of it.
-async fn take(call: &Call<'_>, item: &RawValue, earlier: &mut [Slot]) -> Result<Slot, (Option<Kind>, Refusal)> {
+async fn take(
+    call: &Call<'_>,
+    item: &RawValue,
+    earlier: &mut [Slot],
+    now: UnixMillis,
+) -> Result<Slot, (Option<Kind>, Refusal)> {
     let item = read_item(item)?;
     let kind = item.kind;
-    let now = call.app.clock.now();
     if let Some(key) = item.key
         && let Some(answer) = call.app.batch_keys.answer(key, now).await
     {
