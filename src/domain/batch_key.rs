@@ -9,7 +9,7 @@ use super::UnixMillis;
 pub const BATCH_KEY_LIFETIME_MS: i64 = 24 * 3_600_000;
 
 /// The first half of SHA-256 over the item's type and the client's key: of one size, however long the key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BatchKey(pub [u8; 16]);
 
 impl BatchKey {

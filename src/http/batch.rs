@@ -7,7 +7,7 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -44,18 +44,6 @@ json_fields! {
         session_ref = "sessionRef",
         view_ref = "viewRef",
     }
-}
-
-#[derive(Deserialize)]
-struct BatchBody<'a> {
-    #[serde(borrow)]
-    items: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ItemBody<'a> {
-    #[serde(borrow)]
-    body: Option<&'a RawValue>,
 }
 
 /// What an item can be.
@@ -166,9 +154,11 @@ pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) 
     serve(request, payload, app, Route::Batch, async |call| {
         let body = call.body(body::BATCH_MAX_BYTES).await?;
         let items = call.app.parsed(|| read_items(&body))?;
+        // The client told all ages at one moment, and so they count back from one.
+        let now = call.app.clock.now();
         let mut slots: Vec<Slot> = Vec::with_capacity(items.len());
         for item in items {
-            let slot = match take(call, item, &mut slots).await {
+            let slot = match take(call, item, &mut slots, now).await {
                 Ok(slot) => slot,
                 Err((kind, refusal)) => Slot::Refused { kind, refusal },
             };
@@ -194,13 +184,10 @@ pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) 
 }
 
 fn read_items(body: &[u8]) -> Result<Vec<&RawValue>, Refusal> {
-    let body: BatchBody<'_> = match body {
-        [] => BatchBody { items: None },
-        body => serde_json::from_slice(body).map_err(|error| fields::refusal_of(&error))?,
-    };
+    let items = fields::raw(body, "items")?;
     let of_items =
         |rule: &str| Refusal::Validation(vec![Detail { field: Some("items"), message: format!("items {rule}") }]);
-    let items: Vec<&RawValue> = match body.items.map(|items| serde_json::from_str(items.get())) {
+    let items: Vec<&RawValue> = match items.map(|items| serde_json::from_str(items.get())) {
         Some(Ok(items)) => items,
         _ => return Err(of_items("must be an array")),
     };
@@ -212,10 +199,10 @@ fn read_items(body: &[u8]) -> Result<Vec<&RawValue>, Refusal> {
 }
 
 fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
-    let text = item.get();
-    let unreadable = |error: serde_json::Error| (None, fields::refusal_of(&error));
-    let found: ItemFields<'_> = fields::parse(text.as_bytes()).map_err(|refusal| (None, refusal))?;
-    let body: ItemBody<'_> = serde_json::from_str(text).map_err(unreadable)?;
+    let text = item.get().as_bytes();
+    let unreadable = |refusal| (None, refusal);
+    let found: ItemFields<'_> = fields::parse(text).map_err(unreadable)?;
+    let body = fields::raw(text, "body").map_err(unreadable)?.filter(|body| body.get() != "null");
     let mut rules = Rules::default();
     let kind = match &found.kind {
         Field::Text(text) => Kind::ALL.into_iter().find(|kind| kind.label() == text),
@@ -235,15 +222,19 @@ fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
     rules.finish().map_err(|refusal| (kind, refusal))?;
     let Some(kind) = kind else { return Err((None, Refusal::Validation(Vec::new()))) };
     let key = key.map(|key| BatchKey::new(kind.label(), &key));
-    let body = body.body.map_or(&b""[..], |body| body.get().as_bytes());
+    let body = body.map_or(&b""[..], |body| body.get().as_bytes());
     Ok(Item { kind, key, age_ms: i64::from(age_ms), id, session_ref, view_ref, body })
 }
 
 /// Checks an item and appends what is to be stored of it.
-async fn take(call: &Call<'_>, item: &RawValue, earlier: &mut [Slot]) -> Result<Slot, (Option<Kind>, Refusal)> {
+async fn take(
+    call: &Call<'_>,
+    item: &RawValue,
+    earlier: &mut [Slot],
+    now: UnixMillis,
+) -> Result<Slot, (Option<Kind>, Refusal)> {
     let item = read_item(item)?;
     let kind = item.kind;
-    let now = call.app.clock.now();
     if let Some(key) = item.key
         && let Some(answer) = call.app.batch_keys.answer(key, now).await
     {

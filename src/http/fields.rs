@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::refusal::{Detail, Refusal};
 
@@ -86,6 +87,40 @@ pub fn parse<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Refu
         return Ok(T::default());
     }
     serde_json::from_slice(body).map_err(|error| refusal_of(&error))
+}
+
+/// The one field of this name of an object, as it was written.
+pub fn raw<'a>(body: &'a [u8], name: &str) -> Result<Option<&'a RawValue>, Refusal> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let found = parser.deserialize_map(RawVisitor { name }).and_then(|found| parser.end().map(|()| found));
+    found.map_err(|error| refusal_of(&error))
+}
+
+struct RawVisitor<'n> {
+    name: &'n str,
+}
+
+impl<'de> Visitor<'de> for RawVisitor<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            if key == self.name {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// The refusal of a body that is no JSON, or no object.
@@ -171,6 +206,24 @@ mod tests {
             parse(br#"{"other": {"name": [1]}, "name": "a\u00fc", "size": 3, "size": null}"#).unwrap();
         assert_eq!(sample.name, Field::Text("aü".into()));
         assert_eq!(sample.size, Field::Null);
+    }
+
+    #[test]
+    fn one_field_is_found_as_it_was_written() {
+        let found = |body| raw(body, "items").map(|found| found.map(|found| found.get().to_owned()));
+        assert_eq!(
+            found(br#"{"a": {"items": 1}, "\u0069tems": [1,  {"b":2}], "c": []}"#).unwrap().unwrap(),
+            r#"[1,  {"b":2}]"#
+        );
+        assert_eq!(found(br#"{"items": 1, "items": null}"#).unwrap().as_deref(), Some("null"));
+        assert_eq!(found(b"{}").unwrap(), None);
+        assert_eq!(found(b"").unwrap(), None);
+        for body in [&b"[[1]]"[..], b"null", b"7"] {
+            assert!(matches!(found(body), Err(Refusal::Validation(_))), "{body:?}");
+        }
+        for body in [&b"{\"items\": 1} x"[..], b"{\"items\": [}", b"{", b"{\"items\": \"\xff\"}"] {
+            assert!(matches!(found(body), Err(Refusal::MalformedJson { .. })), "{body:?}");
+        }
     }
 
     #[test]

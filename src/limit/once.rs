@@ -63,7 +63,7 @@ pub struct Once<K, V> {
     lifetime_ms: i64,
 }
 
-impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Once<K, V> {
+impl<K: Copy + Eq + Hash, V: Copy> Once<K, V> {
     /// An empty table.
     #[must_use]
     pub fn new(capacity: usize, lifetime_ms: i64) -> Self {
@@ -129,16 +129,17 @@ impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Once<K, V> {
     pub async fn settle(&self, key: K, pending: Pending<V>) -> Result<Held<V>, AppendError> {
         let Pending { held, ack } = pending;
         let Some(ack) = ack else { return Ok(held) };
-        match ack.await {
+        // Not the value tells an entry from one that was made in its place since, but what it waits for.
+        let of_this_record = |entry: &Entry<V>| entry.ack.as_ref().is_some_and(|awaited| awaited.ptr_eq(&ack));
+        match ack.clone().await {
             Ok(()) => {
-                if let Some(mut entry) = self.entries.get_mut(&key).filter(|entry| entry.value == held.value) {
+                if let Some(mut entry) = self.entries.get_mut(&key).filter(|entry| of_this_record(entry)) {
                     entry.ack = None;
                 }
                 Ok(held)
             }
             Err(error) => {
-                let failed = |entry: &Entry<V>| entry.value == held.value && entry.ack.is_some();
-                if self.entries.remove_if(&key, |_, entry| failed(entry)).is_some() {
+                if self.entries.remove_if(&key, |_, entry| of_this_record(entry)).is_some() {
                     self.count.fetch_sub(1, Ordering::Relaxed);
                 }
                 Err(error)
@@ -244,6 +245,25 @@ mod tests {
         assert_eq!(failed, Err(AppendError::Failed));
         assert_eq!(made, Ok(Held { value: 8, made: true }));
         assert_eq!(table.entries(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_late_word_of_a_failure_does_not_concern_what_was_made_since() {
+        let table = table(10);
+        let (fail, ack) = Ack::pending();
+        let first = table.begin(1, NOW, || Ok((7, ack))).unwrap();
+        let waiting = table.begin(1, NOW, || unreachable!("it is made")).unwrap();
+        fail.send(Err(AppendError::Failed)).unwrap();
+        assert_eq!(table.settle(1, first).await, Err(AppendError::Failed));
+        // The same value again, as items without an id of their own have: it is another record all the same.
+        let (finish, ack) = Ack::pending();
+        let second = table.begin(1, NOW, || Ok((7, ack))).unwrap();
+        assert_eq!(table.settle(1, waiting).await, Err(AppendError::Failed));
+        let third = table.begin(1, NOW, || unreachable!("the second one is there")).unwrap();
+        finish.send(Ok(())).unwrap();
+        assert_eq!(table.settle(1, second).await, Ok(Held { value: 7, made: true }));
+        assert_eq!(table.settle(1, third).await, Ok(Held { value: 7, made: false }));
+        assert_eq!((table.get(1, NOW).await, table.entries()), (Some(7), 1));
     }
 
     #[tokio::test]

@@ -26,8 +26,6 @@ pub(super) struct SessionState {
     pub bounced: bool,
     pub duration_seconds: i32,
     pub last_activity_at: UnixMillis,
-    /// The view with the highest id: the one that was recorded last.
-    pub last_view: Option<Uuid>,
 }
 
 /// What is to be known of a view to change it.
@@ -41,8 +39,11 @@ pub(super) struct ViewState {
 /// The rows that records may change.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    /// Sessions that something happens to beside their making. Their last views are to be loaded too.
+    /// Sessions that something happens to beside their making.
     pub sessions: BTreeSet<Uuid>,
+    /// Those of them that may begin with these very records. Their last views are to be loaded as those of sessions
+    /// that are there: another instance may have been faster with a view than this one with its session.
+    pub begun: BTreeSet<Uuid>,
     /// Views that are left, or may be there already.
     pub views: BTreeSet<Uuid>,
 }
@@ -52,7 +53,7 @@ impl Touched {
         let mut touched = Self::default();
         for record in records {
             match &record.event {
-                AnalyticsEvent::Session(_) => {}
+                AnalyticsEvent::Session(session) => _ = touched.begun.insert(session.id),
                 AnalyticsEvent::Pageview(view) => {
                     touched.sessions.insert(view.session_id);
                     touched.views.insert(view.id);
@@ -62,6 +63,7 @@ impl Touched {
                 AnalyticsEvent::Identify(identify) => _ = touched.sessions.insert(identify.session_id),
             }
         }
+        touched.begun.retain(|id| touched.sessions.contains(id));
         touched
     }
 }
@@ -71,6 +73,8 @@ impl Touched {
 pub(super) struct Loaded {
     pub sessions: HashMap<Uuid, SessionState>,
     pub views: HashMap<Uuid, ViewState>,
+    /// By session, its view with the highest id: the one that was recorded last. It is among the views.
+    pub last_views: HashMap<Uuid, Uuid>,
 }
 
 /// What a batch comes to. Rows that change are in the order of their ids, so that no two writers wait for each other in
@@ -157,15 +161,14 @@ impl<'a> Progress<'a> {
         let state = ViewState { entered_at: view.entered_at, duration_seconds: None, scroll_depth: None };
         self.loaded.views.insert(view.id, state);
         self.new_views.push(view);
-        let mut previous = None;
-        self.change_session(view.session_id, |session| {
+        let previous = self.loaded.last_views.get(&view.session_id).copied();
+        self.loaded.last_views.insert(view.session_id, previous.map_or(view.id, |previous| previous.max(view.id)));
+        let counts = self.change_session(view.session_id, |session| {
             session.page_views = session.page_views.saturating_add(1);
             session.bounced = session.page_views < 2;
             session.active_at(view.entered_at);
-            previous = session.last_view;
-            session.last_view = session.last_view.max(Some(view.id));
         });
-        let Some(previous) = previous else { return };
+        let Some(previous) = previous.filter(|_| counts) else { return };
         if let Some(state) = self.loaded.views.get_mut(&previous)
             && state.duration_seconds.is_none()
             && let Some(seconds) = reading_seconds(state.entered_at, view.entered_at)
@@ -175,11 +178,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn change_session(&mut self, id: Uuid, change: impl FnOnce(&mut SessionState)) {
-        if let Some(session) = self.loaded.sessions.get_mut(&id) {
-            change(session);
-            self.changed_sessions.insert(id);
-        }
+    /// Changes a session, if there is one with this id.
+    fn change_session(&mut self, id: Uuid, change: impl FnOnce(&mut SessionState)) -> bool {
+        let Some(session) = self.loaded.sessions.get_mut(&id) else { return false };
+        change(session);
+        self.changed_sessions.insert(id);
+        true
     }
 
     fn finish(mut self, keys: Vec<(KeyMark, KeyedAnswer)>) -> Fold<'a> {
@@ -209,14 +213,7 @@ impl<'a> Progress<'a> {
 
 impl SessionState {
     fn begun(started_at: UnixMillis) -> Self {
-        Self {
-            user_id: None,
-            page_views: 0,
-            bounced: true,
-            duration_seconds: 0,
-            last_activity_at: started_at,
-            last_view: None,
-        }
+        Self { user_id: None, page_views: 0, bounced: true, duration_seconds: 0, last_activity_at: started_at }
     }
 
     /// What a batch reports late does not take back what was seen since.

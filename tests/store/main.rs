@@ -4,7 +4,9 @@
 mod support;
 
 mod analytics;
+mod events;
 mod main_database;
+mod model;
 mod position;
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
 use weir::domain::{AnalyticsEvent, AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
 use weir::journal::{JournalId, Position};
-use weir::store::{Applied, Maintained, Positions, SettingsTable, Sink, Step, StoreError};
+use weir::store::{Applied, BatchKeyTable, Maintained, Positions, SettingsTable, Sink, Step, StoreError};
 
 /// A day in the past, for ids and times that do not change.
 const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
@@ -26,6 +28,7 @@ struct Store {
     analytics: Box<dyn AnySink<AnalyticsRecord>>,
     main: Box<dyn AnySink<MainRecord>>,
     settings: Arc<dyn SettingsTable>,
+    keys: Arc<dyn BatchKeyTable>,
     journal: JournalId,
     writer: Uuid,
     _directory: tempfile::TempDir,
@@ -33,7 +36,7 @@ struct Store {
 
 /// A sink of either engine.
 #[async_trait::async_trait]
-trait AnySink<R> {
+trait AnySink<R>: Send + Sync {
     async fn migrate(&self) -> Result<(), StoreError>;
     fn positions(&self) -> &dyn Positions;
     async fn apply(&self, step: &Step, records: &[R]) -> Result<Applied, StoreError>;
@@ -56,20 +59,30 @@ impl<S: Sink> AnySink<S::Record> for Arc<S> {
     }
 }
 
+fn database_url(backend: Backend, url: &str) -> DatabaseUrl {
+    match backend {
+        Backend::Sqlite => DatabaseUrl::Sqlite(url.to_owned()),
+        Backend::Postgres => DatabaseUrl::Postgres(url.to_owned().into()),
+    }
+}
+
+/// The analytics database with connections of its own.
+fn open_analytics_of(databases: &Databases) -> (Box<dyn AnySink<AnalyticsRecord>>, Arc<dyn BatchKeyTable>) {
+    let sink = open_analytics(&database_url(databases.backend, &databases.analytics_url)).unwrap();
+    let keys = sink.batch_keys();
+    let sink: Box<dyn AnySink<AnalyticsRecord>> = match sink {
+        AnalyticsSink::Sqlite(sink) => Box::new(sink),
+        AnalyticsSink::Postgres(sink) => Box::new(sink),
+    };
+    (sink, keys)
+}
+
 impl Store {
     async fn fresh(backend: Backend) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let databases = Databases::fresh(backend, directory.path()).await;
-        let url = |url: &str| match backend {
-            Backend::Sqlite => DatabaseUrl::Sqlite(url.to_owned()),
-            Backend::Postgres => DatabaseUrl::Postgres(url.to_owned().into()),
-        };
-        let analytics: Box<dyn AnySink<AnalyticsRecord>> = match open_analytics(&url(&databases.analytics_url)).unwrap()
-        {
-            AnalyticsSink::Sqlite(sink) => Box::new(sink),
-            AnalyticsSink::Postgres(sink) => Box::new(sink),
-        };
-        let main_sink = open_main(&url(&databases.main_url)).unwrap();
+        let (analytics, keys) = open_analytics_of(&databases);
+        let main_sink = open_main(&database_url(backend, &databases.main_url)).unwrap();
         let settings = main_sink.tables().settings;
         let main: Box<dyn AnySink<MainRecord>> = match main_sink {
             MainSink::Sqlite(sink) => Box::new(sink),
@@ -80,6 +93,7 @@ impl Store {
             analytics,
             main,
             settings,
+            keys,
             journal: JournalId(Uuid::new_v4()),
             writer: Uuid::new_v4(),
             _directory: directory,

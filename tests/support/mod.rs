@@ -147,6 +147,17 @@ impl Databases {
 }
 
 impl Databases {
+    /// Shuts everybody out of one of the two databases, or lets them in again (PostgreSQL).
+    pub async fn allow_connections(&self, database: Database, allowed: bool) {
+        let (name, other) = match database {
+            Database::Analytics => (self.analytics_url.rsplit('/').next().unwrap(), Database::Main),
+            Database::Main => (self.main_url.rsplit('/').next().unwrap(), Database::Analytics),
+        };
+        self.execute(other, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        self.execute(other, &end).await;
+    }
+
     /// From now on the database takes no session whose landing page says `poison`.
     pub async fn refuse_poison(&self) {
         let sql = match self.backend {

@@ -4,7 +4,7 @@
 //! benchmark), but its end is a small write after a large one, and sqlx 0.9.0 leaves Nagle's algorithm on: over TCP a
 //! batch can wait 40 ms for the server's delayed acknowledgement. A statement with its arrays is one write.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -202,19 +202,19 @@ async fn load(connection: &mut PgConnection, touched: Touched) -> Result<Loaded,
         let ids: Vec<Uuid> = sessions.iter().copied().collect();
         let rows: Vec<Row> =
             sqlx::query_as(LOCK_SESSIONS).bind(&ids).bind(lowest).bind(highest).fetch_all(&mut *connection).await?;
-        let known: Vec<Uuid> = rows.iter().map(|row| row.0).collect();
-        let mut last_views: HashMap<Uuid, Uuid> = HashMap::new();
-        if !known.is_empty() {
-            let floor = partitions::day_before(known[0]);
+        let known: BTreeSet<Uuid> =
+            rows.iter().map(|row| row.0).chain(touched.begun.into_iter().filter(is_ours)).collect();
+        if let Some(first) = known.first() {
+            let floor = partitions::day_before(*first);
+            let known: Vec<Uuid> = known.iter().copied().collect();
             let rows: Vec<(Uuid, Uuid)> =
                 sqlx::query_as(LAST_VIEWS).bind(&known).bind(floor).fetch_all(&mut *connection).await?;
-            last_views.extend(rows);
+            loaded.last_views.extend(rows);
         }
-        views.extend(last_views.values());
+        views.extend(loaded.last_views.values());
         let state = |(id, user_id, page_views, bounced, duration_seconds, last_activity_at): Row| {
             let last_activity_at = unix_millis(last_activity_at);
-            let last_view = last_views.get(&id).copied();
-            (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at, last_view })
+            (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at })
         };
         loaded.sessions = rows.into_iter().map(state).collect();
     }
@@ -287,8 +287,8 @@ async fn insert_keys(connection: &mut PgConnection, fold: &Fold<'_>) -> Result<(
     if fold.keys.is_empty() {
         return Ok(());
     }
-    // A statement may not change a row twice.
-    let by_key: HashMap<BatchKey, _> = fold.keys.iter().map(|(mark, answer)| (mark.key, (mark, answer))).collect();
+    // A statement may not change a row twice; in one order, so that no two writers wait for each other in a circle.
+    let by_key: BTreeMap<BatchKey, _> = fold.keys.iter().map(|(mark, answer)| (mark.key, (mark, answer))).collect();
     let keys: Vec<_> = by_key.into_values().collect();
     sqlx::query(INSERT_KEYS)
         .bind(column(&keys, |(mark, _)| mark.key.0.to_vec()))

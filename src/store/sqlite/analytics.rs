@@ -1,13 +1,10 @@
 //! The analytics database on SQLite.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
-use uuid::Uuid;
 
 use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
 use super::super::keys::{BatchKeyTable, StoredKey};
@@ -303,16 +300,15 @@ async fn load(connection: &mut SqliteConnection, touched: Touched) -> Result<Loa
         let ids = json!(touched.sessions).to_string();
         let rows: Vec<Row> = sqlx::query_as(LOAD_SESSIONS).bind(&ids).fetch_all(&mut *connection).await?;
         let last: Vec<(String, String)> = sqlx::query_as(LAST_VIEWS).bind(&ids).fetch_all(&mut *connection).await?;
-        let mut last_views: HashMap<Uuid, Uuid> = HashMap::with_capacity(last.len());
         for (session, view) in last {
-            last_views.insert(read_id(&session)?, read_id(&view)?);
+            let (session, view) = (read_id(&session)?, read_id(&view)?);
+            loaded.last_views.insert(session, view);
+            views.insert(view);
         }
         for (id, user_id, page_views, bounced, duration_seconds, last_activity_at) in rows {
             let id = read_id(&id)?;
             let last_activity_at = read_time(&last_activity_at)?;
-            let last_view = last_views.get(&id).copied();
-            views.extend(last_view);
-            let state = SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at, last_view };
+            let state = SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at };
             loaded.sessions.insert(id, state);
         }
     }
