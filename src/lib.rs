@@ -29,6 +29,7 @@ pub mod config;
 pub mod domain;
 pub mod enrich;
 pub mod http;
+pub mod idempotency;
 pub mod journal;
 pub mod limit;
 pub mod mail;

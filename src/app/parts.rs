@@ -23,8 +23,9 @@ use crate::enrich::pool::UserAgents;
 use crate::enrich::token::TrackingTokens;
 use crate::enrich::user_agent::UserAgentParser;
 use crate::http::{AppState, DatabaseState};
+use crate::idempotency::BatchKeys;
 use crate::journal::{Journal, Keeper, SegmentStorage};
-use crate::limit::{self, BatchKeys, Limiter, Sweep, Sweeper};
+use crate::limit::{self, Limiter, Sweep, Sweeper};
 use crate::mail::Outbox;
 use crate::read::Freshness;
 use crate::settings::{Settings, SettingsRefresher};
@@ -35,6 +36,9 @@ use crate::write::{Maintenance, Writer, WriterPhase, WriterState};
 
 /// How long a start waits for a first word from the databases before it listens without them.
 const DATABASE_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a start waits for what databases that are there remember.
+const MEMORY_GRACE: Duration = Duration::from_secs(30);
 
 /// What every stage is made of.
 pub(super) struct Parts<'a> {
@@ -74,7 +78,9 @@ impl Parts<'_> {
         // A database that is away has no settings to tell: those last seen hold until it is back.
         let _ = settings.refresh(tables.settings.as_ref()).await;
         self.start_refresher(&settings, &tables, &housekeeping);
-        let _ = tokio::time::timeout(DATABASE_GRACE, memory.read()).await;
+        // A database that is there is waited for: what it remembers must hold across a restart.
+        let patience = if all_up(&[&analytics_writer, &main_writer]) { MEMORY_GRACE } else { DATABASE_GRACE };
+        let _ = tokio::time::timeout(patience, memory.read()).await;
         let lifeline = self.vitals.lifeline("warmer");
         let recalled = memory.clone();
         self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || Warmer {
@@ -99,7 +105,7 @@ impl Parts<'_> {
             outbox: Outbox::start(
                 config.mail.as_ref(),
                 &self.watchdog,
-                self.vitals.lifeline("mailer"),
+                &self.vitals.lifeline("mailer"),
                 Arc::clone(&self.telemetry),
                 &housekeeping.handle(),
             )?,
@@ -155,11 +161,11 @@ impl Parts<'_> {
             Arc::clone(&self.clock),
             Arc::clone(&self.telemetry),
         );
-        let keys = BatchKeys::default();
+        let freshness = Freshness::new(analytics.clone());
+        let keys = BatchKeys::new(analytics_sink.batch_keys(), freshness, Arc::clone(&self.clock));
         warm::visitors_from(main, &visitors)?;
         warm::keys_from(analytics, &keys)?;
-        let (keys, key_table) = (Arc::new(keys), analytics_sink.batch_keys());
-        Ok(Memory { keys, key_table, visitors: Arc::new(visitors), clock: Arc::clone(&self.clock) })
+        Ok(Memory { keys: Arc::new(keys), visitors: Arc::new(visitors) })
     }
 
     fn start_refresher(&self, settings: &Settings, tables: &MainTables, housekeeping: &Arbiter) {
@@ -177,8 +183,7 @@ impl Parts<'_> {
         let lifeline = self.vitals.lifeline("sweeper");
         let (swept, telemetry) = (limiter.clone(), Arc::clone(&self.telemetry));
         let (visitors, keys) = (Arc::clone(&memory.visitors), Arc::clone(&memory.keys));
-        let clock = Arc::clone(&self.clock);
-        let others: Vec<Sweep> = vec![Arc::new(move || visitors.sweep()), Arc::new(move || keys.sweep(clock.now()))];
+        let others: Vec<Sweep> = vec![Arc::new(move || visitors.sweep()), Arc::new(move || keys.sweep())];
         self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || {
             Sweeper::new(swept.clone(), others.clone(), Arc::clone(&telemetry), lifeline.clone())
         });
@@ -262,7 +267,11 @@ async fn wait_for_databases(writers: &[&Arc<WriterState>]) {
     while Instant::now() < deadline && writers.iter().any(|writer| writer.phase() == WriterPhase::Starting) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    if writers.iter().any(|writer| writer.phase() != WriterPhase::Up) {
+    if !all_up(writers) {
         tracing::warn!("starting without a database: records are kept in the journal until it is there");
     }
+}
+
+fn all_up(writers: &[&Arc<WriterState>]) -> bool {
+    writers.iter().all(|writer| writer.phase() == WriterPhase::Up)
 }

@@ -11,10 +11,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervis
 
 use super::AppError;
 use crate::actor::Lifeline;
-use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, Clock, JournalRecord, MainRecord, UnixMillis};
+use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord};
+use crate::idempotency::BatchKeys;
 use crate::journal::{Journal, ReadLimits};
-use crate::limit::{self, BatchKeys};
-use crate::store::{BatchKeyTable, StoreError, within};
+use crate::store::within;
 use crate::visitors::Visitors;
 
 /// How much of a journal is read at once.
@@ -65,9 +65,7 @@ fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result
 #[derive(Clone)]
 pub(super) struct Memory {
     pub keys: Arc<BatchKeys>,
-    pub key_table: Arc<dyn BatchKeyTable>,
     pub visitors: Arc<Visitors>,
-    pub clock: Arc<Clock>,
 }
 
 impl Memory {
@@ -78,21 +76,11 @@ impl Memory {
 
     async fn read_keys(&self) {
         while !self.keys.are_loaded() {
-            if let Err(error) = self.load_keys().await {
+            if let Err(error) = within(ANSWER, self.keys.load()).await {
                 tracing::debug!(%error, "batch keys could not be read yet");
                 tokio::time::sleep(RETRY).await;
             }
         }
-    }
-
-    async fn load_keys(&self) -> Result<(), StoreError> {
-        let since = UnixMillis(self.clock.now().0 - BATCH_KEY_LIFETIME_MS);
-        let most = i64::try_from(limit::BATCH_KEYS).unwrap_or(i64::MAX);
-        for stored in within(ANSWER, self.key_table.batch_keys(since, most)).await? {
-            self.keys.remember(stored.key, stored.answer, stored.stored_at);
-        }
-        self.keys.loaded();
-        Ok(())
     }
 
     async fn read_visitors(&self) {

@@ -152,6 +152,9 @@ impl SignInDesk {
     /// # Errors
     /// When the database is away, or no more mail can wait.
     pub async fn send_code(&self, email: &EmailAddress) -> Result<(), SignInError> {
+        if !self.outbox.has_room() {
+            return Err(SignInError::Unavailable);
+        }
         let code = random_text(b"0123456789", CODE_DIGITS)?;
         let now = self.clock.now();
         let request = CodeRequest {

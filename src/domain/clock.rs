@@ -95,6 +95,12 @@ impl IdSource {
     }
 }
 
+/// No UUIDv7 of this moment or later is lower.
+#[must_use]
+pub fn lowest_id(at: UnixMillis) -> Uuid {
+    Uuid::from_u128(u128::from(at.0.unsigned_abs()) << 80)
+}
+
 /// A UUID in its usual form only: braces, `urn:uuid:` and the form without hyphens are other strings to a client.
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<Uuid> {

@@ -235,10 +235,12 @@ async fn take(
 ) -> Result<Slot, (Option<Kind>, Refusal)> {
     let item = read_item(item)?;
     let kind = item.kind;
-    if let Some(key) = item.key
-        && let Some(answer) = call.app.batch_keys.answer(key, now).await
-    {
-        return Ok(Slot::Answered { kind, answer, outcome: Outcome::Served });
+    if let Some(key) = item.key {
+        match call.app.batch_keys.answer(key).await {
+            Ok(Some(answer)) => return Ok(Slot::Answered { kind, answer, outcome: Outcome::Served }),
+            Ok(None) => {}
+            Err(_) => return Ok(unavailable(kind)),
+        }
     }
     let refused = |refusal| (Some(kind), refusal);
     if let Some(refusal) = Admission::ask(call.app, kind.route(), call.client.ip).refusal() {
@@ -329,7 +331,7 @@ fn append(app: &AppState, kind: Kind, key: Option<BatchKey>, event: AnalyticsEve
     let append = || app.analytics.journal.append(record.encode());
     let (answer, durable) = match key {
         None => (answer, append().map(Durable::Plain).ok()),
-        Some(key) => match app.batch_keys.begin(key, now, || append().map(|ack| (answer, ack))) {
+        Some(key) => match app.batch_keys.begin(key, || append().map(|ack| (answer, ack))) {
             Ok(pending) => (pending.value(), Some(Durable::Keyed(key, pending))),
             Err(_) => (answer, None),
         },
@@ -380,9 +382,11 @@ impl Slot {
 
     fn into_result(self, request: &HttpRequest) -> ItemResult {
         match self {
-            Self::Answered { kind, answer, .. } | Self::Waiting { kind, answer, .. } => {
+            Self::Answered { kind, answer, .. } => {
                 ItemResult { status: 200, data: Some(kind.data(answer)), error: None }
             }
+            // Nobody may hear of what is not known to be durable.
+            Self::Waiting { .. } => Self::Refused { kind: None, refusal: Refusal::Unavailable }.into_result(request),
             Self::Refused { refusal, .. } => ItemResult {
                 status: refusal.wording().status.as_u16(),
                 data: None,

@@ -14,7 +14,9 @@ use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::session::Done;
 use super::{AppState, body};
-use crate::domain::{AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, UnixMillis, parse_uuid};
+use crate::domain::{
+    AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, UnixMillis, parse_uuid, url_path,
+};
 use crate::enrich::bot::is_bot;
 
 const DURATION_MAX_SECONDS: f64 = 3600.0;
@@ -181,7 +183,7 @@ impl View {
             return Err(Outcome::Bot);
         }
         let Some(session_id) = self.session_id else { return Err(Outcome::Served) };
-        let path = self.path.or_else(|| path_of(&self.url));
+        let path = self.path.or_else(|| url_path(&self.url));
         let (url, title, referrer) = (self.url, self.title, self.referrer);
         Ok(PageviewRecord { id, entered_at, session_id, url, path, title, referrer })
     }
@@ -192,34 +194,5 @@ impl Leave {
     #[must_use]
     pub fn into_record(self, view_id: Uuid) -> LeaveRecord {
         LeaveRecord { view_id, duration_seconds: self.duration_seconds, scroll_depth: self.scroll_depth }
-    }
-}
-
-/// The path of a URL, whole or relative to the site; of anything else none.
-fn path_of(url: &str) -> Option<String> {
-    match url::Url::parse(url) {
-        Ok(url) if !url.cannot_be_a_base() => Some(url.path().to_owned()),
-        _ if url.starts_with('/') => url.split(['?', '#']).next().map(str::to_owned),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_path_of_a_url_is_found() {
-        for (url, path) in [
-            ("https://example.org/a/b?c#d", Some("/a/b")),
-            ("https://example.org", Some("/")),
-            ("/a?b", Some("/a")),
-            ("/", Some("/")),
-            ("about:blank", None),
-            ("a/b", None),
-            ("", None),
-        ] {
-            assert_eq!(path_of(url).as_deref(), path, "{url:?}");
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! The throttle: how many requests one address may make to one route in a window. `once` and `batch_keys` see to it that
-//! what is asked for twice is made once.
+//! The throttle: how many requests one address may make to one route in a window. `once` sees to it that what is asked for
+//! twice is made once.
 //!
 //! A shared, synchronous table, called in the request's own task; an actor only sweeps what has expired.
 //!
@@ -8,7 +8,6 @@
 //! and a metric says so. Refusing them instead would let one attacker with many addresses lock everybody out.
 //! Cost: one shard lock and one hash, about 0.1 µs; about 64 bytes a window.
 
-mod batch_keys;
 mod once;
 mod sweeper;
 
@@ -21,7 +20,6 @@ use dashmap::mapref::entry::Entry;
 
 use crate::domain::{Clock, Route, ThrottleKey};
 
-pub use batch_keys::{BatchKeys, CAPACITY as BATCH_KEYS, KeyError};
 pub use once::{Held, Once, OnceError, Pending};
 pub use sweeper::{Sweep, Sweeper};
 

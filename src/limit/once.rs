@@ -3,7 +3,8 @@
 //!
 //! Invariants: whoever finds an entry waits for the record behind it to be durable, as its maker does; an entry whose
 //! record did not become durable is gone before anybody is told. Making happens under the entry's lock and must not wait.
-//! At most `capacity` entries are kept; what is done without a place is the caller's decision.
+//! At most `capacity` entries are kept; what is done without a place is the caller's decision. Lifetimes are measured on
+//! the monotonic clock: a step of the wall clock neither merges nor parts anybody.
 //! Cost: one shard lock and one hash, about 0.2 µs; about 100 bytes an entry.
 
 use std::hash::Hash;
@@ -14,7 +15,6 @@ use dashmap::mapref::entry::Entry as Place;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 
-use crate::domain::UnixMillis;
 use crate::journal::{Ack, AppendError};
 
 /// Why nothing was made.
@@ -46,11 +46,17 @@ impl<V: Copy> Pending<V> {
     pub fn value(&self) -> V {
         self.held.value
     }
+
+    /// Whether this very call made it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.held.made
+    }
 }
 
 struct Entry<V> {
     value: V,
-    made_at: UnixMillis,
+    made_at_ms: i64,
     /// Until the record is known to be durable.
     ack: Option<Shared<Ack>>,
 }
@@ -77,11 +83,11 @@ impl<K: Copy + Eq + Hash, V: Copy> Once<K, V> {
     pub async fn get_or_make(
         &self,
         key: K,
-        now: UnixMillis,
+        now_ms: u64,
         mut make: impl FnMut() -> Result<(V, Ack), AppendError>,
     ) -> Result<Held<V>, OnceError> {
         loop {
-            let pending = self.begin(key, now, &mut make)?;
+            let pending = self.begin(key, now_ms, &mut make)?;
             let is_ours = pending.held.made;
             match self.settle(key, pending).await {
                 Ok(held) => return Ok(held),
@@ -99,13 +105,13 @@ impl<K: Copy + Eq + Hash, V: Copy> Once<K, V> {
     pub fn begin(
         &self,
         key: K,
-        now: UnixMillis,
+        now_ms: u64,
         make: impl FnOnce() -> Result<(V, Ack), AppendError>,
     ) -> Result<Pending<V>, OnceError> {
-        let make = || make().map(|(value, ack)| Entry { value, made_at: now, ack: Some(ack.shared()) });
+        let make = || make().map(|(value, ack)| Entry { value, made_at_ms: signed(now_ms), ack: Some(ack.shared()) });
         let (entry, is_new) = match self.entries.entry(key) {
             Place::Occupied(mut occupied) => {
-                let is_over = !self.is_fresh(occupied.get(), now);
+                let is_over = !self.is_fresh(occupied.get(), now_ms);
                 if is_over {
                     occupied.insert(make()?);
                 }
@@ -148,28 +154,50 @@ impl<K: Copy + Eq + Hash, V: Copy> Once<K, V> {
     }
 
     /// The value under the key, once its record is durable.
-    pub async fn get(&self, key: K, now: UnixMillis) -> Option<V> {
+    pub async fn get(&self, key: K, now_ms: u64) -> Option<V> {
         let pending = {
-            let entry = self.entries.get(&key).filter(|entry| self.is_fresh(entry, now))?;
+            let entry = self.entries.get(&key).filter(|entry| self.is_fresh(entry, now_ms))?;
             Pending { held: Held { value: entry.value, made: false }, ack: entry.ack.clone() }
         };
         self.settle(key, pending).await.ok().map(|held| held.value)
     }
 
-    /// Takes in what an earlier run made. What is there stays.
-    pub fn remember(&self, key: K, value: V, made_at: UnixMillis) {
-        if let Place::Vacant(vacant) = self.entries.entry(key)
-            && self.take_place()
-        {
-            vacant.insert(Entry { value, made_at, ack: None });
+    /// Takes in what was made `age_ms` ago, by an earlier run. What is there stays. False when there is no place.
+    pub fn remember(&self, key: K, value: V, now_ms: u64, age_ms: i64) -> bool {
+        match self.entries.entry(key) {
+            Place::Occupied(_) => true,
+            Place::Vacant(vacant) => {
+                let free = self.take_place();
+                if free {
+                    // A record of a clock that ran ahead is as old as one of this moment.
+                    vacant.insert(Entry { value, made_at_ms: signed(now_ms) - age_ms.max(0), ack: None });
+                }
+                free
+            }
         }
     }
 
+    /// Whether there is anything under the key.
+    #[must_use]
+    pub fn holds(&self, key: K) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    /// Takes out what is under the key, if it is durable; whether it was. `None` when there is nothing.
+    #[must_use]
+    pub fn forget(&self, key: K) -> Option<bool> {
+        if self.entries.remove_if(&key, |_, entry| entry.ack.is_none()).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Some(true);
+        }
+        self.holds(key).then_some(false)
+    }
+
     /// Forgets what is over.
-    pub fn sweep(&self, now: UnixMillis) {
+    pub fn sweep(&self, now_ms: u64) {
         let mut swept = 0;
         self.entries.retain(|_, entry| {
-            let fresh = self.is_fresh(entry, now);
+            let fresh = self.is_fresh(entry, now_ms);
             swept += usize::from(!fresh);
             fresh
         });
@@ -196,16 +224,20 @@ impl<K: Copy + Eq + Hash, V: Copy> Once<K, V> {
         free
     }
 
-    fn is_fresh(&self, entry: &Entry<V>, now: UnixMillis) -> bool {
-        now.0.saturating_sub(entry.made_at.0) < self.lifetime_ms
+    fn is_fresh(&self, entry: &Entry<V>, now_ms: u64) -> bool {
+        signed(now_ms) - entry.made_at_ms < self.lifetime_ms
     }
+}
+
+fn signed(milliseconds: u64) -> i64 {
+    i64::try_from(milliseconds).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: UnixMillis = UnixMillis(1_000_000);
+    const NOW: u64 = 1_000_000;
 
     fn table(capacity: usize) -> Once<u8, u32> {
         Once::new(capacity, 1000)
@@ -269,12 +301,12 @@ mod tests {
     #[tokio::test]
     async fn an_entry_ends_with_its_lifetime() {
         let table = table(10);
-        table.remember(1, 7, UnixMillis(NOW.0 - 999));
+        assert!(table.remember(1, 7, NOW, 999));
         assert_eq!(table.get(1, NOW).await, Some(7));
-        let later = UnixMillis(NOW.0 + 1);
+        let later = NOW + 1;
         assert_eq!(table.get(1, later).await, None);
         assert_eq!(table.get_or_make(1, later, || Ok(durable(8))).await, Ok(Held { value: 8, made: true }));
-        table.sweep(UnixMillis(later.0 + 1000));
+        table.sweep(later + 1000);
         assert_eq!(table.entries(), 0);
     }
 
@@ -284,8 +316,11 @@ mod tests {
         table.get_or_make(1, NOW, || Ok(durable(7))).await.unwrap();
         assert_eq!(table.get_or_make(2, NOW, || Ok(durable(8))).await, Err(OnceError::Full));
         assert_eq!(table.get_or_make(1, NOW, || Ok(durable(9))).await, Ok(Held { value: 7, made: false }));
-        let refused = table.get_or_make(1, UnixMillis(NOW.0 + 1000), || Err(AppendError::QueueFull)).await;
+        let refused = table.get_or_make(1, NOW + 1000, || Err(AppendError::QueueFull)).await;
         assert_eq!(refused, Err(OnceError::Append(AppendError::QueueFull)));
         assert_eq!(table.entries(), 1);
+        assert!(!table.remember(2, 8, NOW, 0) && table.remember(1, 9, NOW, 0));
+        assert_eq!((table.forget(1), table.forget(1)), (Some(true), None));
+        assert!(table.remember(2, 8, NOW, 0));
     }
 }

@@ -1,7 +1,7 @@
-//! Sign-in codes by mail: an actor that sends one after another, so that no request waits for a mail server.
+//! Sign-in codes by mail: actors that send them, so that no request waits for a mail server.
 //!
 //! - `courier`: what a mail looks like, and one attempt to hand it over.
-//! - here: the handle, and the supervised actor that tries again, within bounds.
+//! - here: the handle, and the supervised actors that try again, within bounds.
 //!
 //! Invariants: at most [`QUEUE`] mails wait, the next one is refused; a mail is given up after [`ATTEMPTS`] attempts,
 //! or when its code is no longer valid; an address that is none reaches neither a mail server nor a log. No address is
@@ -31,6 +31,8 @@ use courier::{Courier, Failure};
 
 /// How many mails may wait.
 pub const QUEUE: usize = 256;
+/// How many are sent at once: one that a slow server holds does not hold up the others.
+const POSTMEN: usize = 8;
 /// How often a mail is tried.
 pub const ATTEMPTS: usize = 3;
 
@@ -59,6 +61,14 @@ struct Timing {
     pauses: [Duration; ATTEMPTS - 1],
 }
 
+/// How much is taken on.
+#[derive(Clone, Copy)]
+struct Bounds {
+    postmen: usize,
+    /// For each of them.
+    queue: usize,
+}
+
 const TIMING: Timing =
     Timing { attempt: Duration::from_secs(10), pauses: [Duration::from_secs(1), Duration::from_secs(5)] };
 
@@ -73,7 +83,7 @@ pub fn check(settings: &MailSettings) -> Result<(), MailError> {
 /// Takes codes to be sent. Clones share the queue.
 #[derive(Clone)]
 pub struct Outbox {
-    mailbox: Mailbox<Postman>,
+    postmen: Arc<[Mailbox<Postman>]>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -85,7 +95,7 @@ impl Outbox {
     pub fn start(
         settings: Option<&MailSettings>,
         watchdog: &Watchdog,
-        lifeline: Lifeline,
+        lifeline: &Lifeline,
         telemetry: Arc<Telemetry>,
         arbiter: &ArbiterHandle,
     ) -> Result<Self, MailError> {
@@ -93,21 +103,32 @@ impl Outbox {
             tracing::warn!("no smtp_url is set: sign-in codes are written to the log, which is for development");
         }
         let way = settings.map_or(Ok(Way::Log), Way::smtp)?;
-        Ok(Self::start_with(way, TIMING, QUEUE, watchdog, lifeline, telemetry, arbiter))
+        let bounds = Bounds { postmen: POSTMEN, queue: QUEUE / POSTMEN };
+        Ok(Self::start_with(way, TIMING, bounds, watchdog, lifeline, telemetry, arbiter))
     }
 
     fn start_with(
         way: Way,
         timing: Timing,
-        capacity: usize,
+        bounds: Bounds,
         watchdog: &Watchdog,
-        lifeline: Lifeline,
+        lifeline: &Lifeline,
         telemetry: Arc<Telemetry>,
         arbiter: &ArbiterHandle,
     ) -> Self {
         let desk = Arc::new(Desk { way, timing, telemetry: Arc::clone(&telemetry), lifeline: lifeline.clone() });
-        let mailbox = watchdog.supervise(arbiter, lifeline, capacity, move || Postman { desk: Arc::clone(&desk) });
-        Self { mailbox, telemetry }
+        let postman = |_| {
+            let desk = Arc::clone(&desk);
+            watchdog.supervise(arbiter, lifeline.clone(), bounds.queue, move || Postman { desk: Arc::clone(&desk) })
+        };
+        Self { postmen: (0..bounds.postmen).map(postman).collect(), telemetry }
+    }
+
+    /// Whether another mail can wait. A code is not to be made for a mail that cannot be sent: it would take the place
+    /// of one that is on its way.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.postmen.iter().any(|postman| postman.depth() < postman.capacity())
     }
 
     /// Has a code sent to an address. Never waits; what becomes of the mail is counted and logged.
@@ -117,16 +138,18 @@ impl Outbox {
     pub fn send_code(&self, address: &str, code: &str, valid_minutes: u32) -> Result<(), OutboxFull> {
         let expires = Instant::now() + Duration::from_secs(u64::from(valid_minutes) * 60);
         let mail = CodeMail { address: address.to_owned(), code: code.to_owned(), valid_minutes, expires };
-        self.mailbox.push(mail).map_err(|_| {
+        let idlest = self.postmen.iter().min_by_key(|postman| postman.depth());
+        idlest.ok_or(OutboxFull).and_then(|postman| postman.push(mail).map_err(|_| OutboxFull)).inspect_err(|_| {
             count(&self.telemetry, "refused");
-            OutboxFull
         })
     }
 
     /// How many mails wait, the one that is being sent among them, and how many may.
     #[must_use]
     pub fn depth_and_capacity(&self) -> (usize, usize) {
-        (self.mailbox.depth(), self.mailbox.capacity())
+        self.postmen
+            .iter()
+            .fold((0, 0), |(depth, capacity), postman| (depth + postman.depth(), capacity + postman.capacity()))
     }
 }
 

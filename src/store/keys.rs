@@ -16,6 +16,9 @@ pub struct StoredKey {
 /// Reads keys. They are written with their items, by the sink, and deleted by maintenance.
 #[async_trait]
 pub trait BatchKeyTable: Send + Sync + 'static {
+    /// The key, if it was stored since a time.
+    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError>;
+
     /// The keys since a time, the newest first, so many at the most.
     async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError>;
 }

@@ -128,7 +128,7 @@ impl Visitors {
         };
         let record = MainRecord::Visitor(Box::new(visitor));
         let append = || Ok((token, self.journal.append(record.encode())?));
-        let held = match self.recent.get_or_make(fingerprint, now, append).await {
+        let held = match self.recent.get_or_make(fingerprint, self.clock.monotonic_ms(), append).await {
             Ok(held) => held,
             Err(OnceError::Append(error)) => return Err(error),
             Err(OnceError::Full) => {
@@ -147,8 +147,11 @@ impl Visitors {
     /// Takes in a visitor that the journal or the table holds from an earlier run.
     pub fn remember(&self, token: VisitorToken, fingerprint: Fingerprint, created_at: UnixMillis) {
         self.known.insert(token, ());
-        if self.clock.now().0 - created_at.0 < FINGERPRINT_LIFETIME_MS {
-            self.recent.remember(fingerprint, token, created_at);
+        let age_ms = self.clock.now().0 - created_at.0;
+        if age_ms < FINGERPRINT_LIFETIME_MS
+            && !self.recent.remember(fingerprint, token, self.clock.monotonic_ms(), age_ms)
+        {
+            self.telemetry.count(name::FINGERPRINTS_UNCOUNTED, &[], 1);
         }
     }
 
@@ -177,7 +180,7 @@ impl Visitors {
 
     /// Forgets fingerprints whose window is over.
     pub fn sweep(&self) {
-        self.recent.sweep(self.clock.now());
+        self.recent.sweep(self.clock.monotonic_ms());
     }
 
     /// How many fingerprints are kept, and how many may be.

@@ -57,12 +57,15 @@ const LOCK_SESSIONS: &str = "
     ORDER BY id
     FOR UPDATE";
 
-/// No view of a session is older than the session; `$2` leaves a day for clocks that differ between instances.
+/// No view of a session is older than the session, but for a day that clocks of instances may differ. The floor is each
+/// session's own: one old session must not make the look-up for all others visit every partition since.
 const LAST_VIEWS: &str = "
     SELECT session.id, last.id
-    FROM unnest($1::uuid[]) AS session (id)
+    FROM unnest($1::uuid[], $2::uuid[]) AS session (id, floor)
     CROSS JOIN LATERAL (
-        SELECT id FROM analytics_pageviews WHERE session_id = session.id AND id >= $2 ORDER BY id DESC LIMIT 1
+        SELECT id FROM analytics_pageviews
+        WHERE session_id = session.id AND id >= session.floor
+        ORDER BY id DESC LIMIT 1
     ) AS last";
 
 const LOCK_VIEWS: &str = "
@@ -151,9 +154,19 @@ impl Sink for PostgresAnalytics {
 
 #[async_trait]
 impl BatchKeyTable for PostgresAnalytics {
+    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError> {
+        let row: Option<KeyRow> = sqlx::query_as(
+            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys WHERE key = $1 AND stored_at >= $2",
+        )
+        .bind(key.0.to_vec())
+        .bind(since.to_datetime())
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.and_then(stored_key))
+    }
+
     async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
-        type Row = (Vec<u8>, Option<Uuid>, Option<DateTime<Utc>>, DateTime<Utc>);
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<KeyRow> = sqlx::query_as(
             "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
              WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
         )
@@ -161,12 +174,17 @@ impl BatchKeyTable for PostgresAnalytics {
         .bind(most)
         .fetch_all(&self.pool)
         .await?;
-        let stored = |(key, id, created_at, stored_at): Row| {
-            let answer = KeyedAnswer { id, created_at: created_at.map(unix_millis) };
-            Some(StoredKey { key: BatchKey(key.try_into().ok()?), answer, stored_at: unix_millis(stored_at) })
-        };
-        Ok(rows.into_iter().filter_map(stored).collect())
+        Ok(rows.into_iter().filter_map(stored_key).collect())
     }
+}
+
+/// Key, answer's id, answer's time, when it was stored.
+type KeyRow = (Vec<u8>, Option<Uuid>, Option<DateTime<Utc>>, DateTime<Utc>);
+
+/// A key that was made by hand is none of ours.
+fn stored_key((key, id, created_at, stored_at): KeyRow) -> Option<StoredKey> {
+    let answer = KeyedAnswer { id, created_at: created_at.map(unix_millis) };
+    Some(StoredKey { key: BatchKey(key.try_into().ok()?), answer, stored_at: unix_millis(stored_at) })
 }
 
 impl PostgresAnalytics {
@@ -192,6 +210,11 @@ fn bounds<'a>(mut ids: impl DoubleEndedIterator<Item = &'a Uuid>) -> Option<(Uui
     Some((lowest, ids.next_back().copied().unwrap_or(lowest)))
 }
 
+/// Rows in the order of their ids, a day at a time: an UPDATE is planned for every partition between its bounds.
+fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
+    rows.chunk_by(|(one, _), (other, _)| partitions::day_before(*one) == partitions::day_before(*other))
+}
+
 async fn load(connection: &mut PgConnection, touched: Touched) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
@@ -204,11 +227,11 @@ async fn load(connection: &mut PgConnection, touched: Touched) -> Result<Loaded,
             sqlx::query_as(LOCK_SESSIONS).bind(&ids).bind(lowest).bind(highest).fetch_all(&mut *connection).await?;
         let known: BTreeSet<Uuid> =
             rows.iter().map(|row| row.0).chain(touched.begun.into_iter().filter(is_ours)).collect();
-        if let Some(first) = known.first() {
-            let floor = partitions::day_before(*first);
-            let known: Vec<Uuid> = known.iter().copied().collect();
+        if !known.is_empty() {
+            let floors: Vec<Uuid> = known.iter().map(|id| partitions::day_before(*id)).collect();
+            let known: Vec<Uuid> = known.into_iter().collect();
             let rows: Vec<(Uuid, Uuid)> =
-                sqlx::query_as(LAST_VIEWS).bind(&known).bind(floor).fetch_all(&mut *connection).await?;
+                sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).fetch_all(&mut *connection).await?;
             loaded.last_views.extend(rows);
         }
         views.extend(loaded.last_views.values());
@@ -236,31 +259,35 @@ fn is_ours(id: &Uuid) -> bool {
 }
 
 async fn update_sessions(connection: &mut PgConnection, changed: &[(Uuid, SessionState)]) -> Result<(), StoreError> {
-    let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { return Ok(()) };
-    sqlx::query(UPDATE_SESSIONS)
-        .bind(column(changed, |(id, _)| *id))
-        .bind(column(changed, |(_, state)| state.user_id.as_deref()))
-        .bind(column(changed, |(_, state)| state.page_views))
-        .bind(column(changed, |(_, state)| state.bounced))
-        .bind(column(changed, |(_, state)| state.duration_seconds))
-        .bind(column(changed, |(_, state)| state.last_activity_at.to_datetime()))
-        .bind(lowest)
-        .bind(highest)
-        .execute(connection)
-        .await?;
+    for changed in by_day(changed) {
+        let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { continue };
+        sqlx::query(UPDATE_SESSIONS)
+            .bind(column(changed, |(id, _)| *id))
+            .bind(column(changed, |(_, state)| state.user_id.as_deref()))
+            .bind(column(changed, |(_, state)| state.page_views))
+            .bind(column(changed, |(_, state)| state.bounced))
+            .bind(column(changed, |(_, state)| state.duration_seconds))
+            .bind(column(changed, |(_, state)| state.last_activity_at.to_datetime()))
+            .bind(lowest)
+            .bind(highest)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
 async fn update_views(connection: &mut PgConnection, changed: &[(Uuid, ViewState)]) -> Result<(), StoreError> {
-    let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { return Ok(()) };
-    sqlx::query(UPDATE_VIEWS)
-        .bind(column(changed, |(id, _)| *id))
-        .bind(column(changed, |(_, state)| state.duration_seconds))
-        .bind(column(changed, |(_, state)| state.scroll_depth))
-        .bind(lowest)
-        .bind(highest)
-        .execute(connection)
-        .await?;
+    for changed in by_day(changed) {
+        let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { continue };
+        sqlx::query(UPDATE_VIEWS)
+            .bind(column(changed, |(id, _)| *id))
+            .bind(column(changed, |(_, state)| state.duration_seconds))
+            .bind(column(changed, |(_, state)| state.scroll_depth))
+            .bind(lowest)
+            .bind(highest)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 

@@ -63,6 +63,14 @@ const UPDATE_VISITORS: &str = "
         AS change (token, utm_source, utm_medium, utm_campaign, utm_term, utm_content, invited_by_id, updated_at)
     WHERE visitors.token = change.token";
 
+/// In the writer's order, and around the rows that it holds: those come next time.
+const CLEAR_FINGERPRINTS: &str = "
+    UPDATE visitors SET fingerprint = NULL
+    WHERE token IN (
+        SELECT token FROM visitors WHERE fingerprint IS NOT NULL AND created_at <= $1
+        ORDER BY token FOR UPDATE SKIP LOCKED
+    )";
+
 /// The main database on a PostgreSQL server.
 pub struct PostgresMain {
     pool: PgPool,
@@ -145,7 +153,7 @@ impl Sink for PostgresMain {
     }
 
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {
-        sqlx::query("UPDATE visitors SET fingerprint = NULL WHERE fingerprint IS NOT NULL AND created_at <= $1")
+        sqlx::query(CLEAR_FINGERPRINTS)
             .bind(UnixMillis(now.0 - FINGERPRINT_LIFETIME_MS).to_datetime())
             .execute(&self.pool)
             .await?;

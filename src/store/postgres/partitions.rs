@@ -175,8 +175,8 @@ pub(super) fn day_before(id: Uuid) -> Uuid {
 
 /// No UUIDv7 of this day is lower, and none of the day before is as high.
 fn lowest_id(day: NaiveDate) -> Uuid {
-    let millis = day.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc().timestamp_millis();
-    Uuid::from_u128(u128::from(millis.unsigned_abs()) << 80)
+    let midnight = day.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
+    crate::domain::lowest_id(UnixMillis(midnight.timestamp_millis()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time};
+use crate::domain::lowest_id;
 use crate::domain::{
     AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis,
 };
@@ -61,8 +62,14 @@ const LOAD_SESSIONS: &str = "
     FROM analytics_sessions WHERE id IN (SELECT value FROM json_each($1))";
 
 const LAST_VIEWS: &str = "
-    SELECT session_id, max(id)
-    FROM analytics_pageviews WHERE session_id IN (SELECT value FROM json_each($1)) GROUP BY session_id";
+    SELECT session_id, id
+    FROM (
+        SELECT value AS session_id, (
+            SELECT id FROM analytics_pageviews WHERE session_id = value ORDER BY id DESC LIMIT 1
+        ) AS id
+        FROM json_each($1)
+    )
+    WHERE id IS NOT NULL";
 
 const LOAD_VIEWS: &str = "
     SELECT id, entered_at, duration, scroll_depth
@@ -144,14 +151,22 @@ impl Sink for SqliteAnalytics {
         if retention_days == 0 {
             return Ok(maintained);
         }
-        let before = UnixMillis(now.0 - i64::from(retention_days) * 86_400_000).to_rfc3339();
-        for sql in [
-            "DELETE FROM analytics_pageviews WHERE id IN (SELECT id FROM analytics_pageviews WHERE entered_at < $1 LIMIT $2)",
-            "DELETE FROM analytics_sessions WHERE id IN (SELECT id FROM analytics_sessions WHERE started_at < $1 LIMIT $2)",
+        let kept_from = UnixMillis(now.0 - i64::from(retention_days) * 86_400_000);
+        // By id, which carries the time: of views there is no other index that does.
+        let (time, id) = (kept_from.to_rfc3339(), lowest_id(kept_from).to_string());
+        for (sql, bound) in [
+            (
+                "DELETE FROM analytics_pageviews WHERE id IN (SELECT id FROM analytics_pageviews WHERE id < $1 LIMIT $2)",
+                id,
+            ),
+            (
+                "DELETE FROM analytics_sessions WHERE id IN (SELECT id FROM analytics_sessions WHERE started_at < $1 LIMIT $2)",
+                time,
+            ),
         ] {
             loop {
                 let deleted =
-                    sqlx::query(sql).bind(&before).bind(DELETE_ROWS).execute(&self.pool).await?.rows_affected();
+                    sqlx::query(sql).bind(&bound).bind(DELETE_ROWS).execute(&self.pool).await?.rows_affected();
                 maintained.rows_deleted += deleted;
                 if deleted == 0 {
                     break;
@@ -164,9 +179,19 @@ impl Sink for SqliteAnalytics {
 
 #[async_trait]
 impl BatchKeyTable for SqliteAnalytics {
+    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError> {
+        let row: Option<KeyRow> = sqlx::query_as(
+            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys WHERE key = $1 AND stored_at >= $2",
+        )
+        .bind(key.0.to_vec())
+        .bind(since.to_rfc3339())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map_or(Ok(None), stored_key)
+    }
+
     async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
-        type Row = (Vec<u8>, Option<String>, Option<String>, String);
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<KeyRow> = sqlx::query_as(
             "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
              WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
         )
@@ -174,16 +199,20 @@ impl BatchKeyTable for SqliteAnalytics {
         .bind(most)
         .fetch_all(&self.pool)
         .await?;
-        let mut stored = Vec::with_capacity(rows.len());
-        for (key, id, created_at, stored_at) in rows {
-            let Ok(key) = key.try_into() else { continue };
-            let id = id.as_deref().map(read_id).transpose()?;
-            let created_at = created_at.as_deref().map(read_time).transpose()?;
-            let answer = KeyedAnswer { id, created_at };
-            stored.push(StoredKey { key: BatchKey(key), answer, stored_at: read_time(&stored_at)? });
-        }
-        Ok(stored)
+        rows.into_iter().filter_map(|row| stored_key(row).transpose()).collect()
     }
+}
+
+/// Key, answer's id, answer's time, when it was stored.
+type KeyRow = (Vec<u8>, Option<String>, Option<String>, String);
+
+/// A key that was made by hand is none of ours.
+fn stored_key((key, id, created_at, stored_at): KeyRow) -> Result<Option<StoredKey>, StoreError> {
+    let Ok(key) = key.try_into() else { return Ok(None) };
+    let id = id.as_deref().map(read_id).transpose()?;
+    let created_at = created_at.as_deref().map(read_time).transpose()?;
+    let answer = KeyedAnswer { id, created_at };
+    Ok(Some(StoredKey { key: BatchKey(key), answer, stored_at: read_time(&stored_at)? }))
 }
 
 async fn insert_sessions(
