@@ -3,15 +3,6 @@
 use super::*;
 use crate::on_both_databases;
 
-/// Shuts everybody out of the analytics database, or lets them in again.
-async fn allow_connections(app: &TestApp, allowed: bool) {
-    let name = app.databases.analytics_url.rsplit('/').next().unwrap();
-    let main = Database::Main;
-    app.databases.execute(main, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
-    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-    app.databases.execute(main, &end).await;
-}
-
 async fn readiness(app: &TestApp) -> Value {
     let response = app.client.get(app.url("/health/ready")).send().await.unwrap();
     assert_eq!(response.status(), 200);
@@ -24,7 +15,7 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
     let mut ledger = Ledger::default();
     let load = Load::start(&app, 8, "outage");
     app.until("sessions flow", async || app.metric("weir_writer_position{database=\"analytics\"}").await > 50.0).await;
-    allow_connections(&app, false).await;
+    app.databases.allow_connections(Database::Analytics, false).await;
     app.until("the outage is noticed", async || {
         readiness(&app).await["components"]["analytics_database"] == "unavailable"
     })
@@ -45,7 +36,7 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
         app.databases.count(Database::Main, "SELECT count(*) AS n FROM consent_records").await == 1
     })
     .await;
-    allow_connections(&app, true).await;
+    app.databases.allow_connections(Database::Analytics, true).await;
     app.until("the database is back", async || readiness(&app).await["status"] == "ready").await;
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused, 0);
