@@ -10,6 +10,7 @@ mod operations;
 mod privacy;
 mod session;
 mod throttle;
+mod visitors;
 
 /// Where sessions are made.
 const SESSION: &str = "/api/v1/analytics/session";
