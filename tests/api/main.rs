@@ -10,6 +10,7 @@ mod operations;
 mod privacy;
 mod session;
 mod throttle;
+mod track;
 mod visitors;
 
 /// Where sessions are made.
