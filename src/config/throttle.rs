@@ -8,7 +8,7 @@ use crate::domain::Route;
 use crate::limit::Limit;
 
 /// The contract's limits, by route.
-const DEFAULTS: [(Route, u32, u64); 11] = [
+const DEFAULTS: [(Route, u32, u64); 12] = [
     (Route::Session, 10, 60),
     (Route::Pageview, 30, 60),
     (Route::Leave, 10, 60),
@@ -20,6 +20,7 @@ const DEFAULTS: [(Route, u32, u64); 11] = [
     (Route::TrackInit, 30, 60),
     (Route::AuthCode, 5, 60),
     (Route::AuthVerify, 10, 60),
+    (Route::AuthExternal, 10, 60),
 ];
 
 pub(super) fn take(values: &mut Values) -> Vec<(Route, Limit)> {

@@ -117,6 +117,7 @@ routes! {
     AuthCode = "auth_code",
     /// Both ways to sign in: they share one limit.
     AuthVerify = "auth_verify",
+    AuthExternal = "auth_external",
     InternalUsers = "internal_users",
     Health = "health",
     Metrics = "metrics",

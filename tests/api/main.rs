@@ -3,12 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attribution;
 mod consent;
 mod first_steps;
 mod http;
 mod operations;
 mod privacy;
 mod session;
+mod sign_in;
 mod throttle;
 mod track;
 mod visitors;

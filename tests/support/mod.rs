@@ -39,6 +39,7 @@ pub const UNTHROTTLED: &[(&str, &str)] = &[
     ("WEIR_THROTTLE__TRACK_INIT", "0"),
     ("WEIR_THROTTLE__AUTH_CODE", "0"),
     ("WEIR_THROTTLE__AUTH_VERIFY", "0"),
+    ("WEIR_THROTTLE__AUTH_EXTERNAL", "0"),
 ];
 
 /// How long anything is waited for. Long, because machines are slow at times; nothing waits so long when all is well.
