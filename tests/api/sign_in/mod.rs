@@ -3,6 +3,7 @@
 mod access_tokens;
 mod codes;
 mod external;
+mod internal_users;
 mod origin;
 
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ pub const REQUEST_CODE: &str = "/auth/request-code";
 pub const VERIFY: &str = "/auth/verify";
 pub const EXTERNAL: &str = "/auth/external/verify";
 /// A phone's browser.
-pub const MOBILE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1";
+pub const MOBILE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 \
+                          (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1";
 
 /// The codes that were written to the log for an address, the oldest first.
 pub fn codes_in_log(app: &TestApp, address: &str) -> Vec<String> {
