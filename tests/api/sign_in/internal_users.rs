@@ -62,12 +62,15 @@ on_both_databases! {
         assert_eq!((&first["email"], &first["referral_code"]), (&json!("ann@example.org"), &json!("ANN-1")));
         assert_eq!(first["acquired_via_creator_id"], json!("creator-1"));
         assert_eq!(time(&first["created_at"]).to_rfc3339(), "2024-02-29T09:34:56.789+00:00");
-        let other = json!({"id": id, "email": "other@example.org", "referralCode": "OTHER", "createdAt": "2025-01-01T00:00:00Z"});
+        let other = json!({
+            "id": id, "email": "other@example.org", "referralCode": "OTHER", "createdAt": "2025-01-01T00:00:00Z",
+        });
         for again in [&body, &other, &json!({"id": id})] {
             assert!(!created(&app, again).await, "{again}");
         }
         assert_eq!(stored(&app, id).await, first);
-        let read = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(access_token(id)).send().await.unwrap();
+        let read =
+            app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(access_token(id)).send().await.unwrap();
         let found = data(read).await;
         assert_eq!(found["acquiredViaCreatorId"], json!("creator-1"));
         assert_eq!(found["createdAt"], json!("2024-02-29T09:34:56.789Z"));
@@ -79,7 +82,8 @@ on_both_databases! {
     async fn a_user_needs_no_more_than_an_id(backend) {
         let app = start(backend).await;
         let began = chrono::Utc::now();
-        let nulls = json!({"id": "u 1 'x'", "email": null, "referralCode": null, "visitorToken": null, "createdAt": null});
+        let nulls =
+            json!({"id": "u 1 'x'", "email": null, "referralCode": null, "visitorToken": null, "createdAt": null});
         assert!(created(&app, &nulls).await);
         assert!(created(&app, &json!({"id": "ü".repeat(255)})).await);
         let row = stored(&app, "u 1 'x'").await;
@@ -106,10 +110,23 @@ on_both_databases! {
     async fn a_user_that_is_told_of_twice_at_the_same_instant_is_made_once(backend) {
         let app = start(backend).await;
         for round in 0..4 {
-            let body = json!({"id": format!("u{round}"), "email": format!("u{round}@example.org"), "referralCode": format!("R{round}")});
+            let (id, email) = (format!("u{round}"), format!("u{round}@example.org"));
+            let body = json!({"id": id, "email": email, "referralCode": format!("R{round}")});
             let (a, b, c) = tokio::join!(created(&app, &body), created(&app, &body), created(&app, &body));
             assert_eq!([a, b, c].iter().filter(|created| **created).count(), 1);
         }
+    }
+
+    async fn any_referral_code_that_is_short_enough_is_kept(backend) {
+        let app = start(backend).await;
+        // Nothing in it repeats, so that no database can make it smaller.
+        let longest: String =
+            (0..1024_u32).map(|number| char::from_u32(0x1_0000 + number * 61 % 0xFFFF).unwrap()).collect();
+        assert!(created(&app, &json!({"id": "u1", "referralCode": longest})).await);
+        let taken = create(&app, &json!({"id": "u2", "referralCode": longest})).send().await.unwrap();
+        assert_eq!(taken.status(), 409);
+        let (token, _) = init(app.post(INIT, &json!({"invitedBy": longest}))).await;
+        assert_eq!(row(&app, &token).await["invited_by_id"], json!("u1"));
     }
 
     async fn what_breaks_a_rule_is_named(backend) {
@@ -121,12 +138,27 @@ on_both_databases! {
             (json!({"id": "a\0"}), vec![detail("id", "must not contain a NUL character")]),
             (json!({"id": "u", "email": "ann"}), vec![detail("email", "must be an email")]),
             (json!({"id": "u", "referralCode": ""}), vec![detail("referralCode", "should not be empty")]),
-            (json!({"id": "u", "referralCode": 7, "visitorToken": 7, "acquiredViaCreatorId": 7}),
-             vec![detail("referralCode", "must be a string"), detail("visitorToken", "must be a string"),
-                  detail("acquiredViaCreatorId", "must be a string")]),
+            (
+                json!({"id": "u", "referralCode": 7, "visitorToken": 7, "acquiredViaCreatorId": 7}),
+                vec![
+                    detail("referralCode", "must be a string"),
+                    detail("visitorToken", "must be a string"),
+                    detail("acquiredViaCreatorId", "must be a string"),
+                ],
+            ),
         ];
-        for bad in [json!("yesterday"), json!(""), json!("2024-02-30T00:00:00Z"), json!("2024-02-28T24:00:01Z"), json!(1_700_000_000), json!("2024-02-28T12:00:00")] {
-            cases.push((json!({"id": "u", "createdAt": bad}), vec![detail("createdAt", "must be a valid ISO 8601 date string")]));
+        for bad in [
+            json!("yesterday"),
+            json!(""),
+            json!("2024-02-30T00:00:00Z"),
+            json!("2024-02-28T24:00:01Z"),
+            json!(1_700_000_000),
+            json!("2024-02-28T12:00:00"),
+        ] {
+            cases.push((
+                json!({"id": "u", "createdAt": bad}),
+                vec![detail("createdAt", "must be a valid ISO 8601 date string")],
+            ));
         }
         for (body, details) in cases {
             let response = create(&app, &body).send().await.unwrap();
@@ -138,37 +170,61 @@ on_both_databases! {
 
     async fn any_moment_that_has_a_name_is_a_time_of_creation(backend) {
         let app = start(backend).await;
-        for (number, at) in ["0000-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z", "2016-12-31T23:59:60Z"].into_iter().enumerate() {
+        for (number, at) in
+            ["0000-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z", "2016-12-31T23:59:60Z"]
+                .into_iter()
+                .enumerate()
+        {
             let id = format!("u{number}");
             assert!(created(&app, &json!({"id": id, "createdAt": at})).await, "{at}");
-            let read = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(access_token(&id)).send().await.unwrap();
+            let read = app
+                .client
+                .get(app.url("/api/v1/users/attribution"))
+                .bearer_auth(access_token(&id))
+                .send()
+                .await
+                .unwrap();
             let told = data(read).await["createdAt"].as_str().unwrap().to_owned();
             let expected = chrono::DateTime::parse_from_rfc3339(at).unwrap().timestamp_millis();
-            assert_eq!(chrono::DateTime::parse_from_rfc3339(&told).unwrap().timestamp_millis(), expected, "{at}: {told}");
+            assert_eq!(
+                chrono::DateTime::parse_from_rfc3339(&told).unwrap().timestamp_millis(),
+                expected,
+                "{at}: {told}"
+            );
         }
     }
 
     async fn the_visitor_is_linked_with_its_own_device_and_country(backend) {
         let app = start(backend).await;
         user(&app, "inviter", "hash1", "code1").await;
-        let brought = json!({"utmSource": "news", "landingUrl": "https://example.org/x?y", "invitedBy": "hash1", "userAgent": MOBILE});
+        let brought = json!({
+            "utmSource": "news", "landingUrl": "https://example.org/x?y", "invitedBy": "hash1", "userAgent": MOBILE,
+        });
         let (token, _) = init(app.post(INIT, &brought).header("cf-ipcountry", "TR")).await;
         // From a server in another country, with a library's user agent.
         let request = create(&app, &json!({"id": "u1", "visitorToken": token})).header("cf-ipcountry", "US");
         assert_eq!(request.send().await.unwrap().status(), 200);
         let first = stored(&app, "u1").await;
         for (column, value) in [
-            ("utm_source", "news"), ("first_landing_page", "/x"), ("invited_by_id", "inviter"), ("signup_referral_code", "code1"),
-            ("registration_device", "mobile"), ("registration_country", "TR"),
+            ("utm_source", "news"),
+            ("first_landing_page", "/x"),
+            ("invited_by_id", "inviter"),
+            ("signup_referral_code", "code1"),
+            ("registration_device", "mobile"),
+            ("registration_country", "TR"),
         ] {
             assert_eq!(first[column], json!(value), "{column}");
         }
         assert_eq!(row(&app, &token).await["user_id"], json!("u1"));
         // The visitor is taken now: to others, and to nobody at all, it gives nothing.
-        for (id, visitor) in [("u2", token.as_str()), ("u3", "visitor_00112233445566778899aabbccddeeff"), ("u4", "nonsense")] {
+        for (id, visitor) in
+            [("u2", token.as_str()), ("u3", "visitor_00112233445566778899aabbccddeeff"), ("u4", "nonsense")]
+        {
             assert!(created(&app, &json!({"id": id, "visitorToken": visitor})).await);
             let other = stored(&app, id).await;
-            for column in ["utm_source", "first_landing_page", "invited_by_id", "registration_device", "registration_country"] {
+            for column in
+                ["utm_source", "first_landing_page", "invited_by_id", "registration_device", "registration_country"]
+            {
                 assert_eq!(other[column], Value::Null, "{id}: {column}");
             }
         }
