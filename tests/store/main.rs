@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod analytics;
 mod main_database;
 mod position;
+mod visitors;
 
 use std::sync::Arc;
 
@@ -15,7 +17,9 @@ use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
 use weir::domain::{AnalyticsEvent, AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
 use weir::journal::{JournalId, Position};
-use weir::store::{Applied, Maintained, Positions, SettingsTable, Sink, Step, StoreError};
+use weir::store::{
+    Accounts, Applied, MainReads, Maintained, Positions, SettingsTable, Sink, Step, StoreError, VisitorTable,
+};
 
 /// A day in the past, for ids and times that do not change.
 const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
@@ -26,6 +30,9 @@ struct Store {
     analytics: Box<dyn AnySink<AnalyticsRecord>>,
     main: Box<dyn AnySink<MainRecord>>,
     settings: Arc<dyn SettingsTable>,
+    accounts: Arc<dyn Accounts>,
+    reads: Arc<dyn MainReads>,
+    visitors: Arc<dyn VisitorTable>,
     journal: JournalId,
     writer: Uuid,
     _directory: tempfile::TempDir,
@@ -70,7 +77,7 @@ impl Store {
             AnalyticsSink::Postgres(sink) => Box::new(sink),
         };
         let main_sink = open_main(&url(&databases.main_url)).unwrap();
-        let settings = main_sink.tables().settings;
+        let tables = main_sink.tables();
         let main: Box<dyn AnySink<MainRecord>> = match main_sink {
             MainSink::Sqlite(sink) => Box::new(sink),
             MainSink::Postgres(sink) => Box::new(sink),
@@ -79,7 +86,10 @@ impl Store {
             databases,
             analytics,
             main,
-            settings,
+            settings: tables.settings,
+            accounts: tables.accounts,
+            reads: tables.reads,
+            visitors: tables.visitors,
             journal: JournalId(Uuid::new_v4()),
             writer: Uuid::new_v4(),
             _directory: directory,
