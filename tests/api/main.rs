@@ -11,6 +11,7 @@ mod operations;
 mod privacy;
 mod session;
 mod sign_in;
+mod silence;
 mod throttle;
 mod track;
 mod visitors;

@@ -6,6 +6,7 @@
 #![allow(dead_code)] // each suite uses its own part of this
 
 pub mod keys;
+pub mod line;
 pub mod smtp;
 pub mod wire;
 
