@@ -1,9 +1,12 @@
 //! `POST /api/v1/analytics/track`: a step of a signed-in user through the funnel.
 
+use std::collections::HashMap;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::endpoint::serve;
 use super::fields::{self, Field, json_fields};
@@ -77,11 +80,16 @@ fn read_event(body: &[u8]) -> Result<Event, Refusal> {
     Ok(Event { name, session_id, properties })
 }
 
-/// The one field whose value is kept as it is.
+/// The one field whose value is kept as it is. The others are passed over here as well: whatever is in a field that
+/// nobody knows, it is no reason to refuse the event.
 fn read_properties(body: &[u8], rules: &mut Rules) -> Result<Option<String>, Refusal> {
-    let mut body: Value = serde_json::from_slice(body)
-        .map_err(|error| Refusal::MalformedJson { line: error.line(), column: error.column() })?;
-    let properties = body["properties"].take();
+    let malformed = |error: &serde_json::Error| Refusal::MalformedJson { line: error.line(), column: error.column() };
+    let fields: HashMap<String, &RawValue> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let properties = fields.get("properties").map_or("null", |raw| raw.get());
+    let properties: Value = serde_json::from_str(properties).map_err(|error| {
+        // In the whole body the error has the place that the client knows.
+        malformed(&serde_json::from_slice::<Value>(body).err().unwrap_or(error))
+    })?;
     if !properties.is_object() {
         rules.refuse("properties", "must be an object");
     }

@@ -175,6 +175,25 @@ on_both_databases! {
         assert!(app.log().contains("setting changed"));
     }
 
+    async fn what_is_in_a_field_that_nobody_knows_does_not_matter(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+        // The half of an emoji is what a script leaves that cuts a text to a length.
+        for value in ["\"\\ud83d\"", "1e999", "\"\\u0000\"", deep.as_str()] {
+            for properties in ["", ",\"properties\":{\"a\":1}"] {
+                let body = format!("{{\"title\":{value},\"event\":\"e\"{properties}}}");
+                let row = tracked(&app, track(&app, &json!({})).body(body)).await;
+                assert_eq!(row["properties"].is_null(), properties.is_empty());
+            }
+        }
+        let broken = "{\"event\":\"e\",\n\"properties\":{\"a\":1e999}}";
+        let response = track(&app, &json!({})).body(broken).send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        let error = error(response).await;
+        assert_eq!(error["code"], "MALFORMED_JSON");
+        assert_eq!(error["details"], json!([{"message": "Malformed JSON at line 2 column 23"}]));
+    }
+
     async fn deep_data_is_stored_or_refused_and_never_in_the_way_of_others(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let nested = |depth: usize, open: &str, close: &str| {
