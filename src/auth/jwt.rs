@@ -234,24 +234,12 @@ mod tests {
         }
     }
 
-    fn encoded(algorithm: &str) -> String {
-        let part = |json: Value| {
-            // The library encodes the claims of a token; a header is as good as a claim.
-            let token = jsonwebtoken::encode(&Header::default(), &json, &EncodingKey::from_secret(b"x")).unwrap();
-            token.split('.').nth(1).unwrap().to_owned()
-        };
-        format!("{}.{}", part(json!({"alg": algorithm, "typ": "JWT", "kid": "1"})), part(testing::claims()))
-    }
-
     fn unsigned(algorithm: &str) -> String {
-        encoded(algorithm) + "."
+        testing::unsigned(algorithm, "1", &testing::claims())
     }
 
     fn confused(algorithm: &str, secret: &str) -> String {
-        let message = encoded(algorithm);
-        let key = EncodingKey::from_secret(secret.as_bytes());
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
-        format!("{message}.{signature}")
+        testing::confused(algorithm, "1", secret, &testing::claims())
     }
 
     #[test]

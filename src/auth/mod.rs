@@ -10,6 +10,7 @@ mod jwt;
 mod keys;
 mod sign_in;
 #[cfg(test)]
+#[path = "../../tests/support/keys.rs"]
 mod testing;
 
 pub use id_token::{ExternalIdentity, IdTokenError, IdTokens, IdTokensError};

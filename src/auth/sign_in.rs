@@ -197,7 +197,7 @@ impl SignInDesk {
         self.sign_in(Proof::External { provider, subject, verified_email }, origin).await
     }
 
-    /// The visitor behind a token, once everything acknowledged is in the table.
+    /// The visitor behind a token that is no user's yet, once everything acknowledged is in the table.
     ///
     /// # Errors
     /// When the database is behind or away.

@@ -25,20 +25,25 @@ const DEFAULTS: [(Route, u32, u64); 11] = [
 /// Whether requests to this route are limited, unless the operator turns that off.
 #[must_use]
 pub fn throttled(route: Route) -> bool {
-    DEFAULTS.iter().any(|(limited, ..)| *limited == route)
+    DEFAULTS.iter().any(|(limited, ..)| *limited == route || also(*limited) == Some(route))
+}
+
+/// The route that has the same limit, in windows of its own.
+fn also(route: Route) -> Option<Route> {
+    (route == Route::AuthVerify).then_some(Route::AuthExternal)
 }
 
 pub(super) fn take(values: &mut Values) -> Vec<(Route, Limit)> {
-    DEFAULTS
-        .iter()
-        .filter_map(|&(route, requests, seconds)| {
-            let given = values.parse(&format!("throttle.{}", route.label()), "a limit such as 10/60s, or 0 for none");
-            match given {
-                Some(Given(limit)) => Some((route, limit?)),
-                None => Some((route, Limit { requests, window: Duration::from_secs(seconds) })),
-            }
-        })
-        .collect()
+    let mut limits = Vec::new();
+    for &(route, requests, seconds) in &DEFAULTS {
+        let given = values.parse(&format!("throttle.{}", route.label()), "a limit such as 10/60s, or 0 for none");
+        let default = Given(Some(Limit { requests, window: Duration::from_secs(seconds) }));
+        if let Given(Some(limit)) = given.unwrap_or(default) {
+            limits.push((route, limit));
+            limits.extend(also(route).map(|route| (route, limit)));
+        }
+    }
+    limits
 }
 
 struct Given(Option<Limit>);
@@ -72,7 +77,8 @@ mod tests {
         assert_eq!(of(Route::Session), Some(Limit { requests: 3, window: Duration::from_secs(10) }));
         assert_eq!(of(Route::Consent), None);
         assert_eq!(of(Route::Heartbeat), Some(Limit { requests: 5, window: Duration::from_secs(30) }));
-        assert_eq!(limits.len(), DEFAULTS.len() - 1);
+        assert_eq!(of(Route::AuthExternal), of(Route::AuthVerify));
+        assert_eq!(limits.len(), DEFAULTS.len(), "one is off, one is twice there");
     }
 
     #[test]

@@ -115,8 +115,8 @@ routes! {
     ConsentPolicy = "consent_policy",
     TrackInit = "track_init",
     AuthCode = "auth_code",
-    /// Both ways to sign in: they share one limit.
     AuthVerify = "auth_verify",
+    AuthExternal = "auth_external",
     InternalUsers = "internal_users",
     Health = "health",
     Metrics = "metrics",

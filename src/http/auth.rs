@@ -154,7 +154,7 @@ pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>)
     )
 )]
 pub async fn external(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::AuthVerify, async |call| {
+    serve(request, payload, app, Route::AuthExternal, async |call| {
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
         let desk = &call.app.sign_in;

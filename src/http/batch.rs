@@ -215,7 +215,7 @@ fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
     if key.as_deref() == Some("") {
         rules.refuse("key", "should not be empty");
     }
-    let age_ms = rules.optional_integer("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0);
+    let age_ms = rules.optional_number_within("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0.0);
     let id = rules.optional_text("id", found.id, super::rules::TEXT_MAX);
     let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
     let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
@@ -223,7 +223,9 @@ fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
     let Some(kind) = kind else { return Err((None, Refusal::Validation(Vec::new()))) };
     let key = key.map(|key| BatchKey::new(kind.label(), &key));
     let body = body.map_or(&b""[..], |body| body.get().as_bytes());
-    Ok(Item { kind, key, age_ms: i64::from(age_ms), id, session_ref, view_ref, body })
+    #[allow(clippy::cast_possible_truncation)] // at most a day, checked above; clients measure in fractions
+    let age_ms = age_ms as i64;
+    Ok(Item { kind, key, age_ms, id, session_ref, view_ref, body })
 }
 
 /// Checks an item and appends what is to be stored of it.
@@ -235,12 +237,12 @@ async fn take(
 ) -> Result<Slot, (Option<Kind>, Refusal)> {
     let item = read_item(item)?;
     let kind = item.kind;
-    if let Some(key) = item.key {
-        match call.app.batch_keys.answer(key).await {
-            Ok(Some(answer)) => return Ok(Slot::Answered { kind, answer, outcome: Outcome::Served }),
-            Ok(None) => {}
-            Err(_) => return Ok(unavailable(kind)),
-        }
+    let known = match item.key {
+        Some(key) => call.app.batch_keys.answer(key).await,
+        None => Ok(None),
+    };
+    if let Ok(Some(answer)) = known {
+        return Ok(Slot::Answered { kind, answer, outcome: Outcome::Served });
     }
     let refused = |refusal| (Some(kind), refusal);
     if let Some(refusal) = Admission::ask(call.app, kind.route(), call.client.ip).refusal() {
@@ -248,6 +250,8 @@ async fn take(
     }
     let key = item.key;
     match event(call, item, earlier, now).await.map_err(refused)? {
+        // It may be stored already: not a second time.
+        Ok(_) if known.is_err() => Ok(unavailable(kind)),
         Ok(event) => Ok(append(call.app, kind, key, event, now)),
         Err(outcome) => Ok(Slot::Answered { kind, answer: KeyedAnswer::default(), outcome }),
     }

@@ -1,8 +1,8 @@
 //! A request's body: read to its end, bounded, decoded.
 //!
-//! Invariants: at most so many bytes of a body are held as its route allows, before and after decompression; a body that is refused unread is
-//! still drained, up to [`DRAIN_BYTES`], because a connection with unread bytes on it is lost; nothing waits for a slow
-//! body longer than [`DEADLINE`].
+//! Invariants: at most so many bytes of a body are held as its route allows, before and after decompression; a body that
+//! is refused unread is still drained, up to [`DRAIN_BYTES`], because a connection with unread bytes on it is lost;
+//! nothing waits for a slow body longer than [`DEADLINE`].
 
 use std::io::Read;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::{FutureExt, StreamExt};
 
 use super::refusal::Refusal;
+use super::surrogates;
 
 /// The longest body of every route but one, before and after decompression.
 pub const MAX_BYTES: usize = 64 << 10;
@@ -49,7 +50,7 @@ pub async fn read(request: &HttpRequest, mut payload: Payload, max_bytes: usize)
             }
         }
     }
-    decode(only.unwrap_or_else(|| whole.freeze()), encoding, max_bytes)
+    decode(only.unwrap_or_else(|| whole.freeze()), encoding, max_bytes).map(surrogates::mend)
 }
 
 /// Reads what is left of a body and forgets it.

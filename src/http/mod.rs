@@ -27,6 +27,7 @@ mod routes;
 mod rules;
 mod session;
 mod state;
+mod surrogates;
 mod track;
 mod users;
 mod visitors;

@@ -80,26 +80,41 @@ impl Rules {
         self.violated(name, format_args!("{rule}"));
     }
 
+    /// A number within bounds that may be missing or null.
+    pub fn optional_number_within(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<f64> {
+        let before = self.details.len();
+        let value = self.within(name, field, min, max)?;
+        if value.is_nan() {
+            self.violated(name, format_args!("must be a number conforming to the specified constraints"));
+        }
+        (self.details.len() == before).then_some(value)
+    }
+
     /// A whole number within bounds that may be missing or null.
     pub fn optional_integer(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<u32> {
+        let before = self.details.len();
+        let value = self.within(name, field, min, max)?;
+        if value.fract() != 0.0 {
+            self.violated(name, format_args!("must be an integer number"));
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and within u32, checked above
+        (self.details.len() == before).then_some(value as u32)
+    }
+
+    /// What is no number is NaN, and breaks every rule, as it does with class-validator.
+    fn within(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<f64> {
         let value = match field {
             Field::Absent | Field::Null => return None,
             Field::Number(value) => *value,
             _ => f64::NAN,
         };
-        let before = self.details.len();
-        // What is no number breaks every rule, as it does with class-validator.
         if value.is_nan() || value > f64::from(max) {
             self.violated(name, format_args!("must not be greater than {max}"));
         }
         if value.is_nan() || value < f64::from(min) {
             self.violated(name, format_args!("must not be less than {min}"));
         }
-        if value.fract() != 0.0 {
-            self.violated(name, format_args!("must be an integer number"));
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and within u32, checked above
-        (self.details.len() == before).then_some(value as u32)
+        Some(value)
     }
 
     /// `true` or `false`, nothing else.

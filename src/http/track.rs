@@ -88,11 +88,13 @@ fn read_event(body: &[u8]) -> Result<Event, Refusal> {
     Ok(Event { name, session_id, properties })
 }
 
-/// The one field whose value is kept as it is.
+/// The one field whose value is kept as it is. Whatever is in a field that nobody knows is no reason to refuse the event.
 fn read_properties(body: &[u8], rules: &mut Rules) -> Result<Option<String>, Refusal> {
-    let mut body: Value = serde_json::from_slice(body)
-        .map_err(|error| Refusal::MalformedJson { line: error.line(), column: error.column() })?;
-    let properties = body["properties"].take();
+    let written = fields::raw(body, "properties")?.map_or("null", |raw| raw.get());
+    let properties: Value = serde_json::from_str(written).map_err(|error| {
+        // In the whole body the error has the place that the client knows.
+        fields::refusal_of(&serde_json::from_slice::<Value>(body).err().unwrap_or(error))
+    })?;
     if !properties.is_object() {
         rules.refuse("properties", "must be an object");
     }

@@ -30,8 +30,8 @@ const KNOWN_TOKENS: u64 = 1_000_000;
 const WARM_TOKENS: i64 = 100_000;
 /// How many fingerprints are kept at the most: 3,300 new visitors a second.
 const FINGERPRINTS: usize = 1_000_000;
-/// How long a look-up of a token may take before it counts as an outage.
-const LOOK_UP: Duration = Duration::from_secs(1);
+/// How long a look-up of a token may take before it counts as an outage: the first visitors of an outage wait so long.
+const LOOK_UP: Duration = Duration::from_millis(500);
 /// How long nothing is looked up after one that failed.
 const AWAY_MS: u64 = 2_000;
 

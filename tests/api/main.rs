@@ -4,13 +4,18 @@
 mod support;
 
 mod analytics;
+mod attribution;
 mod consent;
 mod first_steps;
 mod http;
 mod operations;
 mod privacy;
 mod session;
+mod sign_in;
+mod silence;
 mod throttle;
+mod track;
+mod visitors;
 
 /// Where sessions are made.
 const SESSION: &str = "/api/v1/analytics/session";

@@ -3,11 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod analytics;
 mod events;
 mod main_database;
 mod model;
 mod position;
+mod visitors;
 
 use std::sync::Arc;
 
@@ -17,7 +19,10 @@ use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
 use weir::domain::{AnalyticsEvent, AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
 use weir::journal::{JournalId, Position};
-use weir::store::{Applied, BatchKeyTable, Maintained, Positions, SettingsTable, Sink, Step, StoreError};
+use weir::store::{
+    Accounts, Applied, BatchKeyTable, MainReads, Maintained, Positions, SettingsTable, Sink, Step, StoreError,
+    VisitorTable,
+};
 
 /// A day in the past, for ids and times that do not change.
 const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
@@ -29,6 +34,9 @@ struct Store {
     main: Box<dyn AnySink<MainRecord>>,
     settings: Arc<dyn SettingsTable>,
     keys: Arc<dyn BatchKeyTable>,
+    accounts: Arc<dyn Accounts>,
+    reads: Arc<dyn MainReads>,
+    visitors: Arc<dyn VisitorTable>,
     journal: JournalId,
     writer: Uuid,
     _directory: tempfile::TempDir,
@@ -83,7 +91,7 @@ impl Store {
         let databases = Databases::fresh(backend, directory.path()).await;
         let (analytics, keys) = open_analytics_of(&databases);
         let main_sink = open_main(&database_url(backend, &databases.main_url)).unwrap();
-        let settings = main_sink.tables().settings;
+        let tables = main_sink.tables();
         let main: Box<dyn AnySink<MainRecord>> = match main_sink {
             MainSink::Sqlite(sink) => Box::new(sink),
             MainSink::Postgres(sink) => Box::new(sink),
@@ -92,8 +100,11 @@ impl Store {
             databases,
             analytics,
             main,
-            settings,
             keys,
+            settings: tables.settings,
+            accounts: tables.accounts,
+            reads: tables.reads,
+            visitors: tables.visitors,
             journal: JournalId(Uuid::new_v4()),
             writer: Uuid::new_v4(),
             _directory: directory,

@@ -5,6 +5,7 @@
 
 #![allow(dead_code)] // each suite uses its own part of this
 
+pub mod keys;
 pub mod proxy;
 pub mod smtp;
 pub mod wire;
@@ -131,33 +132,47 @@ impl Databases {
 
     /// Runs a statement.
     pub async fn execute(&self, database: Database, sql: &str) {
+        self.try_execute(database, sql).await.unwrap();
+    }
+
+    /// Runs a statement that the database may refuse.
+    pub async fn try_execute(&self, database: Database, sql: &str) -> Result<(), sqlx::Error> {
         let url = self.url(database);
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self.backend {
             Backend::Sqlite => {
                 let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
                 let mut connection = options.busy_timeout(PATIENCE).connect().await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+                sql.execute(&mut connection).await?;
             }
             Backend::Postgres => {
                 let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+                sql.execute(&mut connection).await?;
             }
         }
+        Ok(())
     }
-}
 
-impl Databases {
-    /// Shuts everybody out of one of the two databases, or lets them in again (PostgreSQL).
+    /// Shuts everybody out of one of two PostgreSQL databases, or lets them in again.
     pub async fn allow_connections(&self, database: Database, allowed: bool) {
-        let (name, other) = match database {
-            Database::Analytics => (self.analytics_url.rsplit('/').next().unwrap(), Database::Main),
-            Database::Main => (self.main_url.rsplit('/').next().unwrap(), Database::Analytics),
+        let other = match database {
+            Database::Analytics => Database::Main,
+            Database::Main => Database::Analytics,
         };
+        let name = self.url(database).rsplit('/').next().unwrap();
         self.execute(other, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
         let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
         self.execute(other, &end).await;
     }
 
+    /// A time that long ago, as a column of this engine is compared with.
+    pub fn ago(&self, ago: Duration) -> String {
+        let time = chrono::Utc::now() - ago;
+        format!("'{}'", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    }
+}
+
+impl Databases {
     /// From now on the database takes no session whose landing page says `poison`.
     pub async fn refuse_poison(&self) {
         let sql = match self.backend {
@@ -512,6 +527,23 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// A valid access token of this user.
+pub fn access_token(user: &str) -> String {
+    signed_with_secret(&serde_json::json!({"sub": user, "exp": keys::now_seconds() + 3600}))
+}
+
+/// An access token with these claims, signed with the shared secret.
+pub fn signed_with_secret(claims: &Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+}
+
+/// The body of an answer without an envelope.
+pub async fn bare(response: reqwest::Response) -> Value {
+    let text = response.text().await.unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// An enveloped answer's `data`.

@@ -15,6 +15,8 @@ pub enum Weather {
     Clear,
     /// Each chunk comes this much later.
     Slow(Duration),
+    /// Nothing passes until the weather changes, and nobody is told.
+    Silent,
     /// Nothing passes any more, and nobody is told: the connections made in it are lost for good.
     BlackHole,
     /// Connections are reset, new ones too.
@@ -61,7 +63,7 @@ async fn carry(client: TcpStream, server: String, mut weather: watch::Receiver<W
         Weather::Cut => return reset(&client),
         // Accepted, as a machine that is not there never would, and then silent: the worst of both.
         Weather::BlackHole => return hold(client, weather).await,
-        Weather::Clear | Weather::Slow(_) => TcpStream::connect(server).await.unwrap(),
+        Weather::Clear | Weather::Slow(_) | Weather::Silent => TcpStream::connect(server).await.unwrap(),
     };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
@@ -90,6 +92,12 @@ async fn pipe(
             Weather::Cut => return Some((from, to)),
             // Lost for good: later weather does not bring it back.
             Weather::BlackHole => std::future::pending().await,
+            Weather::Silent => {
+                if weather.changed().await.is_err() {
+                    return None;
+                }
+                continue;
+            }
             Weather::Clear | Weather::Slow(_) => {}
         }
         let read = tokio::select! {

@@ -22,7 +22,8 @@ CREATE TABLE users (
     id text PRIMARY KEY,
     hash_id text NOT NULL UNIQUE,
     email text UNIQUE,
-    referral_code text NOT NULL UNIQUE,
+    -- Unique by its hash: a code that an account service brings may be longer than an entry of a b-tree.
+    referral_code text NOT NULL,
     invited_by_id text,
     signup_referral_code text,
     first_referrer_url text,
@@ -35,7 +36,8 @@ CREATE TABLE users (
     utm_content text,
     registration_device text,
     registration_country text,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    EXCLUDE USING hash (referral_code WITH =)
 );
 
 -- Who a user is elsewhere.

@@ -16,9 +16,9 @@ BEGIN
     SELECT RAISE(ABORT, 'consent_records is append-only');
 END;
 
--- INSERT OR REPLACE deletes without asking the trigger above.
+-- INSERT OR REPLACE deletes without asking the trigger above, by the id or by the rowid that it brings (-1 for none).
 CREATE TRIGGER consent_records_not_replaced BEFORE INSERT ON consent_records
-WHEN EXISTS (SELECT 1 FROM consent_records WHERE id = NEW.id)
+WHEN EXISTS (SELECT 1 FROM consent_records WHERE id = NEW.id OR rowid = NEW.rowid)
 BEGIN
     SELECT RAISE(ABORT, 'consent_records is append-only');
 END;

@@ -104,7 +104,8 @@ pub struct BatchItem {
     /// `session`, `pageview`, `leave` or `heartbeat`.
     #[serde(rename = "type")]
     kind: Option<String>,
-    /// Makes the item idempotent for 24 hours; 1 to 64 characters.
+    /// Makes the item idempotent for 24 hours; 1 to 64 characters. The same key of another client is the same key: use a
+    /// random one.
     key: Option<String>,
     /// How long ago it happened by the client's own clock: 0 to 86400000.
     age_ms: Option<f64>,

@@ -131,7 +131,9 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
     if limited {
         add(Refusal::Throttled { retry_after_seconds: 1 });
     }
-    if !matches!(route, Route::Health | Route::Metrics | Route::ConsentPolicy) {
+    // Sessions, views and batches say it in their own way.
+    let never = [Route::Health, Route::Metrics, Route::ConsentPolicy, Route::Session, Route::Pageview, Route::Batch];
+    if !never.contains(&route) {
         add(Refusal::Unavailable);
     }
     for response in operation.responses.responses.values_mut() {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, Sqlite, SqliteConnection}
 use subtle::ConstantTimeEq;
 
 use super::{People, Time};
-use crate::domain::{UnixMillis, VisitorToken};
+use crate::domain::{UnixMillis, VisitorToken, url_path};
 use crate::store::StoreError;
 
 /// A new code for an address.
@@ -147,15 +147,6 @@ fn recent(list: &str, now: UnixMillis) -> Vec<i64> {
 
 fn list(moments: &[i64]) -> String {
     serde_json::Value::from(moments).to_string()
-}
-
-/// The path of the page that a visitor landed on, without query and fragment.
-fn landing_path(url: &str) -> Option<String> {
-    match url::Url::parse(url) {
-        Ok(url) if url.has_host() => Some(url.path().to_owned()),
-        _ if url.starts_with('/') => url.split(['?', '#']).next().map(str::to_owned),
-        _ => None,
-    }
 }
 
 macro_rules! on_engine {
@@ -427,7 +418,7 @@ macro_rules! on_engine {
                 .bind(of_visitor(7)?)
                 .bind(of_visitor(8)?)
                 .bind(of_visitor(0)?)
-                .bind(of_visitor(1)?.as_deref().and_then(landing_path))
+                .bind(of_visitor(1)?.as_deref().and_then(url_path))
                 .bind(&draft.origin.acquired_via_creator_id)
                 .bind(of_visitor(2)?)
                 .bind(of_visitor(3)?)
@@ -466,21 +457,6 @@ fn vanished() -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_landing_path_has_neither_query_nor_fragment() {
-        for (url, path) in [
-            ("https://example.org/a/b?c=d#e", Some("/a/b")),
-            ("https://example.org", Some("/")),
-            ("https://example.org/?utm_source=x", Some("/")),
-            ("/landing?x=1", Some("/landing")),
-            ("landing", None),
-            ("about:blank", None),
-            ("", None),
-        ] {
-            assert_eq!(landing_path(url).as_deref(), path, "{url}");
-        }
-    }
 
     #[test]
     fn only_what_happened_within_the_hour_counts() {

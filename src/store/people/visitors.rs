@@ -28,7 +28,7 @@ pub struct VisitorProfile {
 pub trait VisitorTable: Send + Sync + 'static {
     /// Whether there is a visitor with this token.
     async fn visitor_exists(&self, token: VisitorToken) -> Result<bool, StoreError>;
-    /// The visitor with this token.
+    /// The visitor with this token, unless it is some user's already.
     async fn visitor_profile(&self, token: VisitorToken) -> Result<Option<VisitorProfile>, StoreError>;
     /// Visitors since a time that have a fingerprint, the newest first.
     async fn recent_visitors(&self, since: UnixMillis, most: i64) -> Result<Vec<RecentVisitor>, StoreError>;
@@ -50,7 +50,7 @@ macro_rules! on_engine {
 
             async fn visitor_profile(&self, token: VisitorToken) -> Result<Option<VisitorProfile>, StoreError> {
                 let row: Option<(Option<String>, Option<String>)> =
-                    sqlx::query_as("SELECT user_agent, country FROM visitors WHERE token = $1")
+                    sqlx::query_as("SELECT user_agent, country FROM visitors WHERE token = $1 AND user_id IS NULL")
                         .bind(token.to_string())
                         .fetch_optional(&self.0)
                         .await?;

@@ -152,7 +152,7 @@ async fn a_body_has_at_most_64_kib() {
 #[tokio::test]
 async fn malformed_json_is_told_by_its_place_and_never_echoed() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
-    let cases: [(&[u8], &str); 11] = [
+    let cases: [(&[u8], &str); 10] = [
         (b"{\n  \"visitorId\": hunter2}", "line 2 column 16"),
         (b"{\"visitorId\": \"hunter2\",}", "line 1 column 25"),
         (b"{\"visitorId\": \"hunter2", "line 1 column"),
@@ -160,7 +160,6 @@ async fn malformed_json_is_told_by_its_place_and_never_echoed() {
         (b"hunter2", "line 1 column 1"),
         (b"{\"visitorId\": \"hunter2\xff\"}", "line 1 column"),
         (b"\xff\xfe", "line 1 column"),
-        (b"{\"visitorId\": \"hunter2\\ud800\"}", "line 1 column"),
         (b"{\"visitorId\": \"hunter2\x01\"}", "line 1 column"),
         (b" ", "line 1 column"),
         (b"\n\n", "line 3 column"),
@@ -174,6 +173,16 @@ async fn malformed_json_is_told_by_its_place_and_never_echoed() {
     }
     assert!(!app.log().contains("hunter2"));
     app.still_serves().await;
+}
+
+#[tokio::test]
+async fn half_an_emoji_is_stored_as_the_replacement_character() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    // JSON.stringify of a text that was cut in the middle of a pair.
+    let body = r#"{"visitorId":"v","consentAnalytics":"granted","landingPage":"https://example.org/\ud83d","utmSource":"\ud83d\ude00"}"#;
+    let row = app.stored(app.post(SESSION, &json!({})).body(body)).await;
+    assert_eq!(row["landing_page"], json!("https://example.org/\u{fffd}"));
+    assert_eq!(row["utm_source"], json!("😀"));
 }
 
 #[tokio::test]

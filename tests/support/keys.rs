@@ -1,6 +1,9 @@
 //! Key pairs for tests. Their private halves are public, so they protect nothing.
 
+#![allow(dead_code)] // each suite uses its own part of this
+
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -16,23 +19,23 @@ pub struct Signer {
 
 pub const RSA: Signer = Signer {
     algorithm: Algorithm::RS256,
-    private: include_str!("../../tests/fixtures/keys/rsa.pem"),
-    public: include_str!("../../tests/fixtures/keys/rsa.pub.pem"),
+    private: include_str!("../fixtures/keys/rsa.pem"),
+    public: include_str!("../fixtures/keys/rsa.pub.pem"),
 };
 pub const P256_1: Signer = Signer {
     algorithm: Algorithm::ES256,
-    private: include_str!("../../tests/fixtures/keys/p256-1.pem"),
-    public: include_str!("../../tests/fixtures/keys/p256-1.pub.pem"),
+    private: include_str!("../fixtures/keys/p256-1.pem"),
+    public: include_str!("../fixtures/keys/p256-1.pub.pem"),
 };
 pub const P256_2: Signer = Signer {
     algorithm: Algorithm::ES256,
-    private: include_str!("../../tests/fixtures/keys/p256-2.pem"),
-    public: include_str!("../../tests/fixtures/keys/p256-2.pub.pem"),
+    private: include_str!("../fixtures/keys/p256-2.pem"),
+    public: include_str!("../fixtures/keys/p256-2.pub.pem"),
 };
 pub const ED25519: Signer = Signer {
     algorithm: Algorithm::EdDSA,
-    private: include_str!("../../tests/fixtures/keys/ed25519.pem"),
-    public: include_str!("../../tests/fixtures/keys/ed25519.pub.pem"),
+    private: include_str!("../fixtures/keys/ed25519.pem"),
+    public: include_str!("../fixtures/keys/ed25519.pub.pem"),
 };
 /// One of each kind.
 pub const SIGNERS: [Signer; 3] = [RSA, P256_1, ED25519];
@@ -68,10 +71,34 @@ pub fn write_set(path: &Path, signers: &[(Signer, Option<&str>)]) {
 }
 
 pub fn now_seconds() -> i64 {
-    crate::domain::Clock::system().now().0 / 1000
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since_epoch.as_secs()).unwrap()
 }
 
 /// What a good access token says.
 pub fn claims() -> Value {
     json!({"sub": "user", "exp": now_seconds() + 60})
+}
+
+/// Header and claims of a token, as a signature covers them.
+pub fn message(header: &Value, claims: &Value) -> String {
+    let part = |json: &Value| {
+        // The library encodes the claims of a token; a header is as good as a claim.
+        let token = jsonwebtoken::encode(&Header::default(), json, &EncodingKey::from_secret(b"x")).unwrap();
+        token.split('.').nth(1).unwrap().to_owned()
+    };
+    format!("{}.{}", part(header), part(claims))
+}
+
+/// A token that calls itself signed with `algorithm`, and is not signed at all.
+pub fn unsigned(algorithm: &str, kid: &str, claims: &Value) -> String {
+    message(&json!({"alg": algorithm, "typ": "JWT", "kid": kid}), claims) + "."
+}
+
+/// A token that calls itself signed with `algorithm`, and is an HMAC under `secret`.
+pub fn confused(algorithm: &str, kid: &str, secret: &str, claims: &Value) -> String {
+    let message = message(&json!({"alg": algorithm, "typ": "JWT", "kid": kid}), claims);
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
 }

@@ -1,10 +1,17 @@
 //! `POST /api/v1/consent/cookies`: a choice is a row, and the row says no more than the visitor agreed to.
 
+mod history;
+mod status;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{BROWSER, Backend, Database, JWT_SECRET, TestApp, UNTHROTTLED, data, error, header, time, truth};
+use crate::support::keys::{now_seconds, unsigned};
+use crate::support::{
+    BROWSER, Backend, Database, TestApp, UNTHROTTLED, access_token, data, error, header, signed_with_secret, time,
+    truth,
+};
 use crate::{CONSENT, on_both_databases};
 
 fn choice(analytics: bool) -> Value {
@@ -112,11 +119,8 @@ on_both_databases! {
         }
         let good = minted(&app, "user-1", &[]).await;
         let of_another_secret = minted(&app, "user-1", &[("WEIR_JWT_SECRET", "another secret")]).await;
-        let signed = |claims: Value| {
-            let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
-            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
-        };
-        let now = chrono::Utc::now().timestamp();
+        let signed = |claims: Value| signed_with_secret(&claims);
+        let now = now_seconds();
         let by_id = signed(json!({"id": "user-2", "exp": now + 60}));
         let row = saved(&app, app.post(CONSENT, &choice(false)).bearer_auth(by_id)).await;
         assert_eq!(row["user_id"], json!("user-2"));
