@@ -50,12 +50,23 @@ impl BatchKeys {
     /// No keys yet; `freshness` is the analytics database's.
     #[must_use]
     pub fn new(table: Arc<dyn BatchKeyTable>, freshness: Freshness, clock: Arc<Clock>) -> Self {
+        Self::with_capacity(CAPACITY, table, freshness, clock)
+    }
+
+    /// The same with room for so many keys in memory.
+    #[must_use]
+    pub fn with_capacity(
+        capacity: usize,
+        table: Arc<dyn BatchKeyTable>,
+        freshness: Freshness,
+        clock: Arc<Clock>,
+    ) -> Self {
         Self {
-            answers: Once::new(CAPACITY, BATCH_KEY_LIFETIME_MS),
+            answers: Once::new(capacity, BATCH_KEY_LIFETIME_MS),
             order: Mutex::default(),
             loaded: AtomicBool::new(false),
             overflown: AtomicBool::new(false),
-            capacity: CAPACITY,
+            capacity,
             table,
             freshness,
             clock,

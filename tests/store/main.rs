@@ -6,6 +6,7 @@ mod support;
 mod accounts;
 mod analytics;
 mod events;
+mod idempotency;
 mod main_database;
 mod model;
 mod position;
