@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn bodies_are_described_with_exactly_the_fields_that_are_read() {
         let description = description();
-        let mut item_fields = batch::ItemFields::FIELDS.to_vec();
+        let mut item_fields = batch::items::ItemFields::FIELDS.to_vec();
         item_fields.push("body");
         for (schema, fields) in [
             ("SessionRequest", session::SessionBody::FIELDS),

@@ -5,6 +5,8 @@
 //! asked: a batch that is sent again must not use up the limit that its rest is waiting for.
 //! Cost: one fsync for the whole batch, one more for each item that another one refers to.
 
+pub mod items;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -12,14 +14,13 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use self::items::{Item, Kind, read_item, read_items};
 use super::admission::Admission;
 use super::answer::{self, ErrorBody, Wrapped};
 use super::endpoint::{Call, serve};
-use super::fields::{self, Field, json_fields};
 use super::openapi::bodies::{BatchItemData, BatchRequest};
 use super::pageview::{self, Viewed};
 use super::refusal::{Detail, Refusal};
-use super::rules::Rules;
 use super::session::{self, Created, Done};
 use super::{AppState, body};
 use crate::domain::{
@@ -30,74 +31,22 @@ use crate::journal::Ack;
 use crate::limit::Pending;
 use crate::telemetry::name;
 
-const ITEMS_MAX: usize = 100;
-const KEY_MAX: usize = 64;
-const AGE_MAX_MS: u32 = 24 * 3_600_000;
-
-json_fields! {
-    /// An item, without its body.
-    pub struct ItemFields {
-        kind = "type",
-        key = "key",
-        age_ms = "ageMs",
-        id = "id",
-        session_ref = "sessionRef",
-        view_ref = "viewRef",
-    }
-}
-
-/// What an item can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Session,
-    Pageview,
-    Leave,
-    Heartbeat,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::Session, Self::Pageview, Self::Leave, Self::Heartbeat];
-
-    fn label(self) -> &'static str {
-        self.route().label()
-    }
-
-    /// The route whose throttle it passes.
-    fn route(self) -> Route {
-        match self {
-            Self::Session => Route::Session,
-            Self::Pageview => Route::Pageview,
-            Self::Leave => Route::Leave,
-            Self::Heartbeat => Route::Heartbeat,
-        }
-    }
-
-    fn data(self, answer: KeyedAnswer) -> ItemData {
-        match self {
-            Self::Session => ItemData::Session(answer.into()),
-            Self::Pageview => ItemData::Pageview(answer.into()),
-            Self::Leave | Self::Heartbeat => ItemData::Done(Done::OK),
-        }
-    }
-}
-
-/// An item, checked.
-struct Item<'a> {
-    kind: Kind,
-    key: Option<BatchKey>,
-    age_ms: i64,
-    id: Option<String>,
-    session_ref: Option<usize>,
-    view_ref: Option<usize>,
-    body: &'a [u8],
-}
-
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ItemData {
     Session(Created),
     Pageview(Viewed),
     Done(Done),
+}
+
+impl ItemData {
+    fn of(kind: Kind, answer: KeyedAnswer) -> Self {
+        match kind {
+            Kind::Session => Self::Session(answer.into()),
+            Kind::Pageview => Self::Pageview(answer.into()),
+            Kind::Leave | Kind::Heartbeat => Self::Done(Done::OK),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -181,51 +130,6 @@ pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) 
         Ok(call.answer(outcome, BatchAnswer { results }))
     })
     .await
-}
-
-fn read_items(body: &[u8]) -> Result<Vec<&RawValue>, Refusal> {
-    let items = fields::raw(body, "items")?;
-    let of_items =
-        |rule: &str| Refusal::Validation(vec![Detail { field: Some("items"), message: format!("items {rule}") }]);
-    let items: Vec<&RawValue> = match items.map(|items| serde_json::from_str(items.get())) {
-        Some(Ok(items)) => items,
-        _ => return Err(of_items("must be an array")),
-    };
-    match items.len() {
-        0 => Err(of_items("must contain at least 1 elements")),
-        1..=ITEMS_MAX => Ok(items),
-        _ => Err(of_items(&format!("must contain no more than {ITEMS_MAX} elements"))),
-    }
-}
-
-fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
-    let text = item.get().as_bytes();
-    let unreadable = |refusal| (None, refusal);
-    let found: ItemFields<'_> = fields::parse(text).map_err(unreadable)?;
-    let body = fields::raw(text, "body").map_err(unreadable)?.filter(|body| body.get() != "null");
-    let mut rules = Rules::default();
-    let kind = match &found.kind {
-        Field::Text(text) => Kind::ALL.into_iter().find(|kind| kind.label() == text),
-        _ => None,
-    };
-    if kind.is_none() {
-        rules.refuse("type", "must be one of the following values: session, pageview, leave, heartbeat");
-    }
-    let key = rules.optional_text("key", found.key, KEY_MAX);
-    if key.as_deref() == Some("") {
-        rules.refuse("key", "should not be empty");
-    }
-    let age_ms = rules.optional_number_within("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0.0);
-    let id = rules.optional_text("id", found.id, super::rules::TEXT_MAX);
-    let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
-    let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
-    rules.finish().map_err(|refusal| (kind, refusal))?;
-    let Some(kind) = kind else { return Err((None, Refusal::Validation(Vec::new()))) };
-    let key = key.map(|key| BatchKey::new(kind.label(), &key));
-    let body = body.map_or(&b""[..], |body| body.get().as_bytes());
-    #[allow(clippy::cast_possible_truncation)] // at most a day, checked above; clients measure in fractions
-    let age_ms = age_ms as i64;
-    Ok(Item { kind, key, age_ms, id, session_ref, view_ref, body })
 }
 
 /// Checks an item and appends what is to be stored of it.
@@ -387,7 +291,7 @@ impl Slot {
     fn into_result(self, request: &HttpRequest) -> ItemResult {
         match self {
             Self::Answered { kind, answer, .. } => {
-                ItemResult { status: 200, data: Some(kind.data(answer)), error: None }
+                ItemResult { status: 200, data: Some(ItemData::of(kind, answer)), error: None }
             }
             // Nobody may hear of what is not known to be durable.
             Self::Waiting { .. } => Self::Refused { kind: None, refusal: Refusal::Unavailable }.into_result(request),
