@@ -91,19 +91,11 @@ pub struct ForeignUser {
 
 /// Signs people in.
 pub struct SignInDesk {
-    accounts: Arc<dyn Accounts>,
-    visitors: Arc<dyn VisitorTable>,
-    freshness: Freshness,
+    parts: DeskParts,
     key: Hmac<Sha256>,
-    outbox: Outbox,
-    id_tokens: IdTokens,
-    access_tokens: Arc<AccessTokens>,
-    access_token_seconds: i64,
-    ids: Arc<IdSource>,
-    clock: Arc<Clock>,
 }
 
-/// What a desk is made of.
+/// What a desk works with.
 pub struct DeskParts {
     pub accounts: Arc<dyn Accounts>,
     pub visitors: Arc<dyn VisitorTable>,
@@ -124,27 +116,25 @@ impl SignInDesk {
     #[must_use]
     pub fn new(sign_in_key: &[u8], parts: DeskParts) -> Self {
         let key = Hmac::new_from_slice(sign_in_key).expect("HMAC takes a key of any length (RFC 2104)");
-        let DeskParts { accounts, visitors, freshness, outbox, id_tokens, access_tokens, .. } = parts;
-        let DeskParts { access_token_seconds, ids, clock, .. } = parts;
-        Self { accounts, visitors, freshness, key, outbox, id_tokens, access_tokens, access_token_seconds, ids, clock }
+        Self { parts, key }
     }
 
     /// Whether this process can make access tokens: where it has only a public key, an account service does that.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.access_tokens.can_sign()
+        self.parts.access_tokens.can_sign()
     }
 
     /// The names of the services whose id tokens are taken.
     #[must_use]
     pub fn providers(&self) -> Vec<&str> {
-        self.id_tokens.names().collect()
+        self.parts.id_tokens.names().collect()
     }
 
     /// The mails that wait, and how many may.
     #[must_use]
     pub fn outbox(&self) -> (usize, usize) {
-        self.outbox.depth_and_capacity()
+        self.parts.outbox.depth_and_capacity()
     }
 
     /// Sends a new code, unless the address had its codes for this hour; that is not told either.
@@ -152,21 +142,21 @@ impl SignInDesk {
     /// # Errors
     /// When the database is away, or no more mail can wait.
     pub async fn send_code(&self, email: &EmailAddress) -> Result<(), SignInError> {
-        if !self.outbox.has_room() {
+        if !self.parts.outbox.has_room() {
             return Err(SignInError::Unavailable);
         }
         let code = random_text(b"0123456789", CODE_DIGITS)?;
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         let request = CodeRequest {
             address_hash: self.hash("address", &[&email.0]),
             code_hash: self.hash("code", &[&email.0, &code]),
             now,
             expires_at: UnixMillis(now.0 + i64::from(CODE_VALID_MINUTES) * 60_000),
         };
-        if !self.freshness.ask(self.accounts.put_code(&request)).await? {
+        if !self.parts.freshness.ask(self.parts.accounts.put_code(&request)).await? {
             return Ok(());
         }
-        self.outbox.send_code(&email.0, &code, CODE_VALID_MINUTES).map_err(|_| SignInError::Unavailable)
+        self.parts.outbox.send_code(&email.0, &code, CODE_VALID_MINUTES).map_err(|_| SignInError::Unavailable)
     }
 
     /// Signs in who has the address's live code.
@@ -185,7 +175,7 @@ impl SignInDesk {
     /// Who this id token of a provider names.
     #[must_use]
     pub fn identify(&self, provider: &str, id_token: &str) -> Option<ExternalIdentity> {
-        self.id_tokens.verify(provider, id_token).ok()
+        self.parts.id_tokens.verify(provider, id_token).ok()
     }
 
     /// Signs in whom a provider named.
@@ -202,7 +192,7 @@ impl SignInDesk {
     /// # Errors
     /// When the database is behind or away.
     pub async fn visitor(&self, token: VisitorToken) -> Result<Option<VisitorProfile>, SignInError> {
-        Ok(self.freshness.read(self.visitors.visitor_profile(token)).await?)
+        Ok(self.parts.freshness.read(self.parts.visitors.visitor_profile(token)).await?)
     }
 
     /// Makes the user of another account service, or finds the one that was made before.
@@ -210,7 +200,7 @@ impl SignInDesk {
     /// # Errors
     /// When the database is behind or away.
     pub async fn create_user(&self, user: ForeignUser) -> Result<Created, SignInError> {
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         for _ in 0..CANDIDATES {
             let drawn = self.draw(now)?;
             let request = CreateUser {
@@ -224,7 +214,7 @@ impl SignInDesk {
                 created_at: user.created_at.unwrap_or(now),
                 now,
             };
-            match self.freshness.read(self.accounts.create_user(&request)).await? {
+            match self.parts.freshness.read(self.parts.accounts.create_user(&request)).await? {
                 Created::Collision => {}
                 Created::ReferralCodeTaken if user.referral_code.is_none() => {}
                 created => return Ok(created),
@@ -234,12 +224,13 @@ impl SignInDesk {
     }
 
     async fn sign_in(&self, proof: Proof, origin: Origin) -> Result<Pass, SignInError> {
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         let mut request = SignIn { proof, origin, candidate: self.draw(now)?, now };
         for _ in 0..CANDIDATES {
-            match self.freshness.read(self.accounts.sign_in(&request)).await? {
+            match self.parts.freshness.read(self.parts.accounts.sign_in(&request)).await? {
                 SignInOutcome::SignedIn(signed_in) => {
-                    let access_token = self.access_tokens.mint(&signed_in.user.id, now, self.access_token_seconds)?;
+                    let access_token =
+                        self.parts.access_tokens.mint(&signed_in.user.id, now, self.parts.access_token_seconds)?;
                     return Ok(Pass { access_token, signed_in: *signed_in });
                 }
                 SignInOutcome::Refused => return Err(SignInError::Refused),
@@ -251,7 +242,7 @@ impl SignInDesk {
 
     /// What a new user is to be called.
     fn draw(&self, now: UnixMillis) -> Result<NewUser, getrandom::Error> {
-        let id: Uuid = self.ids.next(now);
+        let id: Uuid = self.parts.ids.next(now);
         Ok(NewUser {
             id: id.to_string(),
             hash_id: random_text(BASE62, HASH_ID_CHARACTERS)?,

@@ -249,8 +249,12 @@ fn announce(config: &Config, started: &Started) {
     if let Some(address) = started.metrics_address {
         lines.push(format!("  metrics    http://{address}/metrics"));
     }
-    let mail = if config.mail.is_some() { "by mail" } else { "into this log, for development only: set smtp_url" };
-    lines.push(format!("  codes      sign-in codes go {mail}"));
+    let sign_in = match (&config.secrets.jwt_public_key_file, &config.mail) {
+        (Some(_), _) => "by another service: only its public key is configured, so the /auth routes are not here",
+        (None, Some(_)) => "codes go by mail",
+        (None, None) => "codes go into this log, which is for development only: set smtp_url",
+    };
+    lines.push(format!("  sign-in    {sign_in}"));
     if !started.secrets.made.is_empty() {
         let kept = config.data_dir.join("secrets.toml");
         lines.push(format!("  secrets    made {}, kept in {}", started.secrets.made.join(", "), kept.display()));
