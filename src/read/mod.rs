@@ -1,7 +1,7 @@
 //! Reads of the main database that see everything that was acknowledged before them (contract, section 1).
 //!
 //! Invariant: what is answered is never older than the journal's last acknowledged record at the moment of the question.
-//! A question waits up to [`PATIENCE`] for the writer to get there; past that, or when the database does not answer, it
+//! A question waits up to `PATIENCE` for the writer to get there; past that, or when the database does not answer, it
 //! is told so.
 
 use std::future::Future;

@@ -3,7 +3,7 @@
 //! Invariants: requests with one fingerprint at the same instant get one token, and one of them is told that it is new;
 //! a token in an answer is a record on disk, or was given by the client itself; while the main database is away nothing
 //! waits for it. What is kept of a fingerprint is keyed, unless the operator wants it plain.
-//! Bounds: [`KNOWN_TOKENS`] tokens and [`FINGERPRINTS`] fingerprints in memory. A token that was pushed out is looked up;
+//! Bounds: `KNOWN_TOKENS` tokens and `FINGERPRINTS` fingerprints in memory. A token that was pushed out is looked up;
 //! when the table of fingerprints is full, visitors are made without it, and counted.
 
 use std::sync::Arc;

@@ -236,10 +236,7 @@ async fn codes_go_by_mail_where_there_is_a_mail_server_and_are_in_no_log() {
     app.set("WEIR_SMTP_URL", &server.url());
     app.set("WEIR_MAIL_FROM", "Weir <weir@example.net>");
     app.launch().await;
-    app.until("the banner says it", async || {
-        app.printed().iter().any(|line| line.contains("codes go by mail"))
-    })
-    .await;
+    app.until("the banner says it", async || app.printed().iter().any(|line| line.contains("codes go by mail"))).await;
     let response = app.post(REQUEST_CODE, &json!({"email": "Ann@Example.org"})).send().await.unwrap();
     assert_eq!(bare(response).await, json!({"sent": true}));
     let mail = server.wait_for_mail_to("ann@example.org").await;
