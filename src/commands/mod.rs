@@ -4,6 +4,7 @@ pub mod dead_letters;
 
 use std::future::Future;
 use std::io::Write;
+use std::path::Path;
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use weir::app::{self, AnalyticsSink, MainSink, Started};
 use weir::auth::{AccessTokens, IdTokens};
-use weir::config::{Config, JwtKey, Problems};
+use weir::config::{Config, DatabaseUrl, JwtKey, Problems, Secrets};
 use weir::domain::Clock;
 use weir::enrich::geo::Geo;
 use weir::enrich::token::TrackingTokens;
@@ -97,7 +98,7 @@ pub fn token(config: &Config, bio_page_id: &str) -> Done {
     if bio_page_id.len() != 36 || Uuid::parse_str(bio_page_id).is_err() {
         return Err(wrong(format!("{bio_page_id:?} is not a UUID")));
     }
-    let secrets = config.secrets.resolve(&config.data_dir)?;
+    let secrets = secrets(config)?;
     let tokens = TrackingTokens::new(secrets.tracking_hmac_secret.expose_secret().as_bytes());
     say(&tokens.mint(bio_page_id, Clock::system().now()))
 }
@@ -106,9 +107,19 @@ pub fn jwt(config: &Config, user_id: &str, seconds: u32) -> Done {
     if !(1..=255).contains(&user_id.chars().count()) {
         return Err(wrong("a user id has 1 to 255 characters".to_owned()));
     }
-    let secrets = config.secrets.resolve(&config.data_dir)?;
+    let secrets = secrets(config)?;
     let tokens = AccessTokens::new(&secrets.jwt)?;
     say(&tokens.mint(user_id, Clock::system().now(), i64::from(seconds))?)
+}
+
+/// The secrets in use; says so when it had to make some.
+fn secrets(config: &Config) -> Result<Secrets, Failure> {
+    let secrets = config.secrets.resolve(&config.data_dir)?;
+    if !secrets.made.is_empty() {
+        let kept = config.data_dir.join("secrets.toml");
+        eprintln!("weir: made {}, kept in {}", secrets.made.join(", "), kept.display());
+    }
+    Ok(secrets)
 }
 
 pub fn settings_get(config: &Config, key: &str) -> Done {
@@ -211,6 +222,14 @@ pub fn journal_status(config: &Config, json: bool) -> Done {
 }
 
 async fn applied_position(config: &Config, name: &str, id: JournalId) -> Result<Option<Position>, Failure> {
+    let url = if name == "main" { &config.databases.main } else { &config.databases.analytics };
+    // To look is not to make.
+    if let DatabaseUrl::Sqlite(url) = url
+        && let Some(file) = url.trim_start_matches("sqlite://").split('?').next()
+        && !Path::new(file).exists()
+    {
+        return Ok(None);
+    }
     let found = if name == "main" {
         match app::open_main(&config.databases.main)? {
             MainSink::Sqlite(sink) => sink.positions().position(id).await,

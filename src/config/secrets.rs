@@ -3,9 +3,9 @@
 //! Invariants: no secret has a constant default; the file that keeps them is readable by its owner only; nothing here can
 //! be printed (`SecretString` shows nothing in `Debug`).
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -102,13 +102,26 @@ impl SecretSettings {
         settings
     }
 
-    /// The secrets to use: those given, those kept in `data_dir`, and new ones for the rest.
+    /// The secrets to use: those given, those kept in `data_dir`, and new ones for the rest. Two processes that begin at
+    /// the same instant agree on them: the file is locked while one of them adds what is missing.
     ///
     /// # Errors
     /// When the file cannot be read or written.
     pub fn resolve(&self, data_dir: &Path) -> Result<Secrets, SecretsError> {
         let path = data_dir.join(FILE);
-        let kept = read(&path)?;
+        let (secrets, made) = self.choose(read(&path)?)?;
+        if made.is_empty() {
+            return Ok(secrets);
+        }
+        let io = |source| SecretsError::Io { path: path.clone(), source };
+        let mut file = open(&path).map_err(io)?;
+        let (secrets, made) = self.choose(read(&path)?)?;
+        keep(&mut file, &made).map_err(io)?;
+        Ok(Secrets { made: made.into_iter().map(|(name, _)| name).collect(), ..secrets })
+    }
+
+    /// Each secret as given, else as kept, else new; the new ones by name.
+    fn choose(&self, kept: Kept) -> Result<(Secrets, Vec<Made>), SecretsError> {
         let mut made = Vec::new();
         let mut choose = |name: &'static str, given: &Option<SecretString>, kept: Option<String>| match (given, kept) {
             (Some(given), _) => Ok(given.clone()),
@@ -119,22 +132,27 @@ impl SecretSettings {
                 Ok(secret.into())
             }
         };
-        let tracking_hmac_secret =
-            choose("tracking_hmac_secret", &self.tracking_hmac_secret, kept.tracking_hmac_secret)?;
-        let jwt = match &self.jwt_public_key_file {
-            Some(file) => JwtKey::Public(file.clone()),
-            None => JwtKey::Shared(choose("jwt_secret", &self.jwt_secret, kept.jwt_secret)?),
+        let secrets = Secrets {
+            tracking_hmac_secret: choose(
+                "tracking_hmac_secret",
+                &self.tracking_hmac_secret,
+                kept.tracking_hmac_secret,
+            )?,
+            jwt: match &self.jwt_public_key_file {
+                Some(file) => JwtKey::Public(file.clone()),
+                None => JwtKey::Shared(choose("jwt_secret", &self.jwt_secret, kept.jwt_secret)?),
+            },
+            internal_key: choose("internal_key", &self.internal_key, kept.internal_key)?,
+            fingerprint_key: choose("fingerprint_key", &self.fingerprint_key, kept.fingerprint_key)?,
+            sign_in_key: choose("sign_in_key", &self.sign_in_key, kept.sign_in_key)?,
+            made: Vec::new(),
         };
-        let internal_key = choose("internal_key", &self.internal_key, kept.internal_key)?;
-        let fingerprint_key = choose("fingerprint_key", &self.fingerprint_key, kept.fingerprint_key)?;
-        let sign_in_key = choose("sign_in_key", &self.sign_in_key, kept.sign_in_key)?;
-        if !made.is_empty() {
-            keep(&path, &made).map_err(|source| SecretsError::Io { path, source })?;
-        }
-        let made = made.into_iter().map(|(name, _)| name).collect();
-        Ok(Secrets { tracking_hmac_secret, jwt, internal_key, fingerprint_key, sign_in_key, made })
+        Ok((secrets, made))
     }
 }
+
+/// A new secret and its name.
+type Made = (&'static str, String);
 
 fn read(path: &Path) -> Result<Kept, SecretsError> {
     let text = match std::fs::read_to_string(path) {
@@ -150,12 +168,19 @@ fn read(path: &Path) -> Result<Kept, SecretsError> {
     config::Config::builder().add_source(file).build().and_then(config::Config::try_deserialize).map_err(unreadable)
 }
 
-fn keep(path: &Path, made: &[(&'static str, String)]) -> std::io::Result<()> {
+/// The file, made if it is not there, and locked until it is closed.
+fn open(path: &Path) -> std::io::Result<File> {
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+        // For its owner only, as a server makes it: what comes to lie there may hold addresses.
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.lock()?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn keep(file: &mut File, made: &[Made]) -> std::io::Result<()> {
     for (name, secret) in made {
         writeln!(file, "{name} = \"{secret}\"")?;
     }
@@ -185,6 +210,17 @@ mod tests {
         assert_eq!(first.tracking_hmac_secret.expose_secret(), again.tracking_hmac_secret.expose_secret());
         let mode = std::fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn processes_that_begin_at_the_same_instant_agree() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys: Vec<String> = std::thread::scope(|scope| {
+            let resolve = || SecretSettings::default().resolve(directory.path()).unwrap();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(resolve)).collect();
+            all.into_iter().map(|one| one.join().unwrap().internal_key.expose_secret().to_owned()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]), "{} keys", keys.len());
     }
 
     #[test]

@@ -235,3 +235,26 @@ async fn secrets_are_made_at_the_first_start_and_kept_for_their_owner_only() {
     body["trackingToken"] = json!(token);
     app.stored(app.post(crate::SESSION, &body)).await;
 }
+
+#[tokio::test]
+async fn looking_at_the_journals_makes_no_database() {
+    let mut app = TestApp::start(Backend::Sqlite).await;
+    app.stop().await;
+    let file = app.directory.path().join("analytics.db");
+    std::fs::remove_file(&file).unwrap();
+    let status = app.run(&["journal", "status"]).await;
+    assert_eq!(status.code, Some(0), "{status:?}");
+    assert!(status.stdout.contains("the database does not know this journal yet"), "{status:?}");
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_command_that_makes_secrets_says_so_and_keeps_them_to_their_owner() {
+    let mut app = TestApp::prepare(Backend::Sqlite).await;
+    app.unset("WEIR_JWT_SECRET");
+    let made = app.run(&["jwt", "alice"]).await;
+    assert!(made.stderr.contains("made jwt_secret, internal_key"), "{made:?}");
+    assert_eq!(std::fs::metadata(app.data_dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    let again = app.run(&["jwt", "alice"]).await;
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+}
