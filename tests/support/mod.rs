@@ -5,20 +5,24 @@
 
 #![allow(dead_code)] // each suite uses its own part of this
 
+pub mod answers;
+pub mod databases;
 pub mod keys;
 pub mod proxy;
 pub mod smtp;
 pub mod wire;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 use tempfile::TempDir;
+
+pub use answers::*;
+pub use databases::{Backend, Database, Databases};
 
 /// A browser that no bot filter knows.
 pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
@@ -44,178 +48,6 @@ pub const UNTHROTTLED: &[(&str, &str)] = &[
 
 /// How long anything is waited for. Long, because machines are slow at times; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    Sqlite,
-    Postgres,
-}
-
-/// Runs a test on both databases: `on_both_databases! { async fn name(backend) { … } }`.
-#[macro_export]
-macro_rules! on_both_databases {
-    ($($(#[$attribute:meta])* async fn $name:ident($backend:ident) $body:block)*) => { $(
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-            async fn run($backend: Backend) $body
-            $(#[$attribute])*
-            #[tokio::test]
-            async fn sqlite() { run(Backend::Sqlite).await }
-            $(#[$attribute])*
-            #[tokio::test]
-            async fn postgres() { run(Backend::Postgres).await }
-        }
-    )* };
-}
-
-/// Which of the two databases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Database {
-    Analytics,
-    Main,
-}
-
-/// The URLs of two fresh databases.
-#[derive(Clone, Debug)]
-pub struct Databases {
-    pub backend: Backend,
-    pub analytics_url: String,
-    pub main_url: String,
-}
-
-impl Databases {
-    pub async fn fresh(backend: Backend, directory: &Path) -> Self {
-        let (analytics_url, main_url) = match backend {
-            Backend::Sqlite => {
-                let url = |name: &str| format!("sqlite://{}", directory.join(name).display());
-                (url("analytics.db"), url("main.db"))
-            }
-            Backend::Postgres => (fresh_postgres().await, fresh_postgres().await),
-        };
-        Self { backend, analytics_url, main_url }
-    }
-
-    pub fn url(&self, database: Database) -> &str {
-        match database {
-            Database::Analytics => &self.analytics_url,
-            Database::Main => &self.main_url,
-        }
-    }
-
-    /// The rows of a query, each as a JSON object: the same shape from both engines (UUIDs as text, times as RFC 3339,
-    /// booleans as such on PostgreSQL and as 0 and 1 on SQLite).
-    pub async fn rows(&self, database: Database, sql: &str) -> Vec<Value> {
-        let url = self.url(database);
-        match self.backend {
-            Backend::Sqlite => {
-                let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
-                let options = options.busy_timeout(PATIENCE);
-                let mut connection = options.connect().await.unwrap();
-                let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
-                rows.iter().map(sqlite_row).collect()
-            }
-            Backend::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-                let sql = format!("SELECT row_to_json(picked)::text AS row FROM ({sql}) picked");
-                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-                rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap()).collect()
-            }
-        }
-    }
-
-    /// The single number that a query yields.
-    pub async fn count(&self, database: Database, sql: &str) -> i64 {
-        let rows = self.rows(database, sql).await;
-        rows[0].as_object().unwrap().values().next().unwrap().as_i64().unwrap()
-    }
-
-    /// Runs a statement.
-    pub async fn execute(&self, database: Database, sql: &str) {
-        self.try_execute(database, sql).await.unwrap();
-    }
-
-    /// Runs a statement that the database may refuse.
-    pub async fn try_execute(&self, database: Database, sql: &str) -> Result<(), sqlx::Error> {
-        let url = self.url(database);
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match self.backend {
-            Backend::Sqlite => {
-                let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
-                let mut connection = options.busy_timeout(PATIENCE).connect().await.unwrap();
-                sql.execute(&mut connection).await?;
-            }
-            Backend::Postgres => {
-                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-                sql.execute(&mut connection).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Shuts everybody out of one of two PostgreSQL databases, or lets them in again.
-    pub async fn allow_connections(&self, database: Database, allowed: bool) {
-        let other = match database {
-            Database::Analytics => Database::Main,
-            Database::Main => Database::Analytics,
-        };
-        let name = self.url(database).rsplit('/').next().unwrap();
-        self.execute(other, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
-        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-        self.execute(other, &end).await;
-    }
-
-    /// A time that long ago, as a column of this engine is compared with.
-    pub fn ago(&self, ago: Duration) -> String {
-        let time = chrono::Utc::now() - ago;
-        format!("'{}'", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
-    }
-}
-
-impl Databases {
-    /// From now on the database takes no session whose landing page says `poison`.
-    pub async fn refuse_poison(&self) {
-        let sql = match self.backend {
-            Backend::Postgres => {
-                "ALTER TABLE analytics_sessions ADD CONSTRAINT no_poison CHECK (landing_page NOT LIKE '%poison%')"
-            }
-            Backend::Sqlite => {
-                "CREATE TRIGGER no_poison BEFORE INSERT ON analytics_sessions WHEN NEW.landing_page LIKE '%poison%'
-                 BEGIN SELECT RAISE(ABORT, 'no poison'); END"
-            }
-        };
-        self.execute(Database::Analytics, sql).await;
-    }
-}
-
-fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
-    let columns = row.columns().iter().map(|column| {
-        let index = column.ordinal();
-        let raw = row.try_get_raw(index).unwrap();
-        // Of a value that is null the type is told by the column.
-        let kind = if raw.is_null() { "NULL".to_owned() } else { raw.type_info().name().to_owned() };
-        let value = match kind.as_str() {
-            "NULL" => Value::Null,
-            "INTEGER" => row.get::<i64, _>(index).into(),
-            "REAL" => row.get::<f64, _>(index).into(),
-            _ => row.get::<String, _>(index).into(),
-        };
-        (column.name().to_owned(), value)
-    });
-    Value::Object(columns.collect())
-}
-
-async fn fresh_postgres() -> String {
-    let server = std::env::var("TEST_POSTGRES_URL")
-        .expect("TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own");
-    let name = format!("weir_{}", uuid::Uuid::new_v4().simple());
-    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
-    let create = format!("CREATE DATABASE {name}");
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
-    let mut url = url::Url::parse(&server).unwrap();
-    url.set_path(&name);
-    url.to_string()
-}
 
 /// How a server is started.
 pub struct TestApp {
@@ -527,68 +359,4 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-/// A valid access token of this user.
-pub fn access_token(user: &str) -> String {
-    signed_with_secret(&serde_json::json!({"sub": user, "exp": keys::now_seconds() + 3600}))
-}
-
-/// An access token with these claims, signed with the shared secret.
-pub fn signed_with_secret(claims: &Value) -> String {
-    let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
-}
-
-/// The body of an answer without an envelope.
-pub async fn bare(response: reqwest::Response) -> Value {
-    let text = response.text().await.unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
-}
-
-/// An enveloped answer's `data`.
-pub async fn data(response: reqwest::Response) -> Value {
-    let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-    assert_eq!(body["success"], true, "{body}");
-    body["data"].clone()
-}
-
-/// An enveloped answer's `error`.
-pub async fn error(response: reqwest::Response) -> Value {
-    let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-    assert_eq!(body["success"], false, "{body}");
-    body["error"].clone()
-}
-
-/// The smallest body that makes a session.
-pub fn minimal_session() -> Value {
-    serde_json::json!({"visitorId": "visitor-1", "landingPage": "https://example.org/", "consentAnalytics": "granted"})
-}
-
-/// The minimal session with some fields set or, with `null`, removed.
-pub fn session_with(fields: &Value) -> Value {
-    let mut body = minimal_session();
-    for (name, value) in fields.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
-}
-
-/// A header's text; `None` when the answer has no such header.
-pub fn header<'a>(response: &'a reqwest::Response, name: &str) -> Option<&'a str> {
-    response.headers().get(name).map(|value| value.to_str().unwrap())
-}
-
-/// A time of an answer or of a row, whichever way the engine writes it.
-pub fn time(value: &Value) -> chrono::DateTime<chrono::Utc> {
-    let text = value.as_str().unwrap_or_else(|| panic!("{value} is no time"));
-    chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{text}: {error}")).to_utc()
-}
-
-/// A boolean of a row, whichever way the engine keeps it.
-pub fn truth(value: &Value) -> bool {
-    value
-        .as_bool()
-        .or_else(|| value.as_i64().map(|number| number == 1))
-        .unwrap_or_else(|| panic!("{value} is no truth"))
 }

@@ -1,0 +1,179 @@
+//! Two fresh databases of either engine, and looks into them that give the same shape from both.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
+
+use super::PATIENCE;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// Runs a test on both databases: `on_both_databases! { async fn name(backend) { … } }`.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $name:ident($backend:ident) $body:block)*) => { $(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            async fn run($backend: Backend) $body
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn sqlite() { run(Backend::Sqlite).await }
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn postgres() { run(Backend::Postgres).await }
+        }
+    )* };
+}
+
+/// Which of the two databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    Analytics,
+    Main,
+}
+
+/// The URLs of two fresh databases.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    pub backend: Backend,
+    pub analytics_url: String,
+    pub main_url: String,
+}
+
+impl Databases {
+    pub async fn fresh(backend: Backend, directory: &Path) -> Self {
+        let (analytics_url, main_url) = match backend {
+            Backend::Sqlite => {
+                let url = |name: &str| format!("sqlite://{}", directory.join(name).display());
+                (url("analytics.db"), url("main.db"))
+            }
+            Backend::Postgres => (fresh_postgres().await, fresh_postgres().await),
+        };
+        Self { backend, analytics_url, main_url }
+    }
+
+    pub fn url(&self, database: Database) -> &str {
+        match database {
+            Database::Analytics => &self.analytics_url,
+            Database::Main => &self.main_url,
+        }
+    }
+
+    /// The rows of a query, each as a JSON object: the same shape from both engines (UUIDs as text, times as RFC 3339,
+    /// booleans as such on PostgreSQL and as 0 and 1 on SQLite).
+    pub async fn rows(&self, database: Database, sql: &str) -> Vec<Value> {
+        let url = self.url(database);
+        match self.backend {
+            Backend::Sqlite => {
+                let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
+                let options = options.busy_timeout(PATIENCE);
+                let mut connection = options.connect().await.unwrap();
+                let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(sqlite_row).collect()
+            }
+            Backend::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                let sql = format!("SELECT row_to_json(picked)::text AS row FROM ({sql}) picked");
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap()).collect()
+            }
+        }
+    }
+
+    /// The single number that a query yields.
+    pub async fn count(&self, database: Database, sql: &str) -> i64 {
+        let rows = self.rows(database, sql).await;
+        rows[0].as_object().unwrap().values().next().unwrap().as_i64().unwrap()
+    }
+
+    /// Runs a statement.
+    pub async fn execute(&self, database: Database, sql: &str) {
+        self.try_execute(database, sql).await.unwrap();
+    }
+
+    /// Runs a statement that the database may refuse.
+    pub async fn try_execute(&self, database: Database, sql: &str) -> Result<(), sqlx::Error> {
+        let url = self.url(database);
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match self.backend {
+            Backend::Sqlite => {
+                let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
+                let mut connection = options.busy_timeout(PATIENCE).connect().await.unwrap();
+                sql.execute(&mut connection).await?;
+            }
+            Backend::Postgres => {
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                sql.execute(&mut connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shuts everybody out of one of two PostgreSQL databases, or lets them in again.
+    pub async fn allow_connections(&self, database: Database, allowed: bool) {
+        let other = match database {
+            Database::Analytics => Database::Main,
+            Database::Main => Database::Analytics,
+        };
+        let name = self.url(database).rsplit('/').next().unwrap();
+        self.execute(other, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        self.execute(other, &end).await;
+    }
+
+    /// A time that long ago, as a column of this engine is compared with.
+    pub fn ago(&self, ago: Duration) -> String {
+        let time = chrono::Utc::now() - ago;
+        format!("'{}'", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    }
+
+    /// From now on the database takes no session whose landing page says `poison`.
+    pub async fn refuse_poison(&self) {
+        let sql = match self.backend {
+            Backend::Postgres => {
+                "ALTER TABLE analytics_sessions ADD CONSTRAINT no_poison CHECK (landing_page NOT LIKE '%poison%')"
+            }
+            Backend::Sqlite => {
+                "CREATE TRIGGER no_poison BEFORE INSERT ON analytics_sessions WHEN NEW.landing_page LIKE '%poison%'
+                 BEGIN SELECT RAISE(ABORT, 'no poison'); END"
+            }
+        };
+        self.execute(Database::Analytics, sql).await;
+    }
+}
+
+fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
+    let columns = row.columns().iter().map(|column| {
+        let index = column.ordinal();
+        let raw = row.try_get_raw(index).unwrap();
+        // Of a value that is null the type is told by the column.
+        let kind = if raw.is_null() { "NULL".to_owned() } else { raw.type_info().name().to_owned() };
+        let value = match kind.as_str() {
+            "NULL" => Value::Null,
+            "INTEGER" => row.get::<i64, _>(index).into(),
+            "REAL" => row.get::<f64, _>(index).into(),
+            _ => row.get::<String, _>(index).into(),
+        };
+        (column.name().to_owned(), value)
+    });
+    Value::Object(columns.collect())
+}
+
+async fn fresh_postgres() -> String {
+    let server = std::env::var("TEST_POSTGRES_URL")
+        .expect("TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own");
+    let name = format!("weir_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let create = format!("CREATE DATABASE {name}");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
+    let mut url = url::Url::parse(&server).unwrap();
+    url.set_path(&name);
+    url.to_string()
+}
