@@ -98,3 +98,32 @@ async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_database_session_that_is_frozen_does_not_hold_the_writer_for_ever() {
+    let app = TestApp::start_with(Backend::Postgres, &OPEN).await;
+    let mut ledger = Ledger::default();
+    let load = Load::start(&app, 4, "frozen");
+    flows(&app, 20.0).await;
+    // The server's process for the writer's connection, and no other: the cluster is every test's.
+    let mut blocker = sqlx::PgConnection::connect(&app.databases.analytics_url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE analytics_sessions").execute(&mut blocker).await.unwrap();
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'weir' AND wait_event_type = 'Lock'";
+    let mut frozen = None;
+    app.until("the writer waits for the table", async || {
+        frozen = app.rows(Database::Analytics, waiting).await.first().map(|row| row["pid"].to_string());
+        frozen.is_some()
+    })
+    .await;
+    let frozen = frozen.unwrap();
+    let signal = |name: &str| std::process::Command::new("kill").args([name, &frozen]).status().unwrap();
+    assert!(signal("-STOP").success());
+    sqlx::Connection::close(blocker).await.unwrap();
+    load.finish(&mut ledger).await;
+    let what = "the freeze is noticed";
+    app.until(what, async || app.metric("weir_writer_up{database=\"analytics\"}").await < 0.5).await;
+    // It still holds its transaction, and with it the journal's position: nothing can pass it before it is gone.
+    assert!(signal("-CONT").success());
+    settle(&app, &ledger).await;
+    assert_eq!(ledger.refused, 0);
+}
