@@ -13,6 +13,7 @@ mod shutdown;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{Backend, Database, TestApp, session_with};
@@ -27,6 +28,7 @@ struct Ledger {
     sent: u64,
     acknowledged: BTreeSet<String>,
     refused: u64,
+    longest: Duration,
 }
 
 /// Clients that post sessions until they are told to stop, or the server is gone. Every request has a landing page of
@@ -50,8 +52,10 @@ impl Load {
                     let body = session_with(&json!({"landingPage": page})).to_string();
                     ledger.sent += 1;
                     let request = http.post(&url).header("user-agent", support::BROWSER).body(body);
+                    let began = Instant::now();
                     let Ok(response) = request.send().await else { break };
                     let Ok(text) = response.text().await else { break };
+                    ledger.longest = ledger.longest.max(began.elapsed());
                     let answer: Value = serde_json::from_str(&text).unwrap();
                     match answer["data"]["id"].as_str() {
                         Some(id) => assert!(ledger.acknowledged.insert(id.to_owned()), "{id} was given twice"),
@@ -70,6 +74,7 @@ impl Load {
         for seen in self.clients.join_all().await {
             ledger.sent += seen.sent;
             ledger.refused += seen.refused;
+            ledger.longest = ledger.longest.max(seen.longest);
             ledger.acknowledged.extend(seen.acknowledged);
         }
     }
@@ -89,11 +94,12 @@ async fn settle_with(app: &TestApp, ledger: &Ledger, others: usize) {
     let missing = ledger.acknowledged.difference(&stored).count();
     let doubled = rows.len() + usize::from(others > 0) - others - pages.len();
     println!(
-        "sent {}, acknowledged {}, refused {}, stored {}, missing {missing}, doubled {doubled}",
+        "sent {}, acknowledged {}, refused {}, stored {}, missing {missing}, doubled {doubled}, longest answer {} ms",
         ledger.sent,
         ledger.acknowledged.len(),
         ledger.refused,
-        rows.len()
+        rows.len(),
+        ledger.longest.as_millis()
     );
     assert_eq!((missing, doubled), (0, 0), "missing, doubled");
     assert!((rows.len() - others) as u64 <= ledger.sent);
