@@ -3,24 +3,26 @@
 //! Invariants: an item with a key is stored only when it is certain that the key was not used before. Those in the journal
 //! are read before the first request, those in the database as soon as it is there. When more are in use than memory
 //! holds, the oldest are left to the database, and a key that memory does not know is looked up there, behind everything
-//! that is acknowledged. While the answer cannot be had, the item is refused, honestly. Each instance knows the keys that
-//! it used itself or found in the database.
+//! that was acknowledged before its batch. While the answer cannot be had, the item is refused, honestly. Each instance
+//! knows the keys that it used itself or found in the database.
 //! Cost: one look at a table in memory, about 0.2 µs; past a million keys, one look-up by primary key an item.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::{BATCH_KEY_LIFETIME_MS, BatchKey, Clock, KeyedAnswer, UnixMillis};
-use crate::journal::{Ack, AppendError};
+use crate::journal::{Ack, AppendError, Position};
 use crate::limit::{Once, OnceError, Pending};
 use crate::read::Freshness;
 use crate::store::{BatchKeyTable, StoreError, StoredKey};
 
-/// The most keys in memory: about 120 MB of them.
+/// The most keys in memory: 100 to 200 MB of them.
 const CAPACITY: usize = 1_000_000;
-/// How many old keys are looked at to find one that can be left to the database.
+/// How many old keys that wait for the disk are looked at to find one that can be left to the database.
 const LOOKS: usize = 64;
+/// Beyond this many times the keys in memory, the list of their order is cleared of those that are gone.
+const STALE_SHARE: usize = 2;
 
 /// Why it is not certain that a key is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,16 +36,49 @@ pub enum KeyError {
 /// The keys in use.
 pub struct BatchKeys {
     answers: Once<BatchKey, KeyedAnswer>,
-    /// The keys in memory, the oldest first.
+    /// The keys in memory, about the oldest first, and some that are gone.
     order: Mutex<VecDeque<BatchKey>>,
     /// The keys of earlier runs were read.
     loaded: AtomicBool,
-    /// Some keys are in the database only.
-    overflown: AtomicBool,
+    /// Until then some keys may be in the database only.
+    overflown_until_ms: AtomicU64,
     capacity: usize,
     table: Arc<dyn BatchKeyTable>,
     freshness: Freshness,
     clock: Arc<Clock>,
+}
+
+/// What one batch sees: everything that was acknowledged before it came. One look-up that fails is enough: the others
+/// would wait as long for the same word.
+pub struct KeyView<'a> {
+    keys: &'a BatchKeys,
+    moment: Position,
+    out_of_reach: bool,
+}
+
+impl KeyView<'_> {
+    /// What the item with this key was answered with, once that is durable; `None` when the key is new.
+    ///
+    /// # Errors
+    /// When it is not certain.
+    pub async fn answer(&mut self, key: BatchKey) -> Result<Option<KeyedAnswer>, KeyError> {
+        if let Some(answer) = self.keys.in_memory(key).await {
+            return Ok(Some(answer));
+        }
+        if self.out_of_reach {
+            return Err(KeyError::Unknown);
+        }
+        if self.keys.is_new()? {
+            return Ok(None);
+        }
+        let since = UnixMillis(self.keys.clock.now().0 - BATCH_KEY_LIFETIME_MS);
+        let look_up = self.keys.table.batch_key(key, since);
+        let Ok(found) = self.keys.freshness.read_as_of(self.moment, look_up).await else {
+            self.out_of_reach = true;
+            return Err(KeyError::Unknown);
+        };
+        Ok(found.map(|stored| stored.answer))
+    }
 }
 
 impl BatchKeys {
@@ -65,7 +100,7 @@ impl BatchKeys {
             answers: Once::new(capacity, BATCH_KEY_LIFETIME_MS),
             order: Mutex::default(),
             loaded: AtomicBool::new(false),
-            overflown: AtomicBool::new(false),
+            overflown_until_ms: AtomicU64::new(0),
             capacity,
             table,
             freshness,
@@ -73,23 +108,22 @@ impl BatchKeys {
         }
     }
 
-    /// What the item with this key was answered with, once that is durable; `None` when the key is new.
-    ///
-    /// # Errors
-    /// When it is not certain.
-    pub async fn answer(&self, key: BatchKey) -> Result<Option<KeyedAnswer>, KeyError> {
-        if let Some(answer) = self.answers.get(key, self.clock.monotonic_ms()).await {
-            return Ok(Some(answer));
-        }
+    /// The keys as one batch asks for them.
+    #[must_use]
+    pub fn view(&self) -> KeyView<'_> {
+        KeyView { keys: self, moment: self.freshness.moment(), out_of_reach: false }
+    }
+
+    async fn in_memory(&self, key: BatchKey) -> Option<KeyedAnswer> {
+        self.answers.get(key, self.clock.monotonic_ms()).await
+    }
+
+    /// Whether a key that memory does not have is certainly new; an error while nobody knows.
+    fn is_new(&self) -> Result<bool, KeyError> {
         if !self.are_loaded() {
             return Err(KeyError::Unknown);
         }
-        if !self.overflown.load(Ordering::Acquire) {
-            return Ok(None);
-        }
-        let since = UnixMillis(self.clock.now().0 - BATCH_KEY_LIFETIME_MS);
-        let found = self.freshness.read(self.table.batch_key(key, since)).await.map_err(|_| KeyError::Unknown)?;
-        Ok(found.map(|stored| stored.answer))
+        Ok(self.clock.monotonic_ms() >= self.overflown_until_ms.load(Ordering::Acquire))
     }
 
     /// Appends an item under its key, unless another one was faster: then its answer is this one's too.
@@ -135,7 +169,7 @@ impl BatchKeys {
         if self.answers.remember(key, answer, self.clock.monotonic_ms(), age_ms) {
             self.order().push_back(key);
         } else {
-            self.overflown.store(true, Ordering::Release);
+            self.overflow();
         }
     }
 
@@ -148,9 +182,9 @@ impl BatchKeys {
         let most = i64::try_from(self.capacity).unwrap_or(i64::MAX);
         let found = self.table.batch_keys(since, most).await?;
         if found.len() >= self.capacity {
-            self.overflown.store(true, Ordering::Release);
+            self.overflow();
         }
-        // The newest come first; memory leaves the oldest to the database.
+        // The newest come first.
         for StoredKey { key, answer, stored_at } in found.into_iter().rev() {
             self.remember(key, answer, stored_at);
         }
@@ -172,6 +206,10 @@ impl BatchKeys {
         while order.front().is_some_and(|oldest| !self.answers.holds(*oldest)) {
             order.pop_front();
         }
+        // Keys whose records failed are gone from memory, and may stand behind one that lives for a day.
+        if order.len() > STALE_SHARE * self.answers.entries() + LOOKS {
+            order.retain(|key| self.answers.holds(*key));
+        }
     }
 
     /// How many keys are in memory, and how many fit.
@@ -182,18 +220,27 @@ impl BatchKeys {
 
     /// Leaves the oldest durable key to the database.
     fn make_room(&self) -> bool {
+        // Before a key is gone from memory: whoever misses it there must know that it may be elsewhere.
+        self.overflow();
         let mut order = self.order();
-        for _ in 0..LOOKS {
+        let mut waiting = 0;
+        while waiting < LOOKS {
             let Some(oldest) = order.pop_front() else { return false };
-            // Before it is gone from memory: whoever misses it there must know that it may be elsewhere.
-            self.overflown.store(true, Ordering::Release);
             match self.answers.forget(oldest) {
                 Some(true) => return true,
-                Some(false) => order.push_back(oldest),
+                Some(false) => {
+                    waiting += 1;
+                    order.push_back(oldest);
+                }
                 None => {}
             }
         }
         false
+    }
+
+    fn overflow(&self) {
+        let until_ms = self.clock.monotonic_ms() + BATCH_KEY_LIFETIME_MS.unsigned_abs();
+        self.overflown_until_ms.fetch_max(until_ms, Ordering::AcqRel);
     }
 
     fn order(&self) -> std::sync::MutexGuard<'_, VecDeque<BatchKey>> {

@@ -4,7 +4,7 @@
 //! be printed (`SecretString` shows nothing in `Debug`).
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -115,7 +115,7 @@ impl SecretSettings {
         }
         let io = |source| SecretsError::Io { path: path.clone(), source };
         let mut file = open(&path).map_err(io)?;
-        let (secrets, made) = self.choose(read(&path)?)?;
+        let (secrets, made) = self.choose(read_locked(&path, &mut file)?)?;
         keep(&mut file, &made).map_err(io)?;
         Ok(Secrets { made: made.into_iter().map(|(name, _)| name).collect(), ..secrets })
     }
@@ -154,12 +154,21 @@ impl SecretSettings {
 /// A new secret and its name.
 type Made = (&'static str, String);
 
+/// What the file keeps; waits for a process that is adding to it.
 fn read(path: &Path) -> Result<Kept, SecretsError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let io = |source| SecretsError::Io { path: path.to_owned(), source };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Kept::default()),
-        Err(source) => return Err(SecretsError::Io { path: path.to_owned(), source }),
+        Err(error) => return Err(io(error)),
     };
+    file.lock_shared().map_err(io)?;
+    read_locked(path, &mut file)
+}
+
+fn read_locked(path: &Path, file: &mut File) -> Result<Kept, SecretsError> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|source| SecretsError::Io { path: path.to_owned(), source })?;
     let unreadable = |error: config::ConfigError| SecretsError::Unreadable {
         path: path.to_owned(),
         reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
@@ -174,16 +183,16 @@ fn open(path: &Path) -> std::io::Result<File> {
         // For its owner only, as a server makes it: what comes to lie there may hold addresses.
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
     file.lock()?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     Ok(file)
 }
 
+/// In one write: nobody finds half a line.
 fn keep(file: &mut File, made: &[Made]) -> std::io::Result<()> {
-    for (name, secret) in made {
-        writeln!(file, "{name} = \"{secret}\"")?;
-    }
+    let lines: Vec<String> = made.iter().map(|(name, secret)| format!("{name} = \"{secret}\"\n")).collect();
+    file.write_all(lines.concat().as_bytes())?;
     file.sync_all()
 }
 

@@ -108,13 +108,26 @@ impl DeadLetters {
     /// # Errors
     /// When the file cannot be written anew; it is as it was then.
     pub fn remove(&self, position: Position) -> io::Result<bool> {
+        Ok(self.take_out(|letter| letter.position == position)? > 0)
+    }
+
+    /// Takes out the letters of records that the database has not passed: they are read and judged again.
+    ///
+    /// # Errors
+    /// When the file cannot be written anew; it is as it was then.
+    pub fn remove_beyond(&self, position: Position) -> io::Result<usize> {
+        self.take_out(|letter| letter.position > position)
+    }
+
+    fn take_out(&self, is_out: impl Fn(&DeadLetter) -> bool) -> io::Result<usize> {
         let _lock = self.lock()?;
         let letters = self.list()?;
-        if !letters.iter().any(|letter| letter.position == position) {
-            return Ok(false);
+        let (out, kept): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_out);
+        if out.is_empty() {
+            return Ok(0);
         }
         let mut lines = Vec::new();
-        for letter in letters.iter().filter(|letter| letter.position != position) {
+        for letter in &kept {
             serde_json::to_writer(&mut lines, letter)?;
             lines.push(b'\n');
         }
@@ -124,7 +137,7 @@ impl DeadLetters {
         file.sync_all()?;
         std::fs::rename(&fresh, &self.path)?;
         self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())?;
-        Ok(true)
+        Ok(out.len())
     }
 
     /// Held while the file is changed; given back when it is dropped.

@@ -186,7 +186,12 @@ impl<K: Copy + Eq + Hash, V: Copy> Once<K, V> {
     /// Takes out what is under the key, if it is durable; whether it was. `None` when there is nothing.
     #[must_use]
     pub fn forget(&self, key: K) -> Option<bool> {
-        if self.entries.remove_if(&key, |_, entry| entry.ack.is_none()).is_some() {
+        // An ack that nobody waited for (its client hung up) may be complete all the same.
+        let durable = |entry: &Entry<V>| match &entry.ack {
+            None => true,
+            Some(ack) => ack.clone().now_or_never() == Some(Ok(())),
+        };
+        if self.entries.remove_if(&key, |_, entry| durable(entry)).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Some(true);
         }

@@ -138,10 +138,15 @@ impl Outbox {
     pub fn send_code(&self, address: &str, code: &str, valid_minutes: u32) -> Result<(), OutboxFull> {
         let expires = Instant::now() + Duration::from_secs(u64::from(valid_minutes) * 60);
         let mail = CodeMail { address: address.to_owned(), code: code.to_owned(), valid_minutes, expires };
-        let idlest = self.postmen.iter().min_by_key(|postman| postman.depth());
-        idlest.ok_or(OutboxFull).and_then(|postman| postman.push(mail).map_err(|_| OutboxFull)).inspect_err(|_| {
+        let mut postmen: Vec<_> = self.postmen.iter().collect();
+        postmen.sort_by_key(|postman| postman.depth());
+        // One that has just died is idle too.
+        let taken = postmen.iter().any(|postman| postman.push(mail.clone()).is_ok());
+        if !taken {
             count(&self.telemetry, "refused");
-        })
+            return Err(OutboxFull);
+        }
+        Ok(())
     }
 
     /// How many mails wait, the one that is being sent among them, and how many may.
@@ -157,6 +162,7 @@ fn count(telemetry: &Telemetry, result: &'static str) {
     telemetry.count(name::MAILS, &[("result", result)], 1);
 }
 
+#[derive(Clone)]
 struct CodeMail {
     address: String,
     code: String,

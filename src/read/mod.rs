@@ -1,4 +1,4 @@
-//! Reads of the main database that see everything that was acknowledged before them (contract, section 1).
+//! Reads of a database that see everything that was acknowledged before them (contract, section 1).
 //!
 //! Invariant: what is answered is never older than the journal's last acknowledged record at the moment of the question.
 //! A question waits up to `PATIENCE` for the writer to get there; past that, or when the database does not answer, it
@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Position};
 use crate::store::StoreError;
 
 pub use crate::store::{Attribution, ConsentRow, MainReads};
@@ -19,7 +19,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// The database is behind or away: nothing true can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the main database is behind or away")]
+#[error("the database is behind or away")]
 pub struct Unavailable;
 
 /// What makes a read fresh.
@@ -40,8 +40,25 @@ impl Freshness {
     /// # Errors
     /// When that cannot be had in time.
     pub async fn read<T>(&self, query: impl Future<Output = Result<T, StoreError>>) -> Result<T, Unavailable> {
-        let acknowledged = self.journal.durable();
-        tokio::time::timeout(PATIENCE, self.journal.wait_applied(acknowledged)).await.map_err(|_| Unavailable)?;
+        self.read_as_of(self.moment(), query).await
+    }
+
+    /// Everything acknowledged until now.
+    #[must_use]
+    pub fn moment(&self) -> Position {
+        self.journal.durable()
+    }
+
+    /// Runs a query that sees everything acknowledged until a moment.
+    ///
+    /// # Errors
+    /// When that cannot be had in time.
+    pub async fn read_as_of<T>(
+        &self,
+        moment: Position,
+        query: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Unavailable> {
+        tokio::time::timeout(PATIENCE, self.journal.wait_applied(moment)).await.map_err(|_| Unavailable)?;
         self.ask(query).await
     }
 
@@ -53,11 +70,11 @@ impl Freshness {
         match tokio::time::timeout(ANSWER, query).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "main database could not be asked");
+                tracing::warn!(database = self.journal.name(), %error, "database could not be asked");
                 Err(Unavailable)
             }
             Err(_) => {
-                tracing::warn!("main database does not answer");
+                tracing::warn!(database = self.journal.name(), "database does not answer");
                 Err(Unavailable)
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a letter is applied once, also when the process dies between the database's commit and the letter's
 //! removal: each letter is a journal of its own, of one record, whose position is committed with it. Trying again finds
-//! it there.
+//! it there. A letter whose record the writer has not passed is the writer's to judge again, not ours.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -16,6 +16,8 @@ use crate::store::{Sink, Step, StoreError};
 pub enum ReplayError {
     #[error("it is damage, and has no record")]
     NoRecord,
+    #[error("its database has not passed it yet, and will judge it again")]
+    NotPassed,
     #[error("its record is not readable: {0}")]
     Unreadable(#[from] DecodeError),
     #[error(transparent)]
@@ -39,9 +41,16 @@ pub async fn replay<S: Sink>(
         return Err(ReplayError::NoRecord);
     }
     let record = S::Record::decode(&bytes)?;
+    let passed = sink.positions().position(of).await?.is_some_and(|(position, _)| position >= letter.last);
+    if !passed {
+        return Err(ReplayError::NotPassed);
+    }
     let (journal, writer) = (journal_of(of, letter.position), Uuid::new_v4());
     let step = Step { journal, writer, from: Position::START, through: Position::START.next() };
-    if sink.positions().register(journal, writer).await? == Position::START {
+    let position = sink.positions().register(journal, writer).await?;
+    // Somebody else may have applied it and taken it out since it was listed; then this journal is a new one.
+    let is_there = letters.list()?.iter().any(|listed| listed.position == letter.position);
+    if position == Position::START && is_there {
         sink.apply(&step, &[record]).await?;
     }
     letters.remove(letter.position)?;

@@ -29,6 +29,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const APPLY: Duration = Duration::from_secs(35);
 /// How long a look at a position may take.
 const LOOK: Duration = Duration::from_secs(10);
+/// How long a change of the schema may take.
+const MIGRATE: Duration = Duration::from_mins(30);
 /// How often a halted writer looks whether somebody has mended the position.
 const HALTED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -125,7 +127,7 @@ impl<S: Sink> Pump<S> {
 
     /// Brings the database to this version and asks where it stands.
     async fn attach(&mut self) -> Result<Position, PumpError> {
-        self.sink.migrate().await?;
+        within(MIGRATE, self.sink.migrate()).await?;
         self.journal
             .remember_writer(self.writer)
             .map_err(|source| FeedError { path: self.journal.path().to_owned(), source })?;
@@ -162,6 +164,8 @@ impl<S: Sink> Pump<S> {
                 self.journal.id(),
             )));
         }
+        // What was set aside and not passed comes again, and may be taken this time.
+        self.dead_letters.remove_beyond(position).map_err(PumpError::DeadLetters)?;
         self.journal.note_applied(position);
         self.position = Some(position);
         // A writer that was blocked is up when it has applied what blocked it, or has nothing to apply.

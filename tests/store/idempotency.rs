@@ -36,7 +36,7 @@ impl Scene {
     /// Stores an item under a key as a request does, or gets what was stored.
     async fn send(&self, number: u32) -> Result<KeyedAnswer, KeyError> {
         let key = key(number);
-        if let Some(answer) = self.keys.answer(key).await? {
+        if let Some(answer) = self.keys.view().answer(key).await? {
             return Ok(answer);
         }
         let answer = KeyedAnswer { id: Some(Uuid::from_u128(u128::from(number) + 1)), created_at: None };
@@ -115,12 +115,12 @@ on_both_databases! {
             scene.apply().await;
         }
         let again = keys(&scene.store, &scene.journal, &scene.clock);
-        assert_eq!(again.answer(key(1)).await, Err(KeyError::Unknown), "nothing was read yet");
+        assert_eq!(again.view().answer(key(1)).await, Err(KeyError::Unknown), "nothing was read yet");
         again.load().await.unwrap();
         assert_eq!(again.entries_and_capacity(), (4, 4));
         for number in 0..10 {
-            assert!(again.answer(key(number)).await.unwrap().is_some(), "{number}");
+            assert!(again.view().answer(key(number)).await.unwrap().is_some(), "{number}");
         }
-        assert_eq!(again.answer(key(10)).await, Ok(None));
+        assert_eq!(again.view().answer(key(10)).await, Ok(None));
     }
 }

@@ -3,7 +3,8 @@
 //! Invariants: items are appended in their order, so what refers to an earlier item comes after it in the journal too;
 //! one bad item does not spoil the others; an item whose key is known gets its first answer, before its throttle is
 //! asked: a batch that is sent again must not use up the limit that its rest is waiting for.
-//! Cost: one fsync for the whole batch, one more for each item that another one refers to.
+//! Cost: one fsync for the whole batch, one more for each item that another one refers to; past a million keys a look-up
+//! for each key that memory does not know.
 
 pub mod items;
 
@@ -27,6 +28,7 @@ use crate::domain::{
     AnalyticsEvent, AnalyticsRecord, BatchKey, HeartbeatRecord, JournalRecord, KeyMark, KeyedAnswer, Outcome, Route,
     UnixMillis, parse_uuid,
 };
+use crate::idempotency::KeyView;
 use crate::journal::Ack;
 use crate::limit::Pending;
 use crate::telemetry::name;
@@ -105,9 +107,10 @@ pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) 
         let items = call.app.parsed(|| read_items(&body))?;
         // The client told all ages at one moment, and so they count back from one.
         let now = call.app.clock.now();
+        let mut keys = call.app.batch_keys.view();
         let mut slots: Vec<Slot> = Vec::with_capacity(items.len());
         for item in items {
-            let slot = match take(call, item, &mut slots, now).await {
+            let slot = match take(call, item, &mut slots, &mut keys, now).await {
                 Ok(slot) => slot,
                 Err((kind, refusal)) => Slot::Refused { kind, refusal },
             };
@@ -137,12 +140,13 @@ async fn take(
     call: &Call<'_>,
     item: &RawValue,
     earlier: &mut [Slot],
+    keys: &mut KeyView<'_>,
     now: UnixMillis,
 ) -> Result<Slot, (Option<Kind>, Refusal)> {
     let item = read_item(item)?;
     let kind = item.kind;
     let known = match item.key {
-        Some(key) => call.app.batch_keys.answer(key).await,
+        Some(key) => keys.answer(key).await,
         None => Ok(None),
     };
     if let Ok(Some(answer)) = known {

@@ -17,7 +17,7 @@ use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::partitions::{self, Partitions};
-use super::{column, pool, unix_millis};
+use super::{column, pool, request_pool, unix_millis};
 use crate::domain::{
     AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis,
 };
@@ -98,6 +98,8 @@ const INSERT_KEYS: &str = "
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
     pool: PgPool,
+    /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
+    requests: PgPool,
     positions: PositionTable<Postgres>,
     partitions: Partitions,
 }
@@ -108,8 +110,8 @@ impl PostgresAnalytics {
     /// # Errors
     /// When the URL is none.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let pool = pool(url)?;
-        Ok(Self { positions: PositionTable::new(&pool), partitions: Partitions::default(), pool })
+        let (pool, requests) = (pool(url)?, request_pool(url)?);
+        Ok(Self { requests, positions: PositionTable::new(&pool), partitions: Partitions::default(), pool })
     }
 }
 
@@ -160,7 +162,7 @@ impl BatchKeyTable for PostgresAnalytics {
         )
         .bind(key.0.to_vec())
         .bind(since.to_datetime())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.requests)
         .await?;
         Ok(row.and_then(stored_key))
     }

@@ -11,7 +11,7 @@ use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations;
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
-use super::{MAX_BINDS, insert_sql, pool, read_id, read_time};
+use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
 use crate::domain::lowest_id;
 use crate::domain::{
     AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis,
@@ -98,6 +98,8 @@ const DELETE_ROWS: i64 = 5_000;
 /// The analytics database in a SQLite file.
 pub struct SqliteAnalytics {
     pool: SqlitePool,
+    /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
+    requests: SqlitePool,
     positions: PositionTable<Sqlite>,
 }
 
@@ -107,8 +109,8 @@ impl SqliteAnalytics {
     /// # Errors
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let pool = pool(url)?;
-        Ok(Self { positions: PositionTable::new(&pool), pool })
+        let (pool, requests) = (pool(url)?, request_pool(url)?);
+        Ok(Self { requests, positions: PositionTable::new(&pool), pool })
     }
 }
 
@@ -185,7 +187,7 @@ impl BatchKeyTable for SqliteAnalytics {
         )
         .bind(key.0.to_vec())
         .bind(since.to_rfc3339())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.requests)
         .await?;
         row.map_or(Ok(None), stored_key)
     }

@@ -78,6 +78,23 @@ on_both_databases! {
         assert_eq!(app.run(&["dead-letters", "replay", "analytics", "--all"]).await.code, Some(0));
         assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (0, json!(30)));
     }
+
+    async fn a_letter_that_its_database_has_not_passed_is_judged_again_and_counts_once(backend) {
+        let mut app = TestApp::start(backend).await;
+        let (session, position) = with_a_letter(&app).await;
+        app.stop().await;
+        // As if the process had died between writing the letter and moving the position.
+        let back = format!("UPDATE journal_positions SET position = {}, writer = ''", position - 1);
+        app.databases.execute(Database::Analytics, &back).await;
+        refuse_heartbeats(&app, false).await;
+        let early = app.run(&["dead-letters", "replay", "analytics", "--all"]).await;
+        assert!(early.code == Some(1) && early.stdout.contains("judge it again"), "{early:?}");
+        app.launch().await;
+        assert_eq!(duration(&app, &session).await, json!(30));
+        assert_eq!(letters(&app).await.len(), 0, "it is no letter any more");
+        assert_eq!(app.run(&["dead-letters", "replay", "analytics", "--all"]).await.code, Some(0));
+        assert_eq!(duration(&app, &session).await, json!(30));
+    }
 }
 
 #[tokio::test]
