@@ -14,6 +14,9 @@
 //! 4. A [writer](mod@write) follows the journal. It hands batches to the [`store`], which commits the rows *and* the journal's
 //!    position in one transaction: exactly once, whatever was killed when.
 //!
+//! Everything else that happens takes the same way. What is made once under a key is [`visitors`]' and [`idempotency`]'s
+//! subject. [`read`] answers what must be true to all of it, [`auth`] signs people in, [`mail`] brings them their codes.
+//!
 //! A dead database stops step 4 only. A full disk stops step 3, and the client is told the truth: `id: null`.
 //!
 //! [`app`] wires the stages, [`actor`] makes actix safe to build them on, [`telemetry`] tells what they do.

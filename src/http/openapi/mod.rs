@@ -109,7 +109,7 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
         operation.responses.responses.entry(status).or_insert_with(|| RefOr::T(error(path, &refusal, limited)));
     };
     if *method != HttpMethod::Get {
-        // What the HTTP layer itself cannot read, and bodies: those that nobody asked for are read and forgotten.
+        // Also without a body of its own: what nobody asked for is read and forgotten, and may be broken or slow.
         for refusal in [Refusal::Validation(Vec::new()), Refusal::BodyTimeout] {
             add(refusal);
         }
