@@ -14,6 +14,18 @@ test *ARGS:
 check-openapi *ARGS:
     scripts/check-openapi {{ ARGS }}
 
+# The fault campaign: half an hour, or a few minutes with --short
+faults *ARGS:
+    load-tests/faults {{ ARGS }}
+
+# Weir beside a bare handler, in one run
+compare *ARGS:
+    load-tests/compare {{ ARGS }}
+
+# How many instructions a session costs
+instructions *ARGS:
+    load-tests/instructions {{ ARGS }}
+
 # The benchmarks, on a PostgreSQL that waits for its disk
 bench *ARGS:
     TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --locked {{ ARGS }}

@@ -31,6 +31,10 @@ pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod enrich;
+pub mod fail_points;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod idempotency;
 pub mod journal;

@@ -13,6 +13,10 @@ use clap::{Parser, Subcommand};
 
 use weir::config::Config;
 
+// What a request allocates on one thread is often freed on another; the system's allocator locks for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Tracking ingestion: an id in an answer is a record on disk.
 ///
 /// Without a command, weir serves. Configuration comes from weir.toml (or --config), overridden by WEIR_* variables,

@@ -12,6 +12,7 @@ use actix::{Actor, ActorContext, Context};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
+use crate::fail_points;
 use crate::telemetry::Telemetry;
 
 /// How many restarts of one part are borne within [`WINDOW`].
@@ -75,7 +76,11 @@ impl Lifeline {
     where
         A: Actor<Context = Context<A>>,
     {
-        let done = catch_unwind(AssertUnwindSafe(work)).ok();
+        let core = || {
+            fail_points::actor(self.name);
+            work()
+        };
+        let done = catch_unwind(AssertUnwindSafe(core)).ok();
         if done.is_none() {
             self.restarted("panic");
             context.stop();
@@ -83,11 +88,16 @@ impl Lifeline {
         done
     }
 
-    /// Like [`Lifeline::guard`] for a future; the caller stops its context on `None`.
+    /// Like [`Lifeline::guard`] for a future; the caller stops its context on `None`. A part whose budget is spent rests
+    /// here until the process ends: begun again at once, it would do nothing but panic meanwhile.
     pub async fn guard_async<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let done = AssertUnwindSafe(work).catch_unwind().await.ok();
-        if done.is_none() {
-            self.restarted("panic");
+        let core = async {
+            fail_points::actor(self.name);
+            work.await
+        };
+        let done = AssertUnwindSafe(core).catch_unwind().await.ok();
+        if done.is_none() && !self.restarted("panic") {
+            std::future::pending::<()>().await;
         }
         done
     }

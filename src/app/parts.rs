@@ -10,6 +10,7 @@ use actix_web::web::Data;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
+use super::descriptors::Descriptors;
 use super::sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
 use super::warm::{self, Memory, Warmer};
 use super::{AppError, journal_directory};
@@ -22,7 +23,7 @@ use crate::enrich::geo::{FileVersion, Geo, GeoWatch};
 use crate::enrich::pool::UserAgents;
 use crate::enrich::token::TrackingTokens;
 use crate::enrich::user_agent::UserAgentParser;
-use crate::http::{AppState, DatabaseState};
+use crate::http::{AppState, Connections, DatabaseState};
 use crate::idempotency::BatchKeys;
 use crate::journal::{Journal, Keeper, SegmentStorage};
 use crate::limit::{self, Limiter, Sweep, Sweeper};
@@ -47,6 +48,7 @@ pub(super) struct Parts<'a> {
     pub clock: Arc<Clock>,
     pub vitals: Arc<Vitals>,
     pub watchdog: Watchdog,
+    pub descriptors: Descriptors,
 }
 
 impl Parts<'_> {
@@ -117,6 +119,7 @@ impl Parts<'_> {
         };
         Ok(Data::new(AppState {
             network: config.network.clone(),
+            connections: Connections::at_most(self.descriptors.connections),
             limiter,
             enricher: Enricher {
                 agents,

@@ -261,8 +261,7 @@ impl SignInDesk {
     }
 }
 
-/// What somebody gets who has signed in.
-#[derive(Clone, Debug)]
+/// What somebody gets who has signed in. It cannot be printed.
 pub struct Pass {
     pub access_token: String,
     pub signed_in: SignedIn,

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use uuid::Uuid;
 
-use weir::app::{self, AnalyticsSink, MainSink, Started};
+use weir::app::{self, AnalyticsSink, AppError, MainSink, Started, descriptors};
 use weir::auth::{AccessTokens, IdTokens};
 use weir::config::{Config, DatabaseUrl, JwtKey, Problems, Secrets};
 use weir::domain::Clock;
@@ -42,7 +42,11 @@ fn wrong(message: String) -> Failure {
 
 pub fn serve(config: Config) -> Done {
     logs::install(config.log, config.log_format);
-    Ok(actix_web::rt::System::new().block_on(app::serve(config, announce))?)
+    actix_web::rt::System::new().block_on(app::serve(config, announce)).map_err(|error| match error {
+        // Asking for what there cannot be is as wrong as a key that is none.
+        AppError::Descriptors(_) => wrong(error.to_string()),
+        _ => error.into(),
+    })
 }
 
 pub fn migrate(config: &Config) -> Done {
@@ -78,6 +82,7 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
     if let Some(settings) = &config.mail {
         problems.extend(mail::check(settings).err().map(|error| error.to_string()));
     }
+    problems.extend(descriptors::divide(config.network.max_connections).err().map(|error| error.to_string()));
     if config.data_dir.exists() && !config.data_dir.is_dir() {
         problems.push(format!("data_dir {} is not a directory", config.data_dir.display()));
     }

@@ -46,6 +46,8 @@ pub struct Network {
     pub listen: SocketAddr,
     /// A listener of its own for `/metrics`; without one it is served beside everything else.
     pub metrics_listen: Option<SocketAddr>,
+    /// How many connections of clients there may be; without it, as many as the limit of open files allows.
+    pub max_connections: Option<u32>,
     pub proxies: Proxies,
     pub cors_origins: Origins,
 }
@@ -56,6 +58,7 @@ impl Network {
         Self {
             listen: values.parse("listen", ADDRESS).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
             metrics_listen: values.parse("metrics_listen", ADDRESS),
+            max_connections: take_max_connections(values),
             proxies: Proxies {
                 trusted: values
                     .list::<NetworkOrAddress>("trusted_proxies", "an address or a network such as 10.0.0.0/8")
@@ -71,6 +74,16 @@ impl Network {
             cors_origins: take_origins(values),
         }
     }
+}
+
+fn take_max_connections(values: &mut Values) -> Option<u32> {
+    const MOST: u32 = 1_000_000;
+    let expected = format!("a number from 1 to {MOST}");
+    let given = values.parse("max_connections", &expected)?;
+    if !(1..=MOST).contains(&given) {
+        values.problem(format!("max_connections = {given} is not {expected}"));
+    }
+    Some(given)
 }
 
 /// A network, or a single address as one.

@@ -161,7 +161,8 @@ impl Values {
             (None, Some(path)) => match std::fs::read_to_string(&path) {
                 Ok(secret) => Some(secret.trim_end_matches(['\r', '\n']).to_owned().into()),
                 Err(error) => {
-                    self.problem(format!("{file_name} = {path:?}: {error}"));
+                    // Without the path: now and then it is the secret itself.
+                    self.problem(format!("{file_name} cannot be read: {error}"));
                     None
                 }
             },

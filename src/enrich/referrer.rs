@@ -1,6 +1,6 @@
 //! Where a visitor came from: the referrer's host.
 //!
-//! Cost: one URL parse, about 0.4 µs for a typical referrer.
+//! Cost: a look at the host where it is plain, as nearly every one is; else one URL parse, about 0.4 µs.
 
 use url::Url;
 
@@ -18,6 +18,9 @@ pub const DIRECT: &str = "direct";
 /// ```
 #[must_use]
 pub fn domain(referrer: Option<&str>) -> String {
+    if let Some(host) = referrer.and_then(plain_host) {
+        return host.strip_prefix("www.").unwrap_or(host).to_owned();
+    }
     let parsed = referrer.and_then(|referrer| Url::parse(referrer).ok());
     let host = parsed.as_ref().and_then(Url::host_str).filter(|host| !host.is_empty());
     match host {
@@ -28,6 +31,17 @@ pub fn domain(referrer: Option<&str>) -> String {
         },
         None => DIRECT.to_owned(),
     }
+}
+
+/// The host of a web address that the standard keeps as it is: nothing in it to fold, to encode or to read as a number.
+fn plain_host(referrer: &str) -> Option<&str> {
+    let rest = referrer.strip_prefix("https://").or_else(|| referrer.strip_prefix("http://"))?;
+    let end = rest.bytes().position(|byte| !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
+    let (host, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let ends = matches!(rest.as_bytes().first(), None | Some(b'/' | b'?' | b'#'));
+    // A last label that begins with a digit may make the whole an IPv4 address; "xn--" may be no name at all.
+    let named = host.rsplit('.').next()?.starts_with(|first: char| first.is_ascii_lowercase());
+    (ends && named && host != "www." && !host.contains("xn--")).then_some(host)
 }
 
 #[cfg(test)]
@@ -59,6 +73,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_plain_host_is_what_the_standard_says(referrer in "(https?://)?[a-z0-9.x-]{0,12}(xn--)?[a-z0-9.-]{0,6}[/?#:@\\\\ ]?.{0,6}") {
+            if let Some(host) = plain_host(&referrer) {
+                let parsed = Url::parse(&referrer);
+                prop_assert_eq!(parsed.as_ref().ok().and_then(Url::host_str), Some(host), "{}", referrer);
+            }
+        }
+
         #[test]
         fn no_referrer_makes_it_panic_or_empty(referrer in ".{0,200}") {
             prop_assert!(!domain(Some(&referrer)).is_empty());

@@ -11,6 +11,8 @@ use super::refusal::{Detail, Refusal, Wording};
 use super::request_id::RequestId;
 use crate::domain::Outcome;
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// What every answer under `/api/v1` is wrapped in.
 #[derive(Serialize, ToSchema)]
 pub struct Wrapped<T> {
@@ -79,7 +81,7 @@ pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
 pub fn error_body(request: &HttpRequest, refusal: Refusal) -> ErrorBody {
     let Wording { code, i18n_key, message: wording, .. } = refusal.wording();
     let details = refusal.details();
-    let correlation_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let correlation_id = request.extensions().get::<RequestId>().map(RequestId::to_string).unwrap_or_default();
     // A single finding says more than its kind.
     let message = details.first().filter(|detail| detail.field.is_none()).map(|detail| detail.message.clone());
     let message = message.unwrap_or_else(|| wording.to_owned());
@@ -89,7 +91,7 @@ pub fn error_body(request: &HttpRequest, refusal: Refusal) -> ErrorBody {
 /// Any JSON answer with its outcome.
 pub fn json<T: Serialize>(status: StatusCode, outcome: Outcome, body: &T) -> HttpResponse {
     let body = serde_json::to_vec(body).expect("answers are plain structs with string keys");
-    let mut response = HttpResponse::build(status).insert_header((CONTENT_TYPE, "application/json")).body(body);
+    let mut response = HttpResponse::build(status).insert_header((CONTENT_TYPE, JSON)).body(body);
     response.extensions_mut().insert(outcome);
     response
 }

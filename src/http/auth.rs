@@ -99,13 +99,7 @@ pub async fn request_code(request: HttpRequest, payload: Payload, app: Data<AppS
     serve(request, payload, app, Route::AuthCode, async |call| {
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
-        let email = call.app.parsed(|| {
-            let body: CodeBody<'_> = fields::parse(&body)?;
-            let mut rules = Rules::default();
-            let email = email(&mut rules, body.email);
-            rules.finish()?;
-            email.ok_or(Refusal::CodeRefused)
-        })?;
+        let email = call.app.parsed(|| read_code_request(&body))?;
         call.app.sign_in.send_code(&email).await?;
         Ok(call.answer(Outcome::Accepted, Sent { sent: true }))
     })
@@ -127,15 +121,7 @@ pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>)
     serve(request, payload, app, Route::AuthVerify, async |call| {
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
-        let (email, code, visitor) = call.app.parsed(|| {
-            let body: VerifyBody<'_> = fields::parse(&body)?;
-            let mut rules = Rules::default();
-            let email = email(&mut rules, body.email);
-            let code = rules.required_text("code", body.code, CODE_MAX);
-            let visitor = visitor(&mut rules, body.visitor_token);
-            rules.finish()?;
-            Ok((email.ok_or(Refusal::CodeRefused)?, code, visitor))
-        })?;
+        let (email, code, visitor) = call.app.parsed(|| read_code(&body))?;
         let origin = origin(call, visitor).await;
         let pass = call.app.sign_in.by_code(email, &code, origin).await?;
         Ok(call.answer(Outcome::Accepted, SignedInAnswer::from(pass)))
@@ -158,19 +144,7 @@ pub async fn external(request: HttpRequest, payload: Payload, app: Data<AppState
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
         let desk = &call.app.sign_in;
-        let (provider, id_token, visitor) = call.app.parsed(|| {
-            let body: ExternalBody<'_> = fields::parse(&body)?;
-            let mut rules = Rules::default();
-            let provider = rules.required_text("provider", body.provider, TEXT_MAX);
-            let known = desk.providers();
-            if !provider.is_empty() && !known.contains(&provider.as_str()) {
-                rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
-            }
-            let id_token = rules.required_text("idToken", body.id_token, ID_TOKEN_MAX);
-            let visitor = visitor(&mut rules, body.visitor_token);
-            rules.finish()?;
-            Ok((provider, id_token, visitor))
-        })?;
+        let (provider, id_token, visitor) = call.app.parsed(|| read_id_token(&body, &desk.providers()))?;
         let identity = desk.identify(&provider, &id_token).ok_or(Refusal::IdTokenRefused)?;
         let origin = origin(call, visitor).await;
         let pass = call.app.sign_in.by_identity(identity, origin).await?;
@@ -182,6 +156,49 @@ pub async fn external(request: HttpRequest, payload: Payload, app: Data<AppState
 /// Where only a public key is configured, another service signs people in, and these routes are not there.
 fn open(call: &Call<'_>) -> Result<(), Refusal> {
     if call.app.sign_in.is_open() { Ok(()) } else { Err(Refusal::NotFound) }
+}
+
+/// Who asks for a code, checked rule by rule.
+///
+/// # Errors
+/// When the body is malformed, or with every rule that it breaks.
+pub fn read_code_request(body: &[u8]) -> Result<EmailAddress, Refusal> {
+    let body: CodeBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let email = email(&mut rules, body.email);
+    rules.finish()?;
+    email.ok_or(Refusal::CodeRefused)
+}
+
+/// Who has a code, the code, and the visitor that it was until now, checked rule by rule.
+///
+/// # Errors
+/// When the body is malformed, or with every rule that it breaks.
+pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorToken>), Refusal> {
+    let body: VerifyBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let email = email(&mut rules, body.email);
+    let code = rules.required_text("code", body.code, CODE_MAX);
+    let visitor = visitor(&mut rules, body.visitor_token);
+    rules.finish()?;
+    Ok((email.ok_or(Refusal::CodeRefused)?, code, visitor))
+}
+
+/// One of the `known` providers, its id token, and the visitor, checked rule by rule.
+///
+/// # Errors
+/// When the body is malformed, or with every rule that it breaks.
+pub fn read_id_token(body: &[u8], known: &[&str]) -> Result<(String, String, Option<VisitorToken>), Refusal> {
+    let body: ExternalBody<'_> = fields::parse(body)?;
+    let mut rules = Rules::default();
+    let provider = rules.required_text("provider", body.provider, TEXT_MAX);
+    if !provider.is_empty() && !known.contains(&provider.as_str()) {
+        rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
+    }
+    let id_token = rules.required_text("idToken", body.id_token, ID_TOKEN_MAX);
+    let visitor = visitor(&mut rules, body.visitor_token);
+    rules.finish()?;
+    Ok((provider, id_token, visitor))
 }
 
 /// A mail address. `None` comes with a violated rule.

@@ -8,10 +8,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::{FutureExt, StreamExt};
 
+use super::connection::Connection;
 use super::refusal::Refusal;
 use super::surrogates;
 
@@ -24,21 +25,26 @@ const DRAIN_BYTES: usize = 1 << 20;
 /// The largest window that a zstd frame may ask for: 8 MiB, what RFC 8878 tells decoders to support. The library's own
 /// limit would let a tiny frame make each worker allocate 128 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// How a brotli stream with a "large window" begins, in its lowest seven bits. RFC 7932 (section 9.1) forbids it, the library
+/// decodes it all the same, into a window of up to 1 GiB: with 105 bytes a worker decoded 128 MiB before the first byte came
+/// out of it. What the RFC allows is 16 MiB.
+const BROTLI_LARGE_WINDOW: u8 = 0b001_0001;
 /// The longest that a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Reads a JSON body. An empty one is empty.
 pub async fn read(request: &HttpRequest, mut payload: Payload, max_bytes: usize) -> Result<Bytes, Refusal> {
-    let (true, Some(encoding)) = (is_json(request), encoding(request)) else {
-        drain(payload).await;
+    let (true, Some(encoding)) = (is_json(request.headers()), encoding(request.headers())) else {
+        drain(request, payload).await;
         return Err(Refusal::UnsupportedMediaType);
     };
+    Connection::handed_over(request).await;
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut whole = BytesMut::new();
     let mut only: Option<Bytes> = None;
-    while let Some(chunk) = next_chunk(&mut payload, deadline).await? {
+    while let Some(chunk) = next_chunk(request, &mut payload, deadline).await? {
         if whole.len() + only.as_ref().map_or(0, Bytes::len) + chunk.len() > max_bytes {
-            drain(payload).await;
+            drain(request, payload).await;
             return Err(Refusal::TooLarge);
         }
         // Nearly every body is one chunk: it is taken as it is.
@@ -54,40 +60,53 @@ pub async fn read(request: &HttpRequest, mut payload: Payload, max_bytes: usize)
 }
 
 /// Reads what is left of a body and forgets it.
-pub async fn drain(mut payload: Payload) {
+pub async fn drain(request: &HttpRequest, mut payload: Payload) {
+    Connection::handed_over(request).await;
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut drained = 0;
     while drained < DRAIN_BYTES {
-        match next_chunk(&mut payload, deadline).await {
+        match next_chunk(request, &mut payload, deadline).await {
             Ok(Some(chunk)) => drained += chunk.len(),
             Ok(None) | Err(_) => return,
         }
     }
 }
 
-async fn next_chunk(payload: &mut Payload, deadline: tokio::time::Instant) -> Result<Option<Bytes>, Refusal> {
+async fn next_chunk(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    deadline: tokio::time::Instant,
+) -> Result<Option<Bytes>, Refusal> {
     // What has already arrived needs no timer.
     let next = match payload.next().now_or_never() {
         Some(next) => next,
         None => tokio::time::timeout_at(deadline, payload.next()).await.map_err(|_| Refusal::BodyTimeout)?,
     };
     match next {
-        None => Ok(None),
-        Some(Ok(chunk)) => Ok(Some(chunk)),
+        None => {
+            Connection::whole(request);
+            Ok(None)
+        }
+        Some(Ok(chunk)) => {
+            Connection::more(request);
+            Ok(Some(chunk))
+        }
         Some(Err(_)) => Err(Refusal::BodyAborted),
     }
 }
 
-#[derive(Clone, Copy)]
-enum Encoding {
+/// What a body was compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
     Identity,
     Gzip,
     Brotli,
     Zstd,
 }
 
-fn is_json(request: &HttpRequest) -> bool {
-    let Some(content_type) = request.headers().get(CONTENT_TYPE) else { return true };
+/// Whether the `Content-Type` is one that is read as JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers.get(CONTENT_TYPE) else { return true };
     let Ok(content_type) = content_type.to_str() else { return false };
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
@@ -101,8 +120,9 @@ fn is_json(request: &HttpRequest) -> bool {
         })
 }
 
-fn encoding(request: &HttpRequest) -> Option<Encoding> {
-    let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Some(Encoding::Identity) };
+/// What the `Content-Encoding` says; `None` when it is not one of these.
+pub fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Some(Encoding::Identity) };
     match encoding.to_str().ok()?.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Some(Encoding::Identity),
         "gzip" | "x-gzip" => Some(Encoding::Gzip),
@@ -112,7 +132,11 @@ fn encoding(request: &HttpRequest) -> Option<Encoding> {
     }
 }
 
-fn decode(body: Bytes, encoding: Encoding, max_bytes: usize) -> Result<Bytes, Refusal> {
+/// The body as it was before it was compressed.
+///
+/// # Errors
+/// When it does not decode, or is longer than `max_bytes`.
+pub fn decode(body: Bytes, encoding: Encoding, max_bytes: usize) -> Result<Bytes, Refusal> {
     let bounded = |reader: &mut dyn Read| {
         let mut decoded = Vec::new();
         // One byte more than allowed tells a longer body from one that fits exactly.
@@ -123,6 +147,7 @@ fn decode(body: Bytes, encoding: Encoding, max_bytes: usize) -> Result<Bytes, Re
         Encoding::Identity => Ok(body),
         _ if body.is_empty() => Ok(body),
         Encoding::Gzip => bounded(&mut flate2::read::MultiGzDecoder::new(body.as_ref())),
+        Encoding::Brotli if body[0] & 0x7f == BROTLI_LARGE_WINDOW => Err(Refusal::MalformedEncoding),
         Encoding::Brotli => bounded(&mut brotli::Decompressor::new(body.as_ref(), 4096)),
         Encoding::Zstd => {
             let mut decoder =
@@ -169,5 +194,18 @@ mod tests {
                 Err(Refusal::MalformedEncoding)
             );
         }
+    }
+
+    #[test]
+    fn a_brotli_window_larger_than_the_format_has_is_refused() {
+        let encode = |large_window| {
+            let lgwin = if large_window { 30 } else { 24 };
+            let parameters = brotli::enc::BrotliEncoderParams { large_window, lgwin, quality: 2, ..Default::default() };
+            let mut encoded = Vec::new();
+            brotli::BrotliCompress(&mut &br#"{"a":1}"#[..], &mut encoded, &parameters).unwrap();
+            Bytes::from(encoded)
+        };
+        assert_eq!(decode(encode(false), Encoding::Brotli, MAX_BYTES).unwrap(), br#"{"a":1}"#.as_slice());
+        assert_eq!(decode(encode(true), Encoding::Brotli, MAX_BYTES), Err(Refusal::MalformedEncoding));
     }
 }

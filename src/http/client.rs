@@ -31,10 +31,9 @@ impl Client {
     pub fn of(request: &HttpRequest, app: &AppState) -> Self {
         let peer = request.peer_addr().map(|peer| peer.ip());
         let proxies = &app.network.proxies;
-        let trusted = peer.is_some_and(|peer| proxies.trusts(peer));
-        let forwarded = if trusted { from_headers(request.headers(), proxies) } else { None };
-        if trusted
-            && forwarded.is_none()
+        let (client, forwarded) = Self::seen(peer, request.headers(), proxies);
+        if client.trusted
+            && !forwarded
             && peer.is_some_and(is_private)
             && !app.warned_about_proxy.swap(true, Ordering::Relaxed)
         {
@@ -43,7 +42,14 @@ impl Client {
                 "a request from a private address carries no client address; if this is a proxy, all its visitors share one throttle"
             );
         }
-        Self { ip: forwarded.or(peer.map(ClientIp::new)), trusted }
+        client
+    }
+
+    /// The client behind this peer, and whether a header told its address.
+    pub fn seen(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &Proxies) -> (Self, bool) {
+        let trusted = peer.is_some_and(|peer| proxies.trusts(peer));
+        let forwarded = if trusted { from_headers(headers, proxies) } else { None };
+        (Self { ip: forwarded.or(peer.map(ClientIp::new)), trusted }, forwarded.is_some())
     }
 
     /// The country and city that a trusted proxy names.
@@ -57,7 +63,13 @@ impl Client {
 
 /// The `User-Agent` header, cut at a character boundary.
 pub fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let header = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
+    let header = headers.get(USER_AGENT)?.as_bytes();
+    if header.len() <= USER_AGENT_MAX_CHARACTERS
+        && let Ok(user_agent) = std::str::from_utf8(header)
+    {
+        return Some(user_agent.to_owned());
+    }
+    let header = String::from_utf8_lossy(header);
     Some(match header.char_indices().nth(USER_AGENT_MAX_CHARACTERS) {
         Some((end, _)) => header[..end].to_owned(),
         None => header.into_owned(),
@@ -66,8 +78,11 @@ pub fn user_agent(headers: &HeaderMap) -> Option<String> {
 
 fn from_headers(headers: &HeaderMap, proxies: &Proxies) -> Option<ClientIp> {
     proxies.client_ip_headers.iter().find_map(|name| {
-        let values: Vec<&str> = headers.get_all(name.as_str()).filter_map(|value| value.to_str().ok()).collect();
-        let mut entries = values.iter().flat_map(|value| value.split(',')).filter_map(ClientIp::parse);
+        // Entry by entry and not line by line: behind a proxy that appends to a line, a client's bytes that are no text must
+        // not take the proxy's own entry with them.
+        let values = headers.get_all(name.as_str()).map(HeaderValue::as_bytes);
+        let entries = values.flat_map(|value| value.split(|byte| *byte == b','));
+        let mut entries = entries.filter_map(|entry| std::str::from_utf8(entry).ok()).filter_map(ClientIp::parse);
         if name == X_FORWARDED_FOR && proxies.x_forwarded_for == XForwardedFor::RightmostUntrusted {
             let chain: Vec<ClientIp> = entries.collect();
             // A chain of nothing but trusted hops began at its left end.
@@ -110,6 +125,23 @@ mod tests {
             headers.append(name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_cost_their_own_entry_only() {
+        for mode in [XForwardedFor::First, XForwardedFor::RightmostUntrusted] {
+            let mut headers = headers(&[("x-forwarded-for", "unknown")]);
+            let line = HeaderValue::from_bytes(b"\xff, \xc3\xbc, 203.0.113.1").unwrap();
+            headers.append("x-forwarded-for".parse().unwrap(), line);
+            let found = from_headers(&headers, &proxies(mode)).map(ClientIp::text_for_consent);
+            assert_eq!(found.as_deref(), Some("203.0.113.1"), "{mode:?}");
+        }
+        // The last line is the one that the proxy appended to.
+        let mut forged = headers(&[("x-forwarded-for", "6.6.6.6")]);
+        let line = HeaderValue::from_bytes(b"\xff, 203.0.113.1").unwrap();
+        forged.append("x-forwarded-for".parse().unwrap(), line);
+        let found = from_headers(&forged, &proxies(XForwardedFor::RightmostUntrusted));
+        assert_eq!(found.map(ClientIp::text_for_consent).as_deref(), Some("203.0.113.1"));
     }
 
     fn proxies(x_forwarded_for: XForwardedFor) -> Proxies {

@@ -157,7 +157,11 @@ pub async fn policy(request: HttpRequest, payload: Payload, app: Data<AppState>)
     serve(request, payload, app, Route::ConsentPolicy, async |call| Ok(call.answer(Outcome::Served, POLICY))).await
 }
 
-fn read_preferences(body: &[u8]) -> Result<ConsentPreferences, Refusal> {
+/// What a choice's body says, checked rule by rule.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_preferences(body: &[u8]) -> Result<ConsentPreferences, Refusal> {
     let body: ConsentBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let preferences = ConsentPreferences {

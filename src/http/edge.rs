@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 
+use super::connection::Connection;
 use super::request_id::{self, RequestId};
 use super::{AppState, cors, routes};
 use crate::domain::{Outcome, Route};
@@ -58,6 +58,8 @@ pub async fn edge(
     let Some(app) = request.app_data::<web::Data<AppState>>().cloned() else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
+    // Until this function ends: the answer is made then.
+    let _serving = Connection::serve(&request);
     let mut account = Account {
         telemetry: Arc::clone(&app.telemetry),
         route: routes::route_of(request.match_info().as_str()),
@@ -83,13 +85,11 @@ pub async fn edge(
     } else {
         Outcome::Failed
     });
-    if let Ok(id) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(request_id::HEADER, id);
-    }
+    response.headers_mut().insert(request_id::HEADER, id.to_header());
     origin.decorate(response.headers_mut());
     let took = account.close(outcome, status);
     tracing::debug!(
-        request_id = id.0,
+        request_id = %id,
         method = %response.request().method(),
         route = account.route.label(),
         status,

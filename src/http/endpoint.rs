@@ -17,6 +17,7 @@ use super::request_id::RequestId;
 use super::{AppState, answer, bearer, body};
 use crate::auth::UserId;
 use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route};
+use crate::fail_points;
 use crate::journal::{AppendError, Journal};
 use crate::telemetry::Stage;
 
@@ -39,12 +40,13 @@ pub async fn serve(
     let client = Client::of(&request, &app);
     let admission = Admission::ask(&app, route, client.ip);
     let mut call = Call { request: &request, app: &app, client, payload: Some(payload) };
+    fail_points::step("http.endpoint");
     let answered = match admission.refusal() {
         Some(refusal) => Err(refusal),
         None => work(&mut call).await,
     };
     if let Some(unread) = call.payload.take() {
-        body::drain(unread).await;
+        body::drain(&request, unread).await;
     }
     let mut response = answered.unwrap_or_else(|refusal| answer::refuse(&request, refusal));
     admission.decorate(&mut response);

@@ -86,7 +86,12 @@ pub fn parse<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Refu
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| refusal_of(&error))
+    // Text that is known to be UTF-8 is not looked at once more string by string.
+    let parsed = match std::str::from_utf8(body) {
+        Ok(body) => serde_json::from_str(body),
+        Err(_) => serde_json::from_slice(body),
+    };
+    parsed.map_err(|error| refusal_of(&error))
 }
 
 /// The one field of this name of an object, as it was written.

@@ -1,6 +1,6 @@
 //! HTTP: extract, validate, map one outcome to one answer. No business rule and no SQL lives here.
 //!
-//! A request passes `edge` (request id, CORS, counting) and `endpoint`, which asks its route's throttle (`admission`) and
+//! `connection` stands between a socket and actix-http. A request passes `edge` (request id, CORS, counting) and `endpoint`, which asks its route's throttle (`admission`) and
 //! calls the endpoint's own file; there `body` and `fields` with `rules` read and check. It leaves through `answer`, the
 //! one place that knows both envelopes. `routes` is the table.
 
@@ -11,11 +11,14 @@ mod batch;
 mod bearer;
 mod body;
 mod client;
+mod connection;
 mod consent;
 mod cors;
 mod edge;
 mod endpoint;
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod health;
 mod internal;
 mod observe;
@@ -32,6 +35,7 @@ mod track;
 mod users;
 mod visitors;
 
+pub use connection::{Connections, HEAD_TIMEOUT, Wire};
 pub use edge::edge;
 pub use refusal::Refusal;
 pub use routes::{metrics_routes, routes, unknown_routes};

@@ -27,6 +27,8 @@ pub async fn metrics(app: Data<AppState>) -> HttpResponse {
 fn gather(app: &AppState) {
     let telemetry = &app.telemetry;
     let set = |name, value: usize| telemetry.set_gauge(name, &[], approximate(value as u64));
+    set(name::CONNECTIONS, app.connections.open());
+    set(name::CONNECTIONS_MAX, app.connections.max);
     set(name::LIMITER_ENTRIES, app.limiter.entries());
     set(name::LIMITER_CAPACITY, app.limiter.capacity());
     set(name::USER_AGENT_CACHE_ENTRIES, usize::try_from(app.enricher.agents.entries()).unwrap_or(usize::MAX));

@@ -110,12 +110,12 @@ fn route_of_one(path: &str) -> Route {
 
 fn resource(path: &'static str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move |request: HttpRequest, payload: Payload| async move {
-        body::drain(payload).await;
+        body::drain(&request, payload).await;
         answer::refuse(&request, Refusal::MethodNotAllowed { allow })
     }))
 }
 
 async fn not_found(request: HttpRequest, payload: Payload) -> HttpResponse {
-    body::drain(payload).await;
+    body::drain(&request, payload).await;
     answer::refuse(&request, Refusal::NotFound)
 }

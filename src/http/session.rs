@@ -9,6 +9,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::answer::{Wrapped, WrappedError};
 use super::endpoint::{Call, serve};
@@ -57,8 +58,8 @@ json_fields! {
 #[serde(rename_all = "camelCase")]
 pub struct Created {
     /// Null when nothing was stored.
-    #[schema(required = true, format = "uuid")]
-    id: Option<String>,
+    #[schema(value_type = Option<String>, required = true, format = "uuid")]
+    id: Option<Uuid>,
     #[schema(format = "date-time", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
@@ -66,7 +67,7 @@ pub struct Created {
 
 impl From<KeyedAnswer> for Created {
     fn from(answer: KeyedAnswer) -> Self {
-        Self { id: answer.id.map(|id| id.to_string()), created_at: answer.created_at.map(UnixMillis::to_rfc3339) }
+        Self { id: answer.id, created_at: answer.created_at.map(UnixMillis::to_rfc3339) }
     }
 }
 
@@ -169,7 +170,7 @@ pub async fn enrich(
     let enriched = call.app.enricher.session(visit, now, age_ms).await;
     call.app.telemetry.stage(Stage::Enrich, began.elapsed());
     if matches!(enriched, Err(Discarded::BadToken)) {
-        tracing::debug!(request_id = call.request_id().map(|id| id.0), "rejected as spam");
+        tracing::debug!(request_id = call.request_id().map(tracing::field::display), "rejected as spam");
     }
     enriched
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use super::Connections;
 use crate::actor::Vitals;
 use crate::auth::{AccessTokens, SignInDesk};
 use crate::config::Network;
@@ -27,6 +28,8 @@ pub struct DatabaseState {
 /// One per process, shared by all workers.
 pub struct AppState {
     pub network: Network,
+    /// How many there are, on the listener that takes requests.
+    pub connections: Connections,
     pub limiter: Limiter,
     pub enricher: Enricher,
     pub access_tokens: Arc<AccessTokens>,

@@ -1,7 +1,7 @@
 //! Halves of surrogate pairs, as JavaScript writes them when a text was cut in the middle of an emoji: `"\ud83d"`.
 //!
 //! JSON allows them (RFC 8259, section 8.2), no UTF-8 text can hold them. They become U+FFFD, as in every browser that
-//! encodes such a text. Cost: one look at every byte of the body for a backslash, 0.1 µs for 450 bytes.
+//! encodes such a text. Cost: one search of the body for a backslash.
 
 use actix_web::web::Bytes;
 
@@ -13,7 +13,7 @@ const REPLACEMENT: &[u8; ESCAPE_BYTES] = b"\\ufffd";
 pub fn mend(body: Bytes) -> Bytes {
     let mut mended: Option<Vec<u8>> = None;
     let mut at = 0;
-    while let Some(found) = body[at..].iter().position(|byte| *byte == b'\\') {
+    while let Some(found) = memchr::memchr(b'\\', &body[at..]) {
         at += found;
         match code_unit(&body[at..]) {
             Some(0xd800..=0xdbff) if matches!(code_unit(&body[at + ESCAPE_BYTES..]), Some(0xdc00..=0xdfff)) => {

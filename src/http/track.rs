@@ -28,11 +28,11 @@ pub struct Tracked {
 }
 
 /// An event as the client tells it.
-struct Event {
-    name: String,
-    session_id: Option<String>,
+pub struct Event {
+    pub name: String,
+    pub session_id: Option<String>,
     /// Compact.
-    properties: Option<String>,
+    pub properties: Option<String>,
 }
 
 /// Track a step through the funnel
@@ -71,7 +71,11 @@ pub async fn track(request: HttpRequest, payload: Payload, app: Data<AppState>) 
     .await
 }
 
-fn read_event(body: &[u8]) -> Result<Event, Refusal> {
+/// What an event's body says, checked rule by rule.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_event(body: &[u8]) -> Result<Event, Refusal> {
     let fields: TrackBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let name = rules.required_text("event", fields.event, EVENT_MAX);

@@ -59,7 +59,11 @@ pub async fn init(request: HttpRequest, payload: Payload, app: Data<AppState>) -
     .await
 }
 
-fn read_visit(body: &[u8]) -> Result<Visit, Refusal> {
+/// What a visitor's body says, checked rule by rule.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_visit(body: &[u8]) -> Result<Visit, Refusal> {
     let body: InitBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     // An empty string says as little as none, and must not keep a later one out.

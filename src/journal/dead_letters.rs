@@ -13,8 +13,9 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::other_bytes;
-use super::{Journal, Position};
+use super::index::given_between;
+use super::notes::other_bytes;
+use super::{Journal, Position, reserve};
 
 const FILE: &str = "dead-letters";
 const LOCK: &str = "dead-letters.lock";
@@ -62,6 +63,14 @@ pub struct DeadLetter {
     pub at_ms: i64,
 }
 
+impl DeadLetter {
+    /// How many records it stands for.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        given_between(Position(self.position.0.saturating_sub(1)), self.last)
+    }
+}
+
 /// The dead letters of one journal.
 pub struct DeadLetters {
     path: PathBuf,
@@ -96,9 +105,11 @@ impl DeadLetters {
         if Self::bytes_in(journal.path()) + lines.len() as u64 > bound {
             return Err(io::Error::other(format!("they have reached their bound of {bound} bytes")));
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        file.write_all(&lines)?;
-        file.sync_all()?;
+        reserve::write_with(journal.path(), || {
+            let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            file.write_all(&lines)?;
+            file.sync_all()
+        })?;
         journal.index().other_bytes.store(other_bytes(journal.path()), Ordering::Relaxed);
         Ok(())
     }

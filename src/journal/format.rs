@@ -41,6 +41,8 @@ pub enum HeaderError {
     Version(u32),
     #[error("the header's checksum does not match")]
     Checksum,
+    #[error("the header names positions that were never given")]
+    Positions,
 }
 
 impl SegmentHeader {
@@ -69,11 +71,11 @@ impl SegmentHeader {
         }
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[16..32]);
-        Ok(Self {
-            journal: JournalId(Uuid::from_bytes(id)),
-            first: Position(u64_at(bytes, 32)),
-            previous: Position(u64_at(bytes, 40)),
-        })
+        let (first, previous) = (Position(u64_at(bytes, 32)), Position(u64_at(bytes, 40)));
+        if previous >= first || first > Position::MAX {
+            return Err(HeaderError::Positions);
+        }
+        Ok(Self { journal: JournalId(Uuid::from_bytes(id)), first, previous })
     }
 }
 
@@ -147,20 +149,30 @@ impl FrameCodec {
         if self.crc(&bytes[4..24], payload) != u32_at(bytes, 24) {
             return Parsed::Damaged;
         }
-        Parsed::Whole(Frame { position: Position(u64_at(bytes, 8)), appended_at_ms: u64_at(bytes, 16), payload })
+        let position = Position(u64_at(bytes, 8));
+        if position == Position::START || position > Position::MAX {
+            return Parsed::Damaged;
+        }
+        Parsed::Whole(Frame { position, appended_at_ms: u64_at(bytes, 16), payload })
     }
 
     /// The offset of the next whole frame at or after `from`.
-    pub fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
+    ///
+    /// # Errors
+    /// When there is none, with the first offset where one may begin that the bytes do not hold to its end.
+    pub fn find(&self, bytes: &[u8], from: usize) -> Result<usize, usize> {
+        let mut begun = None;
         let mut at = from;
-        while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= FRAME_HEAD_BYTES) {
-            at += rest.windows(FRAME_MAGIC.len()).position(|window| window == FRAME_MAGIC)?;
-            if matches!(self.parse(&bytes[at..]), Parsed::Whole(_)) {
-                return Some(at);
+        while let Some(next) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == FRAME_MAGIC[0])) {
+            at += next;
+            match self.parse(&bytes[at..]) {
+                Parsed::Whole(_) => return Ok(at),
+                Parsed::Short(_) => _ = begun.get_or_insert(at),
+                Parsed::Damaged => {}
             }
             at += 1;
         }
-        None
+        Err(begun.unwrap_or(bytes.len()))
     }
 
     fn crc(&self, head: &[u8], payload: &[u8]) -> u32 {
@@ -205,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn positions_that_were_never_given_are_damage() {
+        let journal = JournalId(Uuid::from_u128(1));
+        for (first, previous) in [(0, 0), (5, 5), (5, 6), (u64::MAX, 4)] {
+            let header = SegmentHeader { journal, first: Position(first), previous: Position(previous) };
+            assert_eq!(SegmentHeader::decode(&header.encode()), Err(HeaderError::Positions), "{header:?}");
+        }
+        for position in [0, u64::MAX] {
+            let mut bytes = Vec::new();
+            codec().encode(Position(position), 0, b"x", &mut bytes);
+            assert_eq!(codec().parse(&bytes), Parsed::Damaged, "{position}");
+        }
+    }
+
+    #[test]
     fn a_frame_of_another_journal_is_no_frame() {
         let mut bytes = Vec::new();
         FrameCodec::new(JournalId(Uuid::from_u128(2))).encode(Position(1), 0, b"x", &mut bytes);
@@ -213,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_payload_survives(payload in proptest::collection::vec(any::<u8>(), 0..500), position in 1u64.., at in any::<u64>()) {
+        fn every_payload_survives(payload in proptest::collection::vec(any::<u8>(), 0..500), position in 1..=Position::MAX.0, at in any::<u64>()) {
             let mut bytes = Vec::new();
             codec().encode(Position(position), at, &payload, &mut bytes);
             prop_assert_eq!(
@@ -238,7 +264,9 @@ mod tests {
         fn the_next_whole_frame_is_found_after_any_rubbish(rubbish in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut bytes = rubbish.clone();
             codec().encode(Position(5), 6, b"payload", &mut bytes);
-            prop_assert_eq!(codec().find(&bytes, 0), Some(rubbish.len()));
+            prop_assert_eq!(codec().find(&bytes, 0), Ok(rubbish.len()));
+            let torn = &bytes[..bytes.len() - 1];
+            prop_assert!(codec().find(torn, 0).is_err_and(|begun| begun <= rubbish.len()));
         }
     }
 }

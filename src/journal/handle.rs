@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::{Notify, oneshot};
 
 use super::commit::{self, Command, Pending};
-use super::directory::{self, SegmentIndex};
+use super::index::SegmentIndex;
+use super::notes;
 use super::reader::Feed;
 use super::segments::SegmentStorage;
 use super::status::{JournalStatus, State};
@@ -129,7 +130,7 @@ impl Journal {
             applied: AtomicU64::new(0),
             unapplied_since_ms: AtomicU64::new(0),
             applied_known: AtomicBool::new(false),
-            failing: AtomicBool::new(false),
+            failing: AtomicBool::new(!storage.is_writable()),
             full: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             advanced: Notify::new(),
@@ -261,14 +262,14 @@ impl Journal {
     /// # Errors
     /// When the directory cannot be written; the writer must then not move any position.
     pub fn remember_writer(&self, writer: uuid::Uuid) -> std::io::Result<()> {
-        directory::remember_writer(&self.0.path, &writer.to_string())
+        notes::remember_writer(&self.0.path, &writer.to_string())
     }
 
     /// Whether a writer of this name ever used this directory. A position that was moved by another one means that a copy
     /// of the directory is in use somewhere. The empty name is an operator's, who set the position by hand.
     #[must_use]
     pub fn knows_writer(&self, writer: &str) -> bool {
-        writer.is_empty() || directory::knows_writer(&self.0.path, writer)
+        writer.is_empty() || notes::knows_writer(&self.0.path, writer)
     }
 
     /// Everything that health, metrics and the command line tell of it. Reads atomics and a short lock.
@@ -287,7 +288,7 @@ impl Journal {
             id: shared.id,
             durable,
             applied: applied_known.then_some(applied),
-            lag_records: shared.index.records_between(applied, durable),
+            lag_records: shared.index.records_between(applied.max(self.released()), durable),
             oldest_unapplied_at_ms: (oldest_ms > 0).then_some(oldest_ms),
             queued_records: shared.intake.len(),
             queue_capacity: shared.options.queue_records,

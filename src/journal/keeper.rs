@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Supervised};
 
-use super::directory::{self, Directory};
-use super::{Journal, Position};
+use super::directory::Directory;
+use super::notes::other_bytes;
+use super::{Journal, Position, reserve};
 use crate::actor::Lifeline;
 
 /// How often applied segments are looked for.
@@ -26,6 +27,36 @@ impl Keeper {
     pub fn new(journal: Journal, lifeline: Lifeline) -> Self {
         Self { journal, lifeline }
     }
+
+    /// Deletes every segment whose records are all applied, never the newest. Blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be written or removed; what is left is found by the next sweep.
+    pub fn sweep(journal: &Journal) -> std::io::Result<()> {
+        reserve::hold(journal.path());
+        // Letters may have been added, or taken away by hand.
+        journal.index().other_bytes.store(other_bytes(journal.path()), Ordering::Relaxed);
+        let applied = journal.applied();
+        let index = journal.index();
+        let done = index.with(|segments| segments.windows(2).take_while(|pair| pair[1].previous <= applied).count());
+        if done == 0 {
+            return Ok(());
+        }
+        let (paths, through): (Vec<_>, Position) = index.with(|segments| {
+            let paths = segments.iter().take(done).map(|segment| segment.path.clone()).collect();
+            (paths, segments.get(done).map_or(Position::START, |next| next.previous))
+        });
+        Directory::write_released(journal.path(), through)?;
+        journal.note_released(through);
+        for path in paths {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => index.with(|segments| segments.retain(|segment| segment.path != path)),
+            }
+        }
+        journal.note_room();
+        Ok(())
+    }
 }
 
 impl Actor for Keeper {
@@ -35,7 +66,7 @@ impl Actor for Keeper {
         context.run_interval(EVERY, |keeper, context| {
             let journal = keeper.journal.clone();
             keeper.lifeline.guard(context, move || {
-                if let Err(error) = sweep(&journal) {
+                if let Err(error) = Self::sweep(&journal) {
                     tracing::warn!(journal = journal.name(), %error, "applied journal segments could not be deleted");
                 }
             });
@@ -44,29 +75,3 @@ impl Actor for Keeper {
 }
 
 impl Supervised for Keeper {}
-
-/// Deletes every segment whose records are all applied, never the newest.
-fn sweep(journal: &Journal) -> std::io::Result<()> {
-    // Letters may have been added, or taken away by hand.
-    journal.index().other_bytes.store(directory::other_bytes(journal.path()), Ordering::Relaxed);
-    let applied = journal.applied();
-    let index = journal.index();
-    let done = index.with(|segments| segments.windows(2).take_while(|pair| pair[1].previous <= applied).count());
-    if done == 0 {
-        return Ok(());
-    }
-    let (paths, through): (Vec<_>, Position) = index.with(|segments| {
-        let paths = segments.iter().take(done).map(|segment| segment.path.clone()).collect();
-        (paths, segments.get(done).map_or(Position::START, |next| next.previous))
-    });
-    Directory::write_released(journal.path(), through)?;
-    journal.note_released(through);
-    for path in paths {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => index.with(|segments| segments.retain(|segment| segment.path != path)),
-        }
-    }
-    journal.note_room();
-    Ok(())
-}

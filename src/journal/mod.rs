@@ -8,7 +8,9 @@
 //! - `commit`: the thread that gathers what waits, appends it at once, syncs once, completes every ack.
 //! - `storage`: what that thread needs of a log, as a trait.
 //! - `segments`, `reader`, `format`: that log on plain files, and reading it back.
+//! - `directory`, `recovery`, `index`, `notes`: taking a directory, what is found there, and what is kept of it.
 //! - `keeper`: deletes what the database has applied.
+//! - `reserve`: room for that on a disk that is full.
 //! - `dead_letters`: what a database refused, or what was damaged, with the reason.
 //!
 //! Invariants:
@@ -23,9 +25,15 @@ mod commit;
 mod dead_letters;
 mod directory;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
+mod index;
 mod keeper;
+mod notes;
 mod reader;
+mod recovery;
+mod reserve;
 mod segments;
 mod status;
 mod storage;
@@ -51,6 +59,9 @@ pub struct Position(pub u64);
 impl Position {
     /// Before the first record.
     pub const START: Self = Self(0);
+
+    /// The last one that a database's column can name. A higher one was never given: what says it is damaged.
+    pub const MAX: Self = Self(i64::MAX as u64);
 
     /// The place right after this one.
     #[must_use]

@@ -2,7 +2,8 @@
 //!
 //! Invariants: nothing past the durable position is read; a damaged stretch is reported with its file, its offset and
 //! the positions it cost, and what is whole on both sides of it is delivered.
-//! Cost: one read of up to `ReadLimits::bytes` a chunk; payloads are slices of that buffer, nothing is copied.
+//! Cost: one read of up to `ReadLimits::bytes` a chunk, or of one record where that is longer, however long a damaged
+//! stretch is; payloads are slices of that buffer, nothing is copied.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::directory::{Segment, SegmentIndex};
 use super::format::{FRAME_HEAD_BYTES, Frame, FrameCodec, HEADER_BYTES, Parsed};
+use super::index::{Segment, SegmentIndex, given_between};
 use super::{JournalId, Position};
 
 /// One record of a chunk.
@@ -38,10 +39,10 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// How many records the stretch cost.
+    /// How many records the stretch cost; positions that were jumped over are none.
     #[must_use]
     pub fn records(&self) -> u64 {
-        (self.last.0 + 1).saturating_sub(self.first.0)
+        given_between(Position(self.first.0.saturating_sub(1)), self.last)
     }
 }
 
@@ -152,14 +153,14 @@ fn fill(
     // A jump before the segment's first position is no loss.
     chunk.through = chunk.through.max(Position(segment.first.0 - 1)).min(end);
     let mut want = limits.bytes.max(FRAME_HEAD_BYTES);
+    let mut damaged_from = None;
     while chunk.through < end && chunk.entries.is_empty() {
         let (buffer, at_end) = read_at(&cursor.file, cursor.offset, want)?;
         let mut at = 0;
-        let mut damaged_from = None;
         while chunk.through < end && chunk.entries.len() < limits.records {
             match codec.parse(&buffer[at..]) {
                 Parsed::Whole(frame) => {
-                    let offset = cursor.offset + damaged_from.take().unwrap_or(at) as u64;
+                    let offset = damaged_from.take().unwrap_or(cursor.offset + at as u64);
                     if frame.position > end {
                         // Beyond the segment's own end: left over from a batch that failed.
                         chunk.lose(&segment.path, offset, end);
@@ -167,25 +168,28 @@ fn fill(
                     }
                     let payload = buffer.slice(at + FRAME_HEAD_BYTES..at + frame.disk_bytes());
                     take(chunk, &segment.path, offset, &frame, payload);
-                    cursor.passed = frame.position;
+                    cursor.passed = cursor.passed.max(frame.position);
                     at += frame.disk_bytes();
                 }
-                Parsed::Short(_) if !at_end => break,
+                Parsed::Short(needed) if !at_end => {
+                    want = want.max(needed);
+                    break;
+                }
                 Parsed::Short(_) | Parsed::Damaged => {
-                    let from = *damaged_from.get_or_insert(at);
+                    let from = *damaged_from.get_or_insert(cursor.offset + at as u64);
                     match codec.find(&buffer, at + 1) {
-                        Some(found) => at = found,
-                        None if at_end => chunk.lose(&segment.path, cursor.offset + from as u64, end),
-                        None => {
-                            at = from;
+                        Ok(found) => at = found,
+                        Err(_) if at_end => chunk.lose(&segment.path, from, end),
+                        // With records in hand the stretch is left to the next chunk, which names it.
+                        Err(_) if !chunk.entries.is_empty() => break,
+                        Err(begun) => {
+                            at = begun;
                             break;
                         }
                     }
                 }
             }
         }
-        // Nothing whole fitted: the record, or the damage, is longer than the buffer.
-        want = if at == 0 { want * 2 } else { want };
         cursor.offset += at as u64;
     }
     Ok(())

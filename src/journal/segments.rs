@@ -7,16 +7,23 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::Histogram;
 
-use super::directory::{Directory, JUMP, OpenError, Segment, SegmentIndex, sync_directory};
+use super::directory::{Directory, OpenError};
 use super::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, SegmentHeader};
+use super::index::{Segment, SegmentIndex};
+use super::notes::sync_directory;
 use super::storage::{Storage, StorageError};
 use super::{JournalId, JournalOptions, Position};
+use crate::fail_points;
+
+/// What must fit when the bound is reached: the header of the segment that the next append begins, that of the one that
+/// seals it or follows a crash, and the notes of a journal's end (three numbers).
+const RESERVED_BYTES: u64 = 3 * HEADER_BYTES as u64;
 
 /// The segment files of one journal, from the appender's side.
 pub struct SegmentStorage {
@@ -43,20 +50,27 @@ impl SegmentStorage {
     ///
     /// # Errors
     /// When the directory is in use, belongs to something else, or cannot be read or written.
-    pub fn open(path: &std::path::Path, options: JournalOptions, fsync_seconds: Histogram) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, options: JournalOptions, fsync_seconds: Histogram) -> Result<Self, OpenError> {
         let mut directory = Directory::open(path)?;
         let index = Arc::new(std::mem::take(&mut directory.index));
         let codec = FrameCodec::new(directory.id);
         let last = directory.last;
         let mut storage =
             Self { directory, codec, options, fsync_seconds, index, last, active: None, frames: Vec::new() };
-        let first_segment = storage.begin_first_segment();
-        first_segment.map_err(|error| OpenError::Io {
-            path: path.to_owned(),
-            action: error.action,
-            source: error.source,
-        })?;
-        Ok(storage)
+        match storage.begin_first_segment() {
+            Ok(()) => Ok(storage),
+            // The backlog must flow all the same: what is applied and deleted makes room.
+            Err(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
+                tracing::error!(journal = %path.display(), %error, "disk is full, records are refused until there is room");
+                Ok(storage)
+            }
+            Err(StorageError { action, source }) => Err(OpenError::Io { path: path.to_owned(), action, source }),
+        }
+    }
+
+    /// Whether a segment is open for the next record.
+    pub(super) fn is_writable(&self) -> bool {
+        self.active.is_some()
     }
 
     /// The journal's identity.
@@ -86,26 +100,29 @@ impl SegmentStorage {
 
     fn begin_first_segment(&mut self) -> Result<(), StorageError> {
         let newest = self.index.with(|segments| segments.last().cloned());
-        match newest {
-            Some(segment) if self.directory.clean => {
-                let file = OpenOptions::new()
-                    .append(true)
-                    .open(&segment.path)
-                    .map_err(StorageError::while_trying("open segment"))?;
+        let first = match &newest {
+            Some(segment) if self.is_continued(segment) => {
+                let opened = OpenOptions::new().append(true).open(&segment.path);
+                let file = opened.map_err(StorageError::while_trying("open segment"))?;
                 self.active = Some(Active { file, bytes: segment.bytes, used: segment.bytes > HEADER_BYTES as u64 });
-                Ok(())
+                return Ok(());
             }
-            None if self.directory.clean => self.begin_segment(self.last.next()),
-            newest => {
-                // The file's name counts too: its records may all be unreadable.
-                let base = newest.map_or(self.last, |segment| segment.first.max(self.last));
-                self.begin_segment(Position(base.0 + JUMP))
+            _ if self.directory.clean => self.next_position(),
+            _ => self.directory.jump(newest.as_ref()),
+        };
+        self.begin_segment(first)?;
+        match newest {
+            Some(segment) if segment.first < first && segment.bytes <= HEADER_BYTES as u64 => {
+                self.remove_empty(&segment)
             }
+            _ => Ok(()),
         }
     }
 
     fn begin_segment(&mut self, first: Position) -> Result<(), StorageError> {
         self.active = None;
+        Self::check_positions_left(first)?;
+        self.directory.note_jump().map_err(StorageError::while_trying("note the jump"))?;
         let path = Directory::segment_path(&self.directory.path, first);
         // A file of this name can only be left from an attempt that failed before its first record was durable. Not even
         // its pages are used again.
@@ -115,17 +132,10 @@ impl SegmentStorage {
             }
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .open(&path)
-            .map_err(StorageError::while_trying("make segment"))?;
-        let header = SegmentHeader { journal: self.directory.id, first, previous: self.last };
-        file.write_all(&header.encode()).map_err(StorageError::while_trying("write segment header"))?;
-        if self.options.fsync {
-            file.sync_all().map_err(StorageError::while_trying("sync segment header"))?;
-            sync_directory(&self.directory.path).map_err(StorageError::while_trying("sync directory"))?;
-        }
+        let file = self.make_file(&path, first).inspect_err(|_| {
+            // Half a header would look like damage.
+            let _ = std::fs::remove_file(&path);
+        })?;
         let bytes = HEADER_BYTES as u64;
         let segment = Segment { path, first, previous: self.last, first_at_ms: None, bytes };
         self.index.with(|segments| {
@@ -136,10 +146,47 @@ impl SegmentStorage {
         Ok(())
     }
 
+    fn make_file(&self, path: &Path, first: Position) -> Result<File, StorageError> {
+        let made = fail_points::disk("journal.segment")
+            .and_then(|()| OpenOptions::new().create_new(true).write(true).open(path));
+        let mut file = made.map_err(StorageError::while_trying("make segment"))?;
+        let header = SegmentHeader { journal: self.directory.id, first, previous: self.last };
+        file.write_all(&header.encode()).map_err(StorageError::while_trying("write segment header"))?;
+        if self.options.fsync {
+            file.sync_all().map_err(StorageError::while_trying("sync segment header"))?;
+            sync_directory(&self.directory.path).map_err(StorageError::while_trying("sync directory"))?;
+        }
+        Ok(file)
+    }
+
+    /// Whether the next record goes into this segment. A file that ends within its header would take records where nobody
+    /// looks for them; and one from before a jump would take positions that were given after it.
+    fn is_continued(&self, newest: &Segment) -> bool {
+        let next = newest.first.max(self.last.next());
+        self.directory.clean && newest.bytes >= HEADER_BYTES as u64 && next >= self.directory.jumped
+    }
+
+    /// A segment without a record, when the next one stands: a process that dies again and again must not fill a journal
+    /// that has no room with headers.
+    fn remove_empty(&self, segment: &Segment) -> Result<(), StorageError> {
+        std::fs::remove_file(&segment.path).map_err(StorageError::while_trying("remove empty segment"))?;
+        self.index.with(|segments| segments.retain(|known| known.first != segment.first));
+        Ok(())
+    }
+
+    /// # Errors
+    /// When no position is left up to here. No journal lives so long: something in its directory names a wild one.
+    fn check_positions_left(last: Position) -> Result<(), StorageError> {
+        if last <= Position::MAX {
+            return Ok(());
+        }
+        Err(StorageError { action: "give a position", source: std::io::Error::other("none is left") })
+    }
+
     /// The position that the next record gets: the active segment's first while it is empty (it may lie a jump ahead).
     fn next_position(&self) -> Position {
         let begun = self.index.with(|segments| segments.last().map_or(Position::START, |segment| segment.first));
-        begun.max(self.last.next())
+        begun.max(self.last.next()).max(self.directory.jumped)
     }
 
     fn write_frames(&mut self, at_ms: u64) -> Result<(), StorageError> {
@@ -147,10 +194,12 @@ impl SegmentStorage {
             action: "write records",
             source: std::io::Error::other("no segment is open"),
         })?;
-        active.file.write_all(&self.frames).map_err(StorageError::while_trying("write records"))?;
+        let written = fail_points::disk("journal.write").and_then(|()| active.file.write_all(&self.frames));
+        written.map_err(StorageError::while_trying("write records"))?;
         if self.options.fsync {
             let began = std::time::Instant::now();
-            active.file.sync_data().map_err(StorageError::while_trying("sync records"))?;
+            let synced = fail_points::disk("journal.sync").and_then(|()| active.file.sync_data());
+            synced.map_err(StorageError::while_trying("sync records"))?;
             self.fsync_seconds.record(began.elapsed());
         }
         active.bytes += self.frames.len() as u64;
@@ -178,6 +227,7 @@ impl Storage for SegmentStorage {
         }
         let at_ms = unix_millis();
         let first = self.next_position();
+        Self::check_positions_left(Position(first.0 + payloads.len() as u64))?;
         self.frames.clear();
         let mut position = first;
         for payload in payloads {
@@ -209,8 +259,7 @@ impl Storage for SegmentStorage {
     }
 
     fn disk_bytes(&self) -> u64 {
-        // One header ahead: sealing must stay possible when the bound is reached.
-        self.index.disk_bytes() + HEADER_BYTES as u64
+        self.index.disk_bytes() + RESERVED_BYTES
     }
 
     fn seal(&mut self) -> Result<(), StorageError> {

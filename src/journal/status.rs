@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::directory::{self, OpenError, SegmentIndex};
+use super::directory::{self, Look, OpenError};
+use super::index::SegmentIndex;
 use super::{JournalId, Position};
 
 /// Whether a journal takes records.
@@ -53,6 +54,7 @@ pub struct JournalStatus {
 pub struct Inspection {
     pub id: JournalId,
     durable: Position,
+    released: Position,
     index: SegmentIndex,
 }
 
@@ -61,10 +63,10 @@ pub struct Inspection {
 /// # Errors
 /// When there is none, or it cannot be read.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
-    let (id, segments, durable) = directory::look(path)?;
+    let Look { id, segments, last, released } = directory::look(path)?;
     let index = SegmentIndex::default();
     index.with(|list| *list = segments);
-    Ok(Inspection { id, durable, index })
+    Ok(Inspection { id, durable: last, released, index })
 }
 
 impl Inspection {
@@ -72,7 +74,7 @@ impl Inspection {
     #[must_use]
     pub fn status(&self, applied: Option<Position>, max_bytes: u64) -> JournalStatus {
         let oldest = self.index.with(|list| list.iter().find_map(|segment| segment.first_at_ms));
-        let lag_records = self.index.records_between(applied.unwrap_or_default(), self.durable);
+        let lag_records = self.index.records_between(applied.unwrap_or_default().max(self.released), self.durable);
         JournalStatus {
             id: self.id,
             durable: self.durable,

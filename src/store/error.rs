@@ -40,6 +40,10 @@ impl From<sqlx::Error> for StoreError {
                 }
             }
             sqlx::Error::Encode(_) => Self::Refused("a value has no form in this database".to_owned()),
+            // The driver's own words name its pool only.
+            sqlx::Error::PoolTimedOut => {
+                Self::Unavailable("no connection in time: is the server up, and has it places left?".to_owned())
+            }
             sqlx::Error::Migrate(migrate) => Self::Schema(migrate.to_string()),
             _ => Self::Unavailable(error.to_string()),
         }

@@ -52,6 +52,8 @@ macro_rules! catalogue {
 catalogue! {
     REQUESTS = "weir_requests_total", Kind::Counter, "Requests by route, outcome and status. Every request is counted once.";
     REQUEST_SECONDS = "weir_request_duration_seconds", Kind::Histogram(SECONDS), "Time from a request's head to its answer, by route.";
+    CONNECTIONS = "weir_connections", Kind::Gauge, "Open connections of clients.";
+    CONNECTIONS_MAX = "weir_connections_max", Kind::Gauge, "The most connections of clients; more wait until one ends.";
     STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(SHORT_SECONDS), "Time in one stage of a request: parse, enrich, journal.";
     USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
     USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, "User agents held parsed.";

@@ -9,6 +9,7 @@
 //! its own journal; memory holds one chunk, however long the outage was.
 
 mod backoff;
+mod batch_size;
 pub mod letters;
 mod maintenance;
 mod pump;

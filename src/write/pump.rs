@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::backoff::Backoff;
+use super::batch_size::BatchSize;
 use super::{WriterPhase, WriterState};
 use crate::domain::{Clock, DecodeError, JournalRecord};
+use crate::fail_points;
 use crate::journal::{
     Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, Feed, FeedError, Journal, Position, ReadLimits,
 };
@@ -60,6 +62,7 @@ pub struct Pump<S: Sink> {
     clock: Arc<Clock>,
     state: Arc<WriterState>,
     backoff: Backoff,
+    batch_size: BatchSize,
     /// Where the database stands; `None` until it was asked.
     position: Option<Position>,
 }
@@ -88,6 +91,7 @@ impl<S: Sink> Pump<S> {
             metrics: telemetry.writer(database),
             position: None,
             backoff: Backoff::default(),
+            batch_size: BatchSize::of(sink.batch_records()),
             database,
             sink,
             journal,
@@ -119,7 +123,7 @@ impl<S: Sink> Pump<S> {
         if durable <= position {
             return Ok(false);
         }
-        let limits = ReadLimits { records: self.sink.batch_records(), bytes: BATCH_BYTES };
+        let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
         let chunk = self.feed.read(position, durable, limits)?;
         self.apply_chunk(position, chunk).await?;
         Ok(true)
@@ -227,7 +231,10 @@ impl<S: Sink> Pump<S> {
         loop {
             let began = Instant::now();
             let rows = match within(APPLY, self.sink.apply(step, records)).await {
-                Ok(applied) => applied,
+                Ok(applied) => {
+                    fail_points::step("writer.committed");
+                    applied
+                }
                 Err(StoreError::Moved { found, by, .. })
                     if attempts > 0 && found == step.through && by == self.writer.to_string() =>
                 {
@@ -241,6 +248,9 @@ impl<S: Sink> Pump<S> {
                 Err(StoreError::Unavailable(reason)) => {
                     attempts += 1;
                     self.metrics.retries.increment(1);
+                    if self.batch_size.failed_after(began.elapsed()) {
+                        return Err(StoreError::Unavailable(format!("{reason}; taking fewer records at once")));
+                    }
                     self.away(&reason);
                     tokio::time::sleep(self.backoff.next_pause()).await;
                     continue;
@@ -259,6 +269,7 @@ impl<S: Sink> Pump<S> {
         if self.state.enter(WriterPhase::Up) {
             tracing::info!(database = self.sink.describe(), "database is back");
         }
+        self.batch_size.went_through(took);
         self.metrics.apply_seconds.record(took);
         self.metrics.batch_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
         self.metrics.records.increment(records as u64);
@@ -310,7 +321,7 @@ impl<S: Sink> Pump<S> {
         }
         self.dead_letters.add(&self.journal, letters).map_err(PumpError::DeadLetters)?;
         for letter in letters {
-            let records = (letter.last.0 + 1).saturating_sub(letter.position.0);
+            let records = letter.records();
             let labels = [("database", self.database), ("reason", letter.reason.label())];
             self.telemetry.count(name::DEAD_LETTERS, &labels, records);
             tracing::error!(

@@ -10,6 +10,7 @@ mod first_steps;
 mod http;
 mod operations;
 mod privacy;
+mod secrets;
 mod session;
 mod sign_in;
 mod silence;

@@ -3,16 +3,10 @@
 use super::*;
 use crate::on_both_databases;
 
-async fn readiness(app: &TestApp) -> Value {
-    let response = app.client.get(app.url("/health/ready")).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    serde_json::from_str(&response.text().await.unwrap()).unwrap()
-}
-
 #[tokio::test]
 async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_database() {
-    let app = TestApp::start_with(Backend::Postgres, &OPEN).await;
-    let mut ledger = Ledger::default();
+    let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
+    let mut ledger = Ledger::of("one database of two down", Backend::Postgres);
     let load = Load::start(&app, 8, "outage");
     app.until("sessions flow", async || app.metric("weir_writer_position{database=\"analytics\"}").await > 50.0).await;
     app.databases.allow_connections(Database::Analytics, false).await;
@@ -39,13 +33,13 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
     app.databases.allow_connections(Database::Analytics, true).await;
     app.until("the database is back", async || readiness(&app).await["status"] == "ready").await;
     load.finish(&mut ledger).await;
-    assert_eq!(ledger.refused, 0);
-    settle(&app, &ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
 }
 
 #[tokio::test]
 async fn a_start_during_an_outage_keeps_the_settings_that_were_last_seen() {
-    let mut app = TestApp::start_with(Backend::Sqlite, &OPEN).await;
+    let mut app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let main = app.databases.main_url.clone();
     assert!(app.command(&["settings", "set", "legal.privacy_version", "7.1"]).status().unwrap().success());
     app.until("the change is seen", async || app.log().contains("setting changed")).await;
@@ -64,9 +58,9 @@ async fn a_start_during_an_outage_keeps_the_settings_that_were_last_seen() {
 
 on_both_databases! {
     async fn a_record_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(backend) {
-        let app = TestApp::start_with(backend, &OPEN).await;
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
         app.databases.refuse_poison().await;
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of("poison", backend);
         let load = Load::start(&app, 8, "good");
         let mut poison = Vec::new();
         for number in 0..3 {
@@ -75,7 +69,7 @@ on_both_databases! {
             poison.push(created["id"].as_str().unwrap().to_owned());
         }
         load.finish(&mut ledger).await;
-        settle(&app, &ledger).await;
+        ledger.settle(&app).await;
         let letters = app.metric("weir_dead_letters_total{database=\"analytics\",reason=\"refused\"}").await;
         assert!((letters - 3.0).abs() < f64::EPSILON, "{letters} dead letters");
         let status = app.command(&["journal", "status", "--json"]).output().unwrap();

@@ -4,15 +4,14 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 
+use super::postgres_server::flows;
 use super::*;
 use support::proxy::{Proxy, Weather};
 
 /// A server whose two databases are behind proxies: analytics, main.
 async fn behind_proxies() -> (TestApp, Proxy, Proxy) {
     let mut app = TestApp::prepare(Backend::Postgres).await;
-    for (name, value) in OPEN {
-        app.set(name, value);
-    }
+    app.set_all(UNTHROTTLED);
     let (analytics, analytics_url) = Proxy::before_url(&app.databases.analytics_url).await;
     let (main, main_url) = Proxy::before_url(&app.databases.main_url).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", &analytics_url);
@@ -21,16 +20,10 @@ async fn behind_proxies() -> (TestApp, Proxy, Proxy) {
     (app, analytics, main)
 }
 
-async fn flows(app: &TestApp, records: f64) {
-    let position = "weir_writer_position{database=\"analytics\"}";
-    let from = app.metric(position).await;
-    app.until("sessions flow", async || app.metric(position).await > from + records).await;
-}
-
 #[tokio::test]
 async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
     let (app, analytics, _main) = behind_proxies().await;
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::of("connections cut again and again", Backend::Postgres);
     let load = Load::start(&app, 8, "cut");
     for _ in 0..8 {
         flows(&app, 50.0).await;
@@ -40,37 +33,39 @@ async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
         analytics.turns(Weather::Clear);
     }
     load.finish(&mut ledger).await;
-    assert_eq!(ledger.refused, 0);
-    settle(&app, &ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
 }
 
 #[tokio::test]
 async fn a_slow_network_slows_the_writer_and_not_the_answers() {
     let (app, analytics, _main) = behind_proxies().await;
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::of("slow network", Backend::Postgres);
     analytics.turns(Weather::Slow(Duration::from_millis(40)));
     let load = Load::start(&app, 8, "slow");
     flows(&app, 200.0).await;
-    let began = Instant::now();
+    let mut fastest = Duration::MAX;
     for _ in 0..20 {
+        let began = Instant::now();
         app.create_session(&support::minimal_session()).await;
+        fastest = fastest.min(began.elapsed());
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // One that waited for a transaction would take several trips of 80 ms.
+    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
     load.finish(&mut ledger).await;
-    settle_with(&app, &ledger, 20).await;
+    ledger.settle(&app).await;
 }
 
 #[tokio::test]
 async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
     let (app, analytics, main) = behind_proxies().await;
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::of("a network that falls silent", Backend::Postgres);
     let load = Load::start(&app, 4, "silent");
     flows(&app, 20.0).await;
     // In the middle of a transaction: that is when nothing but the writer's own patience ends the wait.
     let mut blocker = sqlx::PgConnection::connect(&app.databases.analytics_url).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE analytics_sessions").execute(&mut blocker).await.unwrap();
-    let waiting =
-        "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'weir' AND wait_event_type = 'Lock'";
+    let waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'weir' AND wait_event_type = 'Lock'";
     app.until("the writer waits for the table", async || app.databases.count(Database::Analytics, waiting).await > 0)
         .await;
     analytics.turns(Weather::BlackHole);
@@ -84,14 +79,14 @@ async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
     let began = Instant::now();
     let status = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(&token).send().await.unwrap();
     assert_eq!(status.status(), 503);
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     load.finish(&mut ledger).await;
     let what = "the silence is noticed";
     app.until(what, async || app.metric("weir_writer_up{database=\"analytics\"}").await < 0.5).await;
     // The connections made before stay lost; new ones get through.
     analytics.turns(Weather::Clear);
     main.turns(Weather::Clear);
-    settle(&app, &ledger).await;
+    ledger.settle(&app).await;
     app.until("reads are answered again", async || {
         let answer = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(&token).send().await.unwrap();
         answer.status() == 404
@@ -101,14 +96,14 @@ async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
 
 #[tokio::test]
 async fn a_database_session_that_is_frozen_does_not_hold_the_writer_for_ever() {
-    let app = TestApp::start_with(Backend::Postgres, &OPEN).await;
-    let mut ledger = Ledger::default();
+    let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
+    let mut ledger = Ledger::of("a frozen backend", Backend::Postgres);
     let load = Load::start(&app, 4, "frozen");
     flows(&app, 20.0).await;
     // The server's process for the writer's connection, and no other: the cluster is every test's.
     let mut blocker = sqlx::PgConnection::connect(&app.databases.analytics_url).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE analytics_sessions").execute(&mut blocker).await.unwrap();
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'weir' AND wait_event_type = 'Lock'";
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'weir' AND wait_event_type = 'Lock'";
     let mut frozen = None;
     app.until("the writer waits for the table", async || {
         frozen = app.rows(Database::Analytics, waiting).await.first().map(|row| row["pid"].to_string());
@@ -124,6 +119,6 @@ async fn a_database_session_that_is_frozen_does_not_hold_the_writer_for_ever() {
     app.until(what, async || app.metric("weir_writer_up{database=\"analytics\"}").await < 0.5).await;
     // It still holds its transaction, and with it the journal's position: nothing can pass it before it is gone.
     assert!(signal("-CONT").success());
-    settle(&app, &ledger).await;
-    assert_eq!(ledger.refused, 0);
+    ledger.settle(&app).await;
+    assert_eq!(ledger.refused(), 0);
 }

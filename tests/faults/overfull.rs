@@ -7,9 +7,7 @@ use crate::support::minimal_session;
 async fn a_full_journal_answers_honestly_and_recovers_when_the_database_is_back() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     let url = app.databases.analytics_url.clone();
-    for (name, value) in OPEN {
-        app.set(name, value);
-    }
+    app.set_all(UNTHROTTLED);
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_JOURNAL__MAX_BYTES", "1MiB");
     app.launch().await;

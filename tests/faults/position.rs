@@ -13,7 +13,8 @@ async fn halted(app: &TestApp, reason: &str) {
         ready["components"]["analytics_database"] == "halted"
     })
     .await;
-    assert!(app.log().contains(reason), "the log does not say {reason:?}");
+    // It is halted a moment before it says so.
+    app.until(reason, async || app.log().contains(reason)).await;
 }
 
 on_both_databases! {

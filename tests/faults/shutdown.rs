@@ -7,8 +7,8 @@ use crate::on_both_databases;
 
 on_both_databases! {
     async fn sigterm_answers_what_is_in_flight_drains_and_exits_with_0(backend) {
-        let mut app = TestApp::start_with(backend, &OPEN).await;
-        let mut ledger = Ledger::default();
+        let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let mut ledger = Ledger::of("SIGTERM under load", backend);
         let load = Load::start(&app, 16, "stop");
         app.until("sessions flow", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > 200.0).await;
         let began = Instant::now();
@@ -18,9 +18,9 @@ on_both_databases! {
         load.finish(&mut ledger).await;
         // Drained: everything is in the database before the next start.
         let rows = app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await;
-        assert!(rows >= i64::try_from(ledger.acknowledged.len()).unwrap());
+        assert!(rows >= i64::try_from(ledger.sessions.acknowledged.len()).unwrap());
         app.launch().await;
-        settle(&app, &ledger).await;
+        ledger.settle(&app).await;
     }
 }
 

@@ -11,6 +11,7 @@ mod main_database;
 mod model;
 mod position;
 mod visitors;
+mod writer;
 
 use std::sync::Arc;
 

@@ -49,14 +49,24 @@ pub struct Databases {
 
 impl Databases {
     pub async fn fresh(backend: Backend, directory: &Path) -> Self {
-        let (analytics_url, main_url) = match backend {
+        match backend {
             Backend::Sqlite => {
                 let url = |name: &str| format!("sqlite://{}", directory.join(name).display());
-                (url("analytics.db"), url("main.db"))
+                Self { backend, analytics_url: url("analytics.db"), main_url: url("main.db") }
             }
-            Backend::Postgres => (fresh_postgres().await, fresh_postgres().await),
-        };
-        Self { backend, analytics_url, main_url }
+            Backend::Postgres => {
+                let server = std::env::var("TEST_POSTGRES_URL").expect(
+                    "TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own",
+                );
+                Self::on_server(&server).await
+            }
+        }
+    }
+
+    /// Two fresh databases of a PostgreSQL server.
+    pub async fn on_server(server: &str) -> Self {
+        let (analytics_url, main_url) = (fresh_postgres(server).await, fresh_postgres(server).await);
+        Self { backend: Backend::Postgres, analytics_url, main_url }
     }
 
     pub fn url(&self, database: Database) -> &str {
@@ -166,14 +176,12 @@ fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {
     Value::Object(columns.collect())
 }
 
-async fn fresh_postgres() -> String {
-    let server = std::env::var("TEST_POSTGRES_URL")
-        .expect("TEST_POSTGRES_URL is not set: run the tests with scripts/test, which brings a PostgreSQL of its own");
+async fn fresh_postgres(server: &str) -> String {
     let name = format!("weir_{}", uuid::Uuid::new_v4().simple());
-    let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect(server).await.unwrap();
     let create = format!("CREATE DATABASE {name}");
     sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
-    let mut url = url::Url::parse(&server).unwrap();
+    let mut url = url::Url::parse(server).unwrap();
     url.set_path(&name);
     url.to_string()
 }

@@ -6,6 +6,7 @@
 #![allow(dead_code)] // each suite uses its own part of this
 
 pub mod answers;
+pub mod cluster;
 pub mod databases;
 pub mod keys;
 pub mod proxy;
@@ -54,6 +55,7 @@ pub struct TestApp {
     pub databases: Databases,
     pub directory: TempDir,
     variables: Vec<(String, String)>,
+    open_files: Option<u64>,
     process: Option<Process>,
     printed: Arc<Mutex<Vec<String>>>,
     pub client: reqwest::Client,
@@ -95,9 +97,7 @@ impl TestApp {
     /// A server with fresh databases and some variables set, e.g. `("WEIR_THROTTLE__SESSION", "0")`.
     pub async fn start_with(backend: Backend, variables: &[(&str, &str)]) -> Self {
         let mut app = Self::prepare(backend).await;
-        for (name, value) in variables {
-            app.set(name, value);
-        }
+        app.set_all(variables);
         app.launch().await;
         app
     }
@@ -110,6 +110,7 @@ impl TestApp {
             databases,
             directory,
             variables: Vec::new(),
+            open_files: None,
             process: None,
             printed: Arc::default(),
             client: reqwest::Client::new(),
@@ -122,6 +123,22 @@ impl TestApp {
         app.set("WEIR_JWT_SECRET", JWT_SECRET);
         app.set("WEIR_LOG", "trace");
         app
+    }
+
+    /// Everything but the process, with databases on a server of its own.
+    pub async fn prepare_on(server_url: &str) -> Self {
+        let mut app = Self::prepare(Backend::Sqlite).await;
+        app.databases = Databases::on_server(server_url).await;
+        app.set("WEIR_ANALYTICS_DATABASE_URL", &app.databases.analytics_url.clone());
+        app.set("WEIR_MAIN_DATABASE_URL", &app.databases.main_url.clone());
+        app
+    }
+
+    /// Sets variables for the next launch.
+    pub fn set_all(&mut self, variables: &[(&str, &str)]) {
+        for (name, value) in variables {
+            self.set(name, value);
+        }
     }
 
     /// Sets a variable for the next launch.
@@ -138,6 +155,11 @@ impl TestApp {
     /// Leaves a variable out of the next launch.
     pub fn unset(&mut self, name: &str) {
         self.variables.retain(|(known, _)| known != name);
+    }
+
+    /// How many files whatever is started from now on may have open, at most.
+    pub fn limit_open_files(&mut self, limit: u64) {
+        self.open_files = Some(limit);
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -160,11 +182,21 @@ impl TestApp {
 
     /// A command of the same binary with the same variables.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let weir = env!("CARGO_BIN_EXE_weir");
+        let mut command = match self.open_files {
+            None => Command::new(weir),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n $0 && exec \"$@\"", &limit.to_string(), weir]);
+                shell
+            }
+        };
         command.args(arguments).current_dir(self.directory.path());
         for name in std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("WEIR_")) {
             command.env_remove(name);
         }
+        // A hundred lines a panic would bury the reason why a test failed.
+        command.env("RUST_BACKTRACE", "0");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

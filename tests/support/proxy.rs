@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,8 @@ pub enum Weather {
     BlackHole,
     /// Connections are reset, new ones too.
     Cut,
+    /// A COMMIT arrives, and its answer does not: the connection ends in between.
+    LostCommits,
 }
 
 /// A proxy in front of one server.
@@ -63,14 +66,24 @@ async fn carry(client: TcpStream, server: String, mut weather: watch::Receiver<W
         Weather::Cut => return reset(&client),
         // Accepted, as a machine that is not there never would, and then silent: the worst of both.
         Weather::BlackHole => return hold(client, weather).await,
-        Weather::Clear | Weather::Slow(_) | Weather::Silent => TcpStream::connect(server).await.unwrap(),
+        Weather::Clear | Weather::Slow(_) | Weather::Silent | Weather::LostCommits => {
+            match TcpStream::connect(server).await {
+                Ok(server) => server,
+                Err(_) => return reset(&client),
+            }
+        }
     };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let up = tokio::spawn(pipe(from_client, to_server, weather.clone()));
-    let down = pipe(from_server, to_client, weather).await;
+    let doomed = Arc::new(AtomicBool::new(false));
+    let up = tokio::spawn(pipe(from_client, to_server, weather.clone(), Way::Up(Arc::clone(&doomed))));
+    let down = pipe(from_server, to_client, weather, Way::Down(Arc::clone(&doomed))).await;
+    if doomed.load(Ordering::SeqCst) {
+        // The client waits for an answer and sends nothing: only its end ends the other way.
+        return up.abort();
+    }
     let up = up.await.unwrap();
     if let (Some((from_client, _)), Some((_, to_client))) = (up, down)
         && let Ok(client) = from_client.reunite(to_client)
@@ -79,11 +92,18 @@ async fn carry(client: TcpStream, server: String, mut weather: watch::Receiver<W
     }
 }
 
+/// Which way, and whether a COMMIT has doomed the connection.
+enum Way {
+    Up(Arc<AtomicBool>),
+    Down(Arc<AtomicBool>),
+}
+
 /// Carries one direction until it ends. What it held is given back when the weather cut it.
 async fn pipe(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
+    way: Way,
 ) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -98,7 +118,7 @@ async fn pipe(
                 }
                 continue;
             }
-            Weather::Clear | Weather::Slow(_) => {}
+            Weather::Clear | Weather::Slow(_) | Weather::LostCommits => {}
         }
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
@@ -111,6 +131,19 @@ async fn pipe(
         }
         if let Weather::Slow(delay) = now {
             tokio::time::sleep(delay).await;
+        }
+        match &way {
+            // Before it is sent, so that the answer cannot slip through.
+            Way::Up(doomed)
+                if now == Weather::LostCommits && buffer[..read].windows(6).any(|word| word == b"COMMIT") =>
+            {
+                doomed.store(true, Ordering::SeqCst);
+            }
+            Way::Down(doomed) if doomed.load(Ordering::SeqCst) => {
+                // The server has answered, so it has committed.
+                return Some((from, to));
+            }
+            Way::Up(_) | Way::Down(_) => {}
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return None;

@@ -196,3 +196,21 @@ async fn what_is_no_http_harms_nobody() {
     }
     app.still_serves().await;
 }
+
+#[tokio::test]
+async fn an_answer_does_not_wait_until_the_one_before_it_is_confirmed() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    let mut wire = Wire::open(&app);
+    let mut rounds = Vec::new();
+    for _ in 0..20 {
+        let began = Instant::now();
+        wire.send(good().repeat(4));
+        for _ in 0..4 {
+            assert_eq!(wire.answer().unwrap().status, 200);
+        }
+        rounds.push(began.elapsed());
+    }
+    // Whoever waits for a confirmation does so for 40 ms, every time but for a connection's first packets. The disk may be
+    // slow now and then.
+    assert!(rounds[10..].iter().any(|took| *took < Duration::from_millis(40)), "{rounds:?}");
+}

@@ -3,5 +3,7 @@
 mod body;
 mod connection;
 mod cors;
+mod framing;
+mod limits;
 mod request_id;
 mod routing;

@@ -6,7 +6,7 @@ use crate::support::{Backend, TestApp, data, minimal_session, session_with};
 use crate::{CONSENT, SESSION, on_both_databases};
 
 /// Every series a dashboard can rely on once a session and a choice went through, as name and one label.
-const SERIES: [(&str, &str); 46] = [
+const SERIES: [(&str, &str); 48] = [
     ("weir_requests_total", "route=\"session\""),
     ("weir_request_duration_seconds_bucket", "route=\"session\""),
     ("weir_request_duration_seconds_count", "route=\"consent\""),
@@ -16,6 +16,8 @@ const SERIES: [(&str, &str); 46] = [
     ("weir_user_agent_lookups_total", "result=\"hit\""),
     ("weir_user_agent_lookups_total", "result=\"miss\""),
     ("weir_user_agent_lookups_total", "result=\"refused\""),
+    ("weir_connections", ""),
+    ("weir_connections_max", ""),
     ("weir_user_agent_cache_entries", ""),
     ("weir_geoip_loaded", ""),
     ("weir_limiter_entries", ""),

@@ -1,0 +1,201 @@
+//! One connection: whose turn it is, how much may be read ahead, and how long the client's turns may take.
+//!
+//! actix-http bounds the first head of a connection and the silence between two requests. What it leaves open is closed
+//! here, between it and the socket (`wire`):
+//!
+//! - a head after the first one may take for ever: here no head takes longer than [`HEAD_TIMEOUT`];
+//! - what is left of a body in chunks when its request is answered may take for ever: here it takes no longer than a head;
+//! - a client that sends and never reads is never let go: here no write waits longer than [`WRITE_TIMEOUT`];
+//! - whatever is there is read, 128 KiB of it, and taken apart into thousands of requests before the first one is
+//!   answered: 11 MB a connection, and a loop that takes a whole core while the answers cannot be written. Here nothing
+//!   is read beyond the request in service and [`PIECE`].
+//!
+//! Invariant: while it is the server's turn, only the body that this request announced is read.
+
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
+use tokio::time::Instant;
+
+pub use wire::Wire;
+
+/// How long a client may take to send a request's head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to make room for more of its answers.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much is read at once of what may be more than one request: nearly every head, with a small body.
+const PIECE: usize = 2 << 10;
+
+/// How many connections there are, of how many.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    open: Arc<AtomicUsize>,
+    pub max: usize,
+}
+
+impl Connections {
+    #[must_use]
+    pub fn at_most(max: usize) -> Self {
+        Self { open: Arc::default(), max }
+    }
+
+    /// How many are open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection's share of the count.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(connections: &Connections) -> Self {
+        connections.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&connections.open))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the socket's side and the handlers' side of one connection know together.
+pub struct Connection {
+    turn: Cell<Turn>,
+    /// Woken when more may be read than before.
+    reader: RefCell<Option<Waker>>,
+    /// A handler waits for nothing but its next poll.
+    again: Cell<bool>,
+    _place: Place,
+}
+
+#[derive(Clone, Copy)]
+enum Turn {
+    /// A head is awaited, or has begun to arrive.
+    Client { head_began: Option<Instant> },
+    /// A request is in service.
+    Server {
+        /// So many more bytes may be read meanwhile.
+        allowed: usize,
+        /// Its body has not been read to the end.
+        unread: bool,
+    },
+}
+
+impl Connection {
+    fn new(connections: &Connections) -> Rc<Self> {
+        Rc::new(Self {
+            turn: Cell::new(Turn::Client { head_began: None }),
+            reader: RefCell::default(),
+            again: Cell::new(false),
+            _place: Place::take(connections),
+        })
+    }
+
+    /// The server's turn, until the answer is made.
+    pub fn serve(request: &ServiceRequest) -> Option<Serving> {
+        let connection = request.conn_data::<Rc<Self>>()?;
+        let allowed = announced(request.method(), request.headers());
+        connection.turn.set(Turn::Server { allowed, unread: allowed > 0 });
+        connection.wake();
+        Some(Serving(Rc::clone(connection)))
+    }
+
+    /// Completes when what came of the body with the head can be had: actix-http hands it over after it has polled the
+    /// handler for the first time. Whoever asked for it before would be woken for it, at the price of a whole pass.
+    pub async fn handed_over(request: &HttpRequest) {
+        let Some(connection) = request.conn_data::<Rc<Self>>() else { return };
+        let Turn::Server { unread: true, .. } = connection.turn.get() else { return };
+        let mut polled = false;
+        poll_fn(|_| {
+            if std::mem::replace(&mut polled, true) {
+                connection.again.set(false);
+                return Poll::Ready(());
+            }
+            connection.again.set(true);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Serves the connection to its end. A handler that asks for its next poll gets it, though nothing wakes the task.
+    pub async fn attend<T>(self: Rc<Self>, served: impl Future<Output = T>) -> T {
+        let mut served = pin!(served);
+        poll_fn(|context| {
+            loop {
+                match served.as_mut().poll(context) {
+                    Poll::Pending if self.again.take() => {}
+                    polled => return polled,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Some of the body was taken; as much more of it may come.
+    pub fn more(request: &HttpRequest) {
+        let Some(connection) = request.conn_data::<Rc<Self>>() else { return };
+        if let Turn::Server { allowed, unread } = connection.turn.get() {
+            connection.turn.set(Turn::Server { allowed: allowed.max(PIECE), unread });
+            connection.wake();
+        }
+    }
+
+    /// The body was read to its end.
+    pub fn whole(request: &HttpRequest) {
+        let Some(connection) = request.conn_data::<Rc<Self>>() else { return };
+        if let Turn::Server { allowed, .. } = connection.turn.get() {
+            connection.turn.set(Turn::Server { allowed, unread: false });
+        }
+    }
+
+    /// Reading goes on after it was of no use: what has begun of a head has its time from now on.
+    fn read_on(&self) {
+        if let Turn::Client { head_began: Some(_) } = self.turn.get() {
+            self.turn.set(Turn::Client { head_began: Some(Instant::now()) });
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+}
+
+/// The server's turn; ends when it is dropped.
+pub struct Serving(Rc<Connection>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // What is left of a body counts as the beginning of the next head: actix-http reads it without an end in sight.
+        let unread = matches!(self.0.turn.get(), Turn::Server { unread: true, .. });
+        self.0.turn.set(Turn::Client { head_began: unread.then(Instant::now) });
+        self.0.wake();
+    }
+}
+
+/// How much of a body may be read before anybody asks for it. One whose length is not told comes piece by piece.
+fn announced(method: &Method, headers: &HeaderMap) -> usize {
+    if headers.contains_key(TRANSFER_ENCODING) || headers.contains_key(UPGRADE) || method == Method::CONNECT {
+        return PIECE;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    length.unwrap_or(0)
+}

@@ -1,0 +1,147 @@
+//! What is found in a directory: its segments, where they begin and end, and a torn tail, which is cut.
+//!
+//! Invariant: damage costs what it hits. A header that is gone is made up for by the frames, which name themselves.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::directory::{OpenError, SEGMENT_EXTENSION};
+use super::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, HeaderError, Parsed, SegmentHeader};
+use super::index::{Segment, given_between};
+use super::notes::write_durably;
+use super::{JournalId, Position};
+
+/// The last bytes that a start has cut.
+const CUT: &str = "torn-tail";
+
+pub(super) fn list(path: &Path) -> Result<Vec<Segment>, OpenError> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(path).map_err(OpenError::io(path, "list"))? {
+        let entry = entry.map_err(OpenError::io(path, "list"))?;
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != SEGMENT_EXTENSION) {
+            continue;
+        }
+        let first = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let Some(first) = first.filter(|first| (1..=Position::MAX.0).contains(first)) else {
+            return Err(OpenError::Segment { path, reason: "its name is no position".to_owned() });
+        };
+        let bytes = entry.metadata().map_err(OpenError::io(&path, "look at"))?.len();
+        let first = Position(first);
+        segments.push(Segment { path, first, previous: Position(first.0 - 1), first_at_ms: None, bytes });
+    }
+    segments.sort_by_key(|segment| segment.first);
+    Ok(segments)
+}
+
+/// A segment's header: `None` when it is damaged, an error when it is whole and of a format that this version does not read.
+pub(super) fn header_of(path: &Path) -> Result<Option<SegmentHeader>, OpenError> {
+    let mut bytes = [0; HEADER_BYTES];
+    let mut file = File::open(path).map_err(OpenError::io(path, "open"))?;
+    match file.read_exact(&mut bytes) {
+        Ok(()) => match SegmentHeader::decode(&bytes) {
+            Err(error @ HeaderError::Version(_)) => {
+                Err(OpenError::Segment { path: path.to_owned(), reason: error.to_string() })
+            }
+            decoded => Ok(decoded.ok()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(source) => Err(OpenError::Io { path: path.to_owned(), action: "read", source }),
+    }
+}
+
+/// Takes over what the headers say. A damaged header costs nothing: every frame names itself, and where the segment before
+/// ended is found there.
+pub(super) fn read_headers(
+    segments: &mut [Segment],
+    id: JournalId,
+    released: Position,
+    codec: &FrameCodec,
+) -> Result<(), OpenError> {
+    for number in 0..segments.len() {
+        let (before, rest) = segments.split_at_mut(number);
+        let segment = &mut rest[0];
+        segment.previous = match header_of(&segment.path)? {
+            Some(SegmentHeader { journal: found, .. }) if found != id => {
+                return Err(OpenError::ForeignSegment { path: segment.path.clone(), found, expected: id });
+            }
+            Some(header) if header.first == segment.first => header.previous,
+            // The header of another segment tells nothing of this one.
+            _ => {
+                tracing::error!(segment = %segment.path.display(), "journal segment header is damaged, its frames are read without it");
+                let ended = match before.last() {
+                    Some(before) => scan(&before.path, codec)?.last.unwrap_or(before.previous),
+                    None => released,
+                };
+                // A jump is no loss; anything else before the first position may be one.
+                let last = Position(segment.first.0 - 1);
+                if given_between(ended, last) == 0 { ended.min(last) } else { last }
+            }
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn first_frame_at_ms(path: &Path, codec: &FrameCodec) -> Result<Option<u64>, OpenError> {
+    let mut bytes = vec![0; FRAME_HEAD_BYTES + super::MAX_RECORD_BYTES];
+    let file = File::open(path).map_err(OpenError::io(path, "open"))?;
+    let read = file.read_at(&mut bytes, HEADER_BYTES as u64).map_err(OpenError::io(path, "read"))?;
+    Ok(match codec.parse(&bytes[..read]) {
+        Parsed::Whole(frame) => Some(frame.appended_at_ms),
+        _ => None,
+    })
+}
+
+pub(super) struct Scan {
+    /// The highest position, which is not the last one in the file where the disk wrote a block to another's place.
+    pub last: Option<Position>,
+    /// Where the last whole frame ends.
+    end: usize,
+}
+
+pub(super) fn scan(path: &Path, codec: &FrameCodec) -> Result<Scan, OpenError> {
+    let bytes = fs::read(path).map_err(OpenError::io(path, "read"))?;
+    let mut found = Scan { last: None, end: HEADER_BYTES };
+    let mut at = HEADER_BYTES;
+    while at < bytes.len() {
+        match codec.parse(&bytes[at..]) {
+            Parsed::Whole(frame) => {
+                at += frame.disk_bytes();
+                found = Scan { last: found.last.max(Some(frame.position)), end: at };
+            }
+            Parsed::Short(_) | Parsed::Damaged => match codec.find(&bytes, at + 1) {
+                Ok(next) => at = next,
+                Err(_) => break,
+            },
+        }
+    }
+    Ok(found)
+}
+
+/// Cuts what follows the last whole frame: the rest of an append that was never acknowledged.
+pub(super) fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Option<Position>, OpenError> {
+    let path = &segment.path;
+    let found = scan(path, codec)?;
+    let end = found.end as u64;
+    if segment.bytes > end {
+        tracing::warn!(segment = %path.display(), offset = end, cut_bytes = segment.bytes - end, "journal ends in a torn record, cut");
+        if let Err(error) = keep_cut_bytes(path, end) {
+            tracing::warn!(%error, "the torn tail could not be kept aside");
+        }
+        let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io(path, "open"))?;
+        file.set_len(end).and_then(|()| file.sync_all()).map_err(OpenError::io(path, "cut the torn tail of"))?;
+        segment.bytes = end;
+    }
+    Ok(found.last)
+}
+
+/// Damage in the last acknowledged record looks like a torn append: what is cut is kept for whoever must tell them apart,
+/// until the next cut.
+fn keep_cut_bytes(path: &Path, from: u64) -> Result<(), OpenError> {
+    let bytes = fs::read(path).map_err(OpenError::io(path, "read"))?;
+    let cut = usize::try_from(from).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+    let directory = path.parent().unwrap_or(Path::new("."));
+    write_durably(directory, CUT, cut).map_err(OpenError::io(path, "keep the torn tail of"))
+}

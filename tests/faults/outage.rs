@@ -1,0 +1,119 @@
+//! A long outage: the backlog is on disk, and memory does not know how long it is.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{ConnectOptions, Connection as _};
+
+use super::flood::{Pace, Until, flood};
+use super::memory::{mebibytes, resident_bytes};
+use super::overload::settle_floods;
+use super::*;
+use crate::on_both_databases;
+
+/// How much memory may grow from the first tenth of a backlog to its end.
+const GROWTH_BYTES: u64 = 32 << 20;
+const CONNECTIONS: u64 = 64;
+const LAG: &str = "weir_writer_lag_records{database=\"analytics\"}";
+const AGE: &str = "weir_writer_oldest_unapplied_age_seconds{database=\"analytics\"}";
+
+/// Keeps the analytics database from everybody, until it is let go.
+enum Outage {
+    Postgres,
+    Sqlite(Box<sqlx::SqliteConnection>),
+}
+
+impl Outage {
+    async fn of(app: &TestApp) -> Self {
+        if app.databases.backend == Backend::Postgres {
+            app.databases.allow_connections(Database::Analytics, false).await;
+            return Self::Postgres;
+        }
+        let options: sqlx::sqlite::SqliteConnectOptions = app.databases.analytics_url.parse().unwrap();
+        let mut holder = options.busy_timeout(support::PATIENCE).connect().await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+        Self::Sqlite(Box::new(holder))
+    }
+
+    async fn end(self, app: &TestApp) {
+        match self {
+            Self::Postgres => app.databases.allow_connections(Database::Analytics, true).await,
+            Self::Sqlite(holder) => holder.close().await.unwrap(),
+        }
+    }
+}
+
+/// What `weir journal status --json` says of the analytics journal.
+async fn journal_status(app: &TestApp) -> Value {
+    let status = app.run(&["journal", "status", "--json"]).await;
+    let first = status.stdout.lines().next().unwrap_or_else(|| panic!("{status:?}"));
+    serde_json::from_str(first).unwrap()
+}
+
+on_both_databases! {
+    async fn a_long_backlog_is_disk_and_not_memory(backend) {
+        let mut app = TestApp::prepare(backend).await;
+        app.set_all(UNTHROTTLED);
+        app.set("WEIR_JOURNAL__SEGMENT_BYTES", scale("1MiB", "64MiB"));
+        // A line a request would be a gigabyte.
+        app.set("WEIR_LOG", "info");
+        app.launch().await;
+        let outage = Outage::of(&app).await;
+        let began = Instant::now();
+        let tenth = scale(20_000, 2_000_000) / 10 / CONNECTIONS;
+        let mut floods = Vec::new();
+        let mut memory = Vec::new();
+        let mut acknowledged = 0;
+        for part in 0..10 {
+            let page = format!("https://example.org/load/{part}");
+            let seen = flood(&app, CONNECTIONS as usize, Pace::Closed(4), Until::Sent(tenth), &page).await;
+            acknowledged += seen.acknowledged.len();
+            memory.push(resident_bytes(&app));
+            // Metrics and command line tell the truth, whatever the database does.
+            assert_eq!(app.metric(LAG).await as usize, acknowledged, "lag after part {part}");
+            let age = app.metric(AGE).await;
+            assert!(age > 0.0 && age <= began.elapsed().as_secs_f64() + 1.0, "oldest after part {part}: {age} s");
+            floods.push(seen);
+        }
+        let intake: f64 = floods.iter().map(|flood| flood.took.as_secs_f64()).sum();
+        assert_eq!(journal_status(&app).await["lag_records"], json!(acknowledged));
+        let segments = app.metric("weir_journal_segments{journal=\"analytics\"}").await;
+        let disk = app.metric("weir_journal_disk_bytes{journal=\"analytics\"}").await;
+        outage.end(&app).await;
+        app.until("the database is back", async || app.metric(LAG).await < acknowledged as f64).await;
+        let (from, left) = (Instant::now(), app.metric(LAG).await);
+        let mut highest = 0;
+        let patience = Instant::now() + Duration::from_mins(10);
+        loop {
+            highest = highest.max(resident_bytes(&app));
+            // What is in the database and what is behind is everything, read one after the other.
+            let lag = app.metric(LAG).await;
+            if lag == 0.0 {
+                break;
+            }
+            assert!(Instant::now() < patience, "still {lag} behind");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let catch_up = left / from.elapsed().as_secs_f64();
+        let intake = acknowledged as f64 / intake;
+        app.until("applied segments are deleted", async || {
+            app.metric("weir_journal_segments{journal=\"analytics\"}").await <= 1.0
+        })
+        .await;
+        assert_eq!(journal_status(&app).await["lag_records"], json!(0));
+        let mut ledger = Ledger::of("a long outage", backend);
+        ledger.note(format!(
+            "{acknowledged} records, {} MiB and {segments} segments behind; came in at {intake:.0}/s, applied at {catch_up:.0}/s; \
+             {} MiB resident after the first tenth, {} after the last, {} while catching up",
+            mebibytes(disk as u64),
+            mebibytes(memory[0]),
+            mebibytes(memory[9]),
+            mebibytes(highest),
+        ));
+        settle_floods(&app, &ledger, &floods.iter().collect::<Vec<_>>()).await;
+        assert!(memory[9] < memory[0] + GROWTH_BYTES, "{memory:?}");
+        assert!(highest < memory[0] + 2 * GROWTH_BYTES, "{highest} while catching up");
+        if is_long() {
+            assert!(catch_up > intake, "{catch_up:.0}/s after {intake:.0}/s");
+        }
+    }
+}

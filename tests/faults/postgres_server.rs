@@ -1,0 +1,187 @@
+//! A PostgreSQL server that dies, freezes, or has no room: each test has a server of its own.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::*;
+use support::cluster::Cluster;
+use support::proxy::{Proxy, Weather};
+
+const POSITION: &str = "weir_writer_position{database=\"analytics\"}";
+
+/// Waits until so many more records are in the database.
+pub async fn flows(app: &TestApp, records: f64) {
+    let from = app.metric(POSITION).await;
+    app.until("sessions flow", async || app.metric(POSITION).await > from + records).await;
+}
+
+async fn server_with(variables: &[(&str, &str)]) -> (Cluster, TestApp) {
+    let cluster = Cluster::start();
+    let mut app = TestApp::prepare_on(&cluster.url).await;
+    app.set_all(UNTHROTTLED);
+    app.set_all(variables);
+    app.launch().await;
+    (cluster, app)
+}
+
+#[tokio::test]
+async fn a_server_that_crashes_again_and_again_loses_and_doubles_nothing() {
+    let (cluster, app) = server_with(&[("WEIR_JOURNAL__SEGMENT_BYTES", "65536")]).await;
+    let mut ledger = Ledger::of("PostgreSQL killed (immediate) and restarted", Backend::Postgres);
+    let load = Load::start(&app, 8, "crash");
+    for _ in 0..scale(3, 15) {
+        // Long enough that segments are deleted: what was committed must be the server's to keep.
+        flows(&app, 200.0).await;
+        cluster.crash();
+        let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
+        app.until("intake goes on", async || {
+            app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 50.0
+        })
+        .await;
+        cluster.begin_again();
+    }
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_for_seconds_is_waited_for() {
+    let (cluster, app) = server_with(&[]).await;
+    let mut ledger = Ledger::of("PostgreSQL frozen (SIGSTOP)", Backend::Postgres);
+    let load = Load::start(&app, 8, "freeze");
+    for _ in 0..scale(2, 5) {
+        flows(&app, 50.0).await;
+        cluster.signal("STOP");
+        let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
+        app.until("intake goes on", async || {
+            app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 200.0
+        })
+        .await;
+        cluster.signal("CONT");
+    }
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_is_tried_until_there_is_one() {
+    const PLACES: usize = 12;
+    let (cluster, app) = server_with(&[]).await;
+    cluster.configure(&format!("max_connections = {PLACES}"));
+    cluster.crash();
+    cluster.begin_again();
+    let mut ledger = Ledger::of("refused by max_connections", Backend::Postgres);
+    let load = Load::start(&app, 8, "crowd");
+    flows(&app, 50.0).await;
+    // All places, those of superusers too, taken one by one from Weir.
+    let mut crowd = vec![PgConnection::connect(&cluster.url).await.unwrap()];
+    let what = "the writer is refused";
+    app.until(what, async || {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'";
+        sqlx::raw_sql(end).execute(&mut crowd[0]).await.unwrap();
+        while let Ok(another) = PgConnection::connect(&cluster.url).await {
+            crowd.push(another);
+        }
+        // Counted, not looked for: a backend that is ending is gone from every list before its place is free.
+        crowd.len() == PLACES && readiness(&app).await["components"]["analytics_database"] == "unavailable"
+    })
+    .await;
+    app.until("the reason is told", async || app.log().contains("has it places left?")).await;
+    let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
+    app.until("intake goes on", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 100.0)
+        .await;
+    assert_eq!(readiness(&app).await["components"]["analytics_database"], "unavailable");
+    for connection in crowd {
+        let _ = connection.close().await;
+    }
+    flows(&app, 50.0).await;
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn backends_that_are_terminated_again_and_again_lose_and_double_nothing() {
+    let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
+    let mut ledger = Ledger::of("backends terminated again and again", Backend::Postgres);
+    let load = Load::start(&app, 8, "terminated");
+    for _ in 0..scale(15, 100) {
+        flows(&app, 5.0).await;
+        for database in [Database::Analytics, Database::Main] {
+            let name = app.databases.url(database).rsplit('/').next().unwrap();
+            let end = format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND application_name = 'weir'"
+            );
+            app.databases.execute(database, &end).await;
+        }
+    }
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_for_seconds_is_waited_for() {
+    let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
+    let mut ledger = Ledger::of("a lock held on the tables", Backend::Postgres);
+    let load = Load::start(&app, 8, "locked");
+    flows(&app, 20.0).await;
+    for (database, table) in [(Database::Analytics, "analytics_sessions"), (Database::Main, "funnel_events")] {
+        let mut holder = PgConnection::connect(app.databases.url(database)).await.unwrap();
+        let lock = AssertSqlSafe(format!("BEGIN; LOCK TABLE {table}"));
+        sqlx::raw_sql(lock).execute(&mut holder).await.unwrap();
+        // In the long version past the writer's own patience with a lock.
+        tokio::time::sleep(Duration::from_secs(scale(2, 15))).await;
+        holder.close().await.unwrap();
+    }
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
+    let mut app = TestApp::prepare(Backend::Postgres).await;
+    app.set_all(UNTHROTTLED);
+    let (analytics, analytics_url) = Proxy::before_url(&app.databases.analytics_url).await;
+    let (main, main_url) = Proxy::before_url(&app.databases.main_url).await;
+    app.set("WEIR_ANALYTICS_DATABASE_URL", &analytics_url);
+    app.set("WEIR_MAIN_DATABASE_URL", &main_url);
+    app.launch().await;
+    let mut ledger = Ledger::of("connection ends after COMMIT is sent", Backend::Postgres);
+    let load = Load::start(&app, 8, "commit");
+    flows(&app, 20.0).await;
+    analytics.turns(Weather::LostCommits);
+    main.turns(Weather::LostCommits);
+    let arrived = "a commit whose answer was lost had arrived";
+    app.until("commits arrive unheard", async || app.log().matches(arrived).count() >= scale(6, 60)).await;
+    analytics.turns(Weather::Clear);
+    main.turns(Weather::Clear);
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+}
+
+#[tokio::test]
+#[ignore = "takes more than a minute"]
+async fn a_database_too_slow_for_a_whole_batch_gets_smaller_ones() {
+    let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
+    // A batch of 2,000 takes 32 seconds, and the server ends a statement after 30.
+    let crawl = "CREATE FUNCTION crawl() RETURNS trigger LANGUAGE plpgsql AS
+                   'BEGIN PERFORM pg_sleep(0.016); RETURN NEW; END';
+                 CREATE TRIGGER crawl BEFORE INSERT ON analytics_sessions FOR EACH ROW EXECUTE FUNCTION crawl()";
+    app.databases.execute(Database::Analytics, crawl).await;
+    let mut ledger = Ledger::of("a database too slow for a whole batch", Backend::Postgres);
+    let load = Load::start(&app, 8, "crawl");
+    app.until("there is more than a batch", async || {
+        app.metric("weir_writer_lag_records{database=\"analytics\"}").await > 2400.0
+    })
+    .await;
+    load.finish(&mut ledger).await;
+    app.until("the writer takes less", async || app.log().contains("taking fewer records at once")).await;
+    flows(&app, 1.0).await;
+    ledger.settle(&app).await;
+}
