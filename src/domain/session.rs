@@ -13,7 +13,15 @@ impl VisitorHash {
     /// Lower-case hexadecimal, as the column holds it.
     #[must_use]
     pub fn to_hex(self) -> String {
-        hex::encode(self.0)
+        self.hex_digits().iter().copied().map(char::from).collect()
+    }
+
+    /// The digits of [`Self::to_hex`], in ASCII and without an allocation.
+    #[must_use]
+    pub fn hex_digits(self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).expect("two digits a byte, and there is room for them");
+        digits
     }
 }
 

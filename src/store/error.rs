@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The database will never take at least one of these records.
     #[error("record refused: {0}")]
     Refused(String),
+    /// A row with an id that is to be made is there already.
+    #[error("a row is there already")]
+    Repeated,
     /// Somebody else moved the position: a second instance on a copy of the journal, or a restored database.
     #[error("journal position is {found} where {expected} was left")]
     Moved { expected: Position, found: Position, by: String },

@@ -6,7 +6,7 @@
 //! on the records' order and on what was loaded, never on where a batch begins or ends; a session or view that is there
 //! already is not made again, and counts once. `tests/store` holds it against a naive model.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ impl Touched {
         let mut touched = Self::default();
         for record in records {
             match &record.event {
-                AnalyticsEvent::Session(session) => _ = touched.begun.insert(session.id),
+                AnalyticsEvent::Session(_) => {}
                 AnalyticsEvent::Pageview(view) => {
                     touched.sessions.insert(view.session_id);
                     touched.views.insert(view.id);
@@ -63,7 +63,11 @@ impl Touched {
                 AnalyticsEvent::Identify(identify) => _ = touched.sessions.insert(identify.session_id),
             }
         }
-        touched.begun.retain(|id| touched.sessions.contains(id));
+        let begun = records.iter().filter_map(|record| match &record.event {
+            AnalyticsEvent::Session(session) => Some(session.id),
+            _ => None,
+        });
+        touched.begun = begun.filter(|id| touched.sessions.contains(id)).collect();
         touched
     }
 }
@@ -89,8 +93,9 @@ pub(super) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub fn of(records: &'a [AnalyticsRecord], loaded: Loaded) -> Self {
-        let mut progress = Progress { loaded, ..Progress::default() };
+    /// `loaded` is what the database has of what is `touched`, which is [`Touched::of`] these records.
+    pub fn of(records: &'a [AnalyticsRecord], touched: &'a Touched, loaded: Loaded) -> Self {
+        let mut progress = Progress::new(&touched.begun, loaded);
         let mut keys = Vec::new();
         for record in records {
             if let Some(mark) = record.key {
@@ -112,8 +117,9 @@ impl<'a> Fold<'a> {
 }
 
 /// The state between two records.
-#[derive(Default)]
 struct Progress<'a> {
+    /// Sessions that have a state beside their record.
+    begun: &'a BTreeSet<Uuid>,
     loaded: Loaded,
     new_sessions: Vec<&'a SessionRecord>,
     new_views: Vec<&'a PageviewRecord>,
@@ -123,6 +129,17 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
+    fn new(begun: &'a BTreeSet<Uuid>, loaded: Loaded) -> Self {
+        Self {
+            begun,
+            loaded,
+            new_sessions: Vec::new(),
+            new_views: Vec::new(),
+            changed_sessions: BTreeSet::new(),
+            changed_views: BTreeSet::new(),
+        }
+    }
+
     fn apply(&mut self, event: &'a AnalyticsEvent) {
         match event {
             AnalyticsEvent::Session(session) => self.begin(session),
@@ -150,7 +167,10 @@ impl<'a> Progress<'a> {
         if self.loaded.sessions.contains_key(&session.id) {
             return;
         }
-        self.loaded.sessions.insert(session.id, SessionState::begun(session.started_at));
+        // Most sessions of a batch are only begun in it, and need no place in a map.
+        if self.begun.contains(&session.id) {
+            self.loaded.sessions.insert(session.id, SessionState::begun(session.started_at));
+        }
         self.new_sessions.push(session);
     }
 
@@ -188,24 +208,34 @@ impl<'a> Progress<'a> {
 
     fn finish(mut self, keys: Vec<(KeyMark, KeyedAnswer)>) -> Fold<'a> {
         let (mut sessions, mut views) = (self.loaded.sessions, self.loaded.views);
-        let mut take_session = |id: Uuid| sessions.remove(&id).map(|state| (id, state));
-        let mut take_view = |id: Uuid| views.remove(&id).map(|state| (id, state));
-        let new_sessions: BTreeMap<Uuid, &SessionRecord> =
-            self.new_sessions.drain(..).map(|session| (session.id, session)).collect();
-        let new_views: BTreeMap<Uuid, &PageviewRecord> = self.new_views.drain(..).map(|view| (view.id, view)).collect();
-        let beside = |changed: BTreeSet<Uuid>, is_new: &dyn Fn(&Uuid) -> bool| {
-            changed.into_iter().filter(|id| !is_new(id)).collect::<Vec<_>>()
-        };
-        let changed_sessions = beside(self.changed_sessions, &|id| new_sessions.contains_key(id));
-        let changed_views = beside(self.changed_views, &|id| new_views.contains_key(id));
+        // Stable: of two records with one id the first one counts.
+        self.new_sessions.sort_by_key(|session| session.id);
+        self.new_sessions.dedup_by_key(|session| session.id);
+        self.new_views.sort_by_key(|view| view.id);
+        let is_new_session = |id: &Uuid| self.new_sessions.binary_search_by_key(id, |session| session.id).is_ok();
+        let is_new_view = |id: &Uuid| self.new_views.binary_search_by_key(id, |view| view.id).is_ok();
         Fold {
-            changed_sessions: changed_sessions.into_iter().filter_map(&mut take_session).collect(),
-            changed_views: changed_views.into_iter().filter_map(&mut take_view).collect(),
-            new_sessions: new_sessions
+            changed_sessions: self
+                .changed_sessions
                 .into_iter()
-                .filter_map(|(id, session)| Some((session, take_session(id)?.1)))
+                .filter(|id| !is_new_session(id))
+                .filter_map(|id| Some((id, sessions.remove(&id)?)))
                 .collect(),
-            new_views: new_views.into_iter().filter_map(|(id, view)| Some((view, take_view(id)?.1))).collect(),
+            changed_views: self
+                .changed_views
+                .into_iter()
+                .filter(|id| !is_new_view(id))
+                .filter_map(|id| Some((id, views.remove(&id)?)))
+                .collect(),
+            new_sessions: self
+                .new_sessions
+                .iter()
+                .map(|&session| {
+                    let state = sessions.remove(&session.id);
+                    (session, state.unwrap_or_else(|| SessionState::begun(session.started_at)))
+                })
+                .collect(),
+            new_views: self.new_views.iter().filter_map(|&view| Some((view, views.remove(&view.id)?))).collect(),
             keys,
         }
     }

@@ -22,6 +22,7 @@ macro_rules! sql {
 pub(super) const ANALYTICS_POSTGRES: &[Embedded] = &[
     (1, "sessions and pageviews", sql!("analytics/postgres/0001_sessions_and_pageviews.sql")),
     (2, "batch keys", sql!("analytics/postgres/0002_batch_keys.sql")),
+    (3, "row types", sql!("analytics/postgres/0003_row_types.sql")),
 ];
 /// Of the analytics database on SQLite.
 pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[

@@ -4,6 +4,8 @@
 //! again, never in a connection that hangs.
 
 mod analytics;
+mod composite;
+mod inserts;
 mod main;
 mod partitions;
 

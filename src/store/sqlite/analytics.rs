@@ -137,8 +137,9 @@ impl Sink for SqliteAnalytics {
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
-        let loaded = load(&mut transaction, Touched::of(records)).await?;
-        let fold = Fold::of(records, loaded);
+        let touched = Touched::of(records);
+        let loaded = load(&mut transaction, &touched).await?;
+        let fold = Fold::of(records, &touched, loaded);
         insert_sessions(&mut transaction, &fold.new_sessions).await?;
         insert_views(&mut transaction, &fold.new_views).await?;
         update(&mut transaction, &fold).await?;
@@ -323,9 +324,9 @@ async fn update(connection: &mut SqliteConnection, fold: &Fold<'_>) -> Result<()
     Ok(())
 }
 
-async fn load(connection: &mut SqliteConnection, touched: Touched) -> Result<Loaded, StoreError> {
+async fn load(connection: &mut SqliteConnection, touched: &Touched) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
-    let mut views = touched.views;
+    let mut views = touched.views.clone();
     if !touched.sessions.is_empty() {
         type Row = (String, Option<String>, i32, bool, i32, String);
         let ids = json!(touched.sessions).to_string();

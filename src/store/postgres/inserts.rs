@@ -1,0 +1,174 @@
+//! New rows of the analytics database, a table's whole batch as one array of composite values.
+//!
+//! Measured against one array a column (the `batch` benchmark): PostgreSQL keeps what each column's `unnest` gives in a
+//! store of its own, 31 of them for a session, and Weir walks over the records once a column. Binary COPY would be as
+//! cheap, but its end is a small write after a large one, and sqlx 0.9.0 leaves Nagle's algorithm on: over TCP a batch can
+//! wait 40 ms for the server's delayed acknowledgement. A statement with its array is one write.
+//!
+//! Invariant: fields stand in the order of `migrations/analytics/postgres/0003_row_types.sql`; PostgreSQL refuses any
+//! other number of them, and any other type.
+
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgBindIterExt, PgHasArrayType, PgTypeInfo};
+use sqlx::{PgConnection, Postgres, Type};
+
+use super::super::StoreError;
+use super::super::fold::{SessionState, ViewState};
+use super::composite::Composite;
+use crate::domain::{PageviewRecord, SessionRecord};
+
+macro_rules! insert_sessions {
+    ($repeats:literal) => {
+        concat!(
+            "INSERT INTO analytics_sessions (
+                id, visitor_id, user_id, bio_page_id, creator_id, landing_page, referrer, referrer_domain, utm_source,
+                utm_medium, utm_campaign, utm_term, utm_content, device, browser, os, os_version, screen_width,
+                screen_height, connection_type, timezone, language, country, city, region, continent, page_views,
+                bounced, duration, started_at, last_activity_at
+            )
+            SELECT * FROM unnest($1::analytics_session_row[])",
+            $repeats
+        )
+    };
+}
+
+const INSERT_VIEWS: &str = "
+    INSERT INTO analytics_pageviews (id, session_id, url, path, title, referrer, entered_at, duration, scroll_depth)
+    SELECT * FROM unnest($1::analytics_pageview_row[])";
+
+/// What becomes of a session that is there already: a record that is applied again.
+#[derive(Clone, Copy)]
+pub(super) enum Repeats {
+    /// It is an error, [`StoreError::Repeated`]. A unique index is then the only price.
+    Refused,
+    /// It stays as it is. PostgreSQL looks for it before each row, and logs each row twice.
+    Left,
+}
+
+pub(super) async fn insert_sessions(
+    connection: &mut PgConnection,
+    sessions: &[(&SessionRecord, SessionState)],
+    repeats: Repeats,
+) -> Result<(), StoreError> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let statement = match repeats {
+        Repeats::Refused => insert_sessions!(""),
+        Repeats::Left => insert_sessions!(" ON CONFLICT (id) DO NOTHING"),
+    };
+    let rows = sessions.iter().map(|(session, state)| SessionRow { session, state });
+    sqlx::query(statement).bind(rows.bind_iter()).execute(connection).await.map_err(repeated)?;
+    Ok(())
+}
+
+pub(super) async fn insert_views(
+    connection: &mut PgConnection,
+    views: &[(&PageviewRecord, ViewState)],
+) -> Result<(), StoreError> {
+    if views.is_empty() {
+        return Ok(());
+    }
+    let rows = views.iter().map(|(view, state)| ViewRow { view, state });
+    sqlx::query(INSERT_VIEWS).bind(rows.bind_iter()).execute(connection).await?;
+    Ok(())
+}
+
+fn repeated(error: sqlx::Error) -> StoreError {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => StoreError::Repeated,
+        _ => error.into(),
+    }
+}
+
+struct SessionRow<'a> {
+    session: &'a SessionRecord,
+    state: &'a SessionState,
+}
+
+impl Encode<'_, Postgres> for SessionRow<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let Self { session, state } = self;
+        let place = &session.place;
+        let row = Composite::begin(buffer)
+            .uuid(Some(session.id))
+            .ascii(&session.visitor.hex_digits())
+            .text(state.user_id.as_deref())
+            .uuid(session.bio_page_id)
+            .uuid(session.creator_id)
+            .text(Some(&session.landing_page))
+            .text(session.referrer.as_deref())
+            .text(Some(&session.referrer_domain))
+            .text(session.utm_source.as_deref())
+            .text(session.utm_medium.as_deref())
+            .text(session.utm_campaign.as_deref())
+            .text(session.utm_term.as_deref())
+            .text(session.utm_content.as_deref())
+            .text(session.device.as_deref())
+            .text(session.browser.as_deref())
+            .text(session.os.as_deref())
+            .text(session.os_version.as_deref())
+            .integer(session.screen_width.map(i32::from))
+            .integer(session.screen_height.map(i32::from))
+            .text(session.connection_type.as_deref())
+            .text(place.timezone.as_deref())
+            .text(session.language.as_deref())
+            .text(place.country.as_deref())
+            .text(place.city.as_deref())
+            .text(place.region.as_deref())
+            .text(place.continent.as_deref())
+            .integer(Some(state.page_views))
+            .boolean(state.bounced)
+            .integer(Some(state.duration_seconds))
+            .time(session.started_at)?
+            .time(state.last_activity_at)?;
+        Ok(row.end())
+    }
+}
+
+impl Type<Postgres> for SessionRow<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("analytics_session_row")
+    }
+}
+
+impl PgHasArrayType for SessionRow<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("analytics_session_row")
+    }
+}
+
+struct ViewRow<'a> {
+    view: &'a PageviewRecord,
+    state: &'a ViewState,
+}
+
+impl Encode<'_, Postgres> for ViewRow<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let Self { view, state } = self;
+        let row = Composite::begin(buffer)
+            .uuid(Some(view.id))
+            .uuid(Some(view.session_id))
+            .text(Some(&view.url))
+            .text(view.path.as_deref())
+            .text(view.title.as_deref())
+            .text(view.referrer.as_deref())
+            .time(view.entered_at)?
+            .double(state.duration_seconds)
+            .double(state.scroll_depth);
+        Ok(row.end())
+    }
+}
+
+impl Type<Postgres> for ViewRow<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("analytics_pageview_row")
+    }
+}
+
+impl PgHasArrayType for ViewRow<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("analytics_pageview_row")
+    }
+}
