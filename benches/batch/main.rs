@@ -5,20 +5,21 @@
 //!
 //! sqlx 0.9.0 leaves Nagle's algorithm on (its issue 4335, mended after 0.9.0). COPY ends with a small write after a large
 //! one, which over TCP may wait for the server's delayed acknowledgement; whether it does depends on where the last packet
-//! ends. That is why Weir does not use COPY.
+//! ends. That is why Weir does not use COPY, but one array of rows and a plain INSERT.
 //!
-//! 2026-11, 2 cores, PostgreSQL 15 on the same machine, thousands of rows a second (medians of criterion's part):
+//! 2026-11, 2 cores, PostgreSQL 15 on the same machine, the table of one run (CPU is counted in steps of 10 ms):
 //!
-//! | rows a batch | 100 | 500 | 2000 |
-//! |---|---|---|---|
-//! | SQLite | 23 | 31 | 36 |
-//! | PostgreSQL, TCP: Weir (UNNEST) | 64 | 82 | 92 |
-//! | PostgreSQL, TCP: COPY | **2.3** | 96 | 44 |
-//! | PostgreSQL, Unix socket: Weir (UNNEST) | 58 | 87 | 89 |
-//! | PostgreSQL, Unix socket: COPY | 88 | 105 | 118 |
+//! | door | rows a batch | Weir rows/s | PostgreSQL + Weir µs/row | COPY rows/s | PostgreSQL + client µs/row |
+//! |---|---|---|---|---|---|
+//! | TCP | 100 | 45,900 | 17.5 + 5.0 | **2,300** | 61.0 + 2.0 |
+//! | TCP | 500 | 71,300 | 11.8 + 1.6 | 69,100 | 7.6 + 0.6 |
+//! | TCP | 2000 | 111,700 | 8.4 + 0.6 | 113,100 | 6.8 + 0.6 |
+//! | Unix socket | 100 | 77,900 | 10.0 + 2.0 | 65,300 | 12.5 + 2.0 |
+//! | Unix socket | 500 | 113,000 | 7.4 + 1.0 | 108,700 | 8.6 + 1.2 |
+//! | Unix socket | 2000 | 121,800 | 7.4 + 0.6 | 73,600 | 14.8 + 0.8 |
 //!
-//! CPU a row over the Unix socket, at 100 / 500 / 2000: UNNEST 12.5 / 11.4 / 10.4 µs of PostgreSQL and 1.0 to 1.2 of Weir,
-//! COPY 9.5 / 8.4 / 7.2 and 0.4 to 1.0, COPY into a plain table 8.5 / 7.6 / 7.6: partitions cost a row 1 µs or nothing.
+//! Before, with one array a column and ON CONFLICT, the Unix socket had 58,000, 87,000 and 89,000 rows/s at 12.5, 11.4 and
+//! 10.4 µs of PostgreSQL and 1.0 to 1.2 of Weir.
 
 mod copy;
 mod records;
@@ -46,7 +47,7 @@ const TABLE_BATCHES: usize = 200;
 /// How a batch is brought to PostgreSQL.
 #[derive(Clone, Copy)]
 enum Way {
-    /// As Weir does it: UNNEST.
+    /// As Weir does it: one array of rows.
     Weir,
     /// COPY into this table.
     Copy(&'static str),

@@ -71,15 +71,30 @@ impl UserAgents {
         Self { cache, pool, hasher: RandomState::new(), telemetry }
     }
 
+    /// What the user agent tells, if it was parsed before.
+    #[must_use]
+    pub fn known(&self, user_agent: &str) -> Option<Facts> {
+        let facts = self.cache.get(user_agent)?;
+        self.telemetry.user_agent_hit();
+        Some(facts)
+    }
+
     /// What the user agent tells.
     ///
     /// # Errors
     /// When it is not known and the pool takes no more work.
     pub async fn facts(&self, user_agent: &str) -> Result<Facts, PoolBusy> {
-        if let Some(facts) = self.cache.get(user_agent) {
-            self.telemetry.user_agent_hit();
-            return Ok(facts);
+        match self.known(user_agent) {
+            Some(facts) => Ok(facts),
+            None => self.parse(user_agent).await,
         }
+    }
+
+    /// What a user agent tells that was not known a moment ago.
+    ///
+    /// # Errors
+    /// When the pool takes no more work.
+    pub async fn parse(&self, user_agent: &str) -> Result<Facts, PoolBusy> {
         let place = usize::try_from(self.hasher.hash_one(user_agent) % self.pool.len() as u64).unwrap_or(0);
         let (reply, answer) = oneshot::channel();
         let asked = self.pool[place].push(Parse { user_agent: user_agent.into(), reply });

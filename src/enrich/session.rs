@@ -80,16 +80,21 @@ impl Enricher {
     /// When the visit is not to be stored, with the reason.
     pub async fn session(&self, visit: SessionVisit, now: UnixMillis, age_ms: i64) -> Result<SessionRecord, Discarded> {
         let user_agent = visit.user_agent.as_deref().filter(|user_agent| !user_agent.is_empty());
-        if user_agent.is_some_and(is_bot) {
+        let known = user_agent.and_then(|user_agent| self.agents.known(user_agent));
+        let bot = known.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
+        if bot {
             return Err(Discarded::Bot);
         }
         if visit.consent_analytics.as_deref() != Some("granted") {
             return Err(Discarded::NoConsent);
         }
         let bio_page_id = self.check_page(&visit, now)?;
-        let agent = match user_agent {
-            Some(user_agent) => self.agents.facts(user_agent).await.map_err(|PoolBusy| Discarded::Unavailable)?,
-            None => Arc::default(),
+        let agent = match (known, user_agent) {
+            (Some(facts), _) => facts,
+            (None, Some(user_agent)) => {
+                self.agents.parse(user_agent).await.map_err(|PoolBusy| Discarded::Unavailable)?
+            }
+            (None, None) => Arc::default(),
         };
         let mut place = self.place(visit.client, visit.proxy_place);
         place.timezone = place.timezone.or(visit.timezone);

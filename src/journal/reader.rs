@@ -2,12 +2,11 @@
 //!
 //! Invariants: nothing past the durable position is read; a damaged stretch is reported with its file, its offset and
 //! the positions it cost, and what is whole on both sides of it is delivered.
-//! Cost: one read of up to `ReadLimits::bytes` a chunk, or of one record where that is longer, however long a damaged
-//! stretch is; payloads are slices of that buffer, nothing is copied.
+//! Cost: one read of about what the chunk will hold, or of one record where that is longer; up to `ReadLimits::bytes` at a
+//! time through a damaged stretch, however long it is; payloads are slices of that buffer, nothing is copied.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -79,12 +78,25 @@ pub struct Feed {
     cursor: Option<Cursor>,
 }
 
+/// The least that is read at once.
+const READ_MIN_BYTES: usize = 64 << 10;
+
 /// A place in an open segment: everything up to `passed` lies before `offset`.
 struct Cursor {
     path: PathBuf,
     file: File,
     offset: u64,
     passed: Position,
+    /// What a frame took in the last read: an estimate of what the next ones take, so that a chunk is read once.
+    frame_bytes: usize,
+}
+
+impl Cursor {
+    /// How much to read for so many records.
+    fn estimate(&self, records: u64, most: usize) -> usize {
+        let bytes = usize::try_from(records).unwrap_or(usize::MAX).saturating_mul(self.frame_bytes);
+        bytes.saturating_add(bytes / 8).max(READ_MIN_BYTES).min(most)
+    }
 }
 
 impl Feed {
@@ -127,7 +139,7 @@ impl Feed {
         }
         let path = segment.path.clone();
         let file = File::open(&path).map_err(|source| FeedError { path: path.clone(), source })?;
-        Ok(Cursor { path, file, offset: HEADER_BYTES as u64, passed: Position::START })
+        Ok(Cursor { path, file, offset: HEADER_BYTES as u64, passed: Position::START, frame_bytes: 512 })
     }
 }
 
@@ -152,10 +164,11 @@ fn fill(
 ) -> io::Result<()> {
     // A jump before the segment's first position is no loss.
     chunk.through = chunk.through.max(Position(segment.first.0 - 1)).min(end);
-    let mut want = limits.bytes.max(FRAME_HEAD_BYTES);
+    let records = (end.0 - chunk.through.0).min(limits.records as u64);
+    let mut want = cursor.estimate(records, limits.bytes).max(FRAME_HEAD_BYTES);
     let mut damaged_from = None;
     while chunk.through < end && chunk.entries.is_empty() {
-        let (buffer, at_end) = read_at(&cursor.file, cursor.offset, want)?;
+        let (buffer, at_end) = read_at(&mut cursor.file, cursor.offset, want)?;
         let mut at = 0;
         while chunk.through < end && chunk.entries.len() < limits.records {
             match codec.parse(&buffer[at..]) {
@@ -184,6 +197,7 @@ fn fill(
                         Err(_) if !chunk.entries.is_empty() => break,
                         Err(begun) => {
                             at = begun;
+                            want = want.max(limits.bytes);
                             break;
                         }
                     }
@@ -191,6 +205,9 @@ fn fill(
             }
         }
         cursor.offset += at as u64;
+        if let Some(frame_bytes) = at.checked_div(chunk.entries.len()) {
+            cursor.frame_bytes = frame_bytes;
+        }
     }
     Ok(())
 }
@@ -203,17 +220,11 @@ fn take(chunk: &mut Chunk, file: &std::path::Path, offset: u64, frame: &Frame<'_
     }
 }
 
-fn read_at(file: &File, offset: u64, want: usize) -> io::Result<(Bytes, bool)> {
-    let mut buffer = vec![0; want];
-    let mut filled = 0;
-    while filled < want {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer.truncate(filled);
-    Ok((Bytes::from(buffer), filled < want))
+fn read_at(file: &mut File, offset: u64, want: usize) -> io::Result<(Bytes, bool)> {
+    file.seek(SeekFrom::Start(offset))?;
+    // Not a vector of zeros to read into: clearing it would cost more than all else here.
+    let mut buffer = Vec::with_capacity(want);
+    file.take(want as u64).read_to_end(&mut buffer)?;
+    let at_end = buffer.len() < want;
+    Ok((Bytes::from(buffer), at_end))
 }

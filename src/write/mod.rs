@@ -8,6 +8,7 @@
 //! Invariants: the position in the database moves only with the records it covers; a dead database holds up nothing but
 //! its own journal; memory holds one chunk, however long the outage was.
 
+mod ahead;
 mod backoff;
 mod batch_size;
 pub mod letters;

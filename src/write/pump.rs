@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::ahead::{Ahead, Batch};
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
 use super::{WriterPhase, WriterState};
-use crate::domain::{Clock, DecodeError, JournalRecord};
+use crate::domain::Clock;
 use crate::fail_points;
 use crate::journal::{
-    Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, Feed, FeedError, Journal, Position, ReadLimits,
+    Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, FeedError, Journal, Position, ReadLimits,
 };
 use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, WriterMetrics, name};
@@ -53,7 +54,7 @@ enum PumpError {
 pub struct Pump<S: Sink> {
     sink: Arc<S>,
     journal: Journal,
-    feed: Feed,
+    ahead: Ahead<S::Record>,
     dead_letters: DeadLetters,
     writer: Uuid,
     database: &'static str,
@@ -85,7 +86,7 @@ impl<S: Sink> Pump<S> {
     ) -> Self {
         let database = journal.name();
         Self {
-            feed: journal.feed(),
+            ahead: Ahead::default(),
             dead_letters: DeadLetters::of(journal.path()),
             writer: Uuid::new_v4(),
             metrics: telemetry.writer(database),
@@ -124,9 +125,14 @@ impl<S: Sink> Pump<S> {
             return Ok(false);
         }
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
-        let chunk = self.feed.read(position, durable, limits)?;
-        self.apply_chunk(position, chunk).await?;
-        Ok(true)
+        let batch = match self.ahead.take_after(position) {
+            Some(batch) => batch,
+            None => Batch::read(self.ahead.feed(&self.journal), position, durable, limits)?,
+        };
+        self.ahead.begin(&self.journal, batch.through, limits);
+        let applied = self.apply_batch(position, batch).await;
+        self.ahead.finish().await;
+        applied.map(|()| true)
     }
 
     /// Brings the database to this version and asks where it stands.
@@ -181,33 +187,26 @@ impl<S: Sink> Pump<S> {
         Ok(position)
     }
 
-    async fn apply_chunk(&mut self, from: Position, chunk: Chunk) -> Result<(), PumpError> {
-        if let Some(oldest) = chunk.entries.first() {
-            self.journal.note_unapplied_since(oldest.appended_at_ms);
+    async fn apply_batch(&mut self, from: Position, batch: Batch<S::Record>) -> Result<(), PumpError> {
+        if let Some(oldest) = batch.oldest_ms {
+            self.journal.note_unapplied_since(oldest);
         }
-        let mut records = Vec::with_capacity(chunk.entries.len());
-        let mut entries = Vec::with_capacity(chunk.entries.len());
-        let mut letters: Vec<DeadLetter> = chunk.damage.iter().map(|damage| self.letter_for_damage(damage)).collect();
-        for entry in chunk.entries {
-            match S::Record::decode(&entry.payload) {
-                Ok(record) => {
-                    records.push(record);
-                    entries.push(entry);
-                }
-                // Whole, and not ours to judge: a later version wrote it, and will read it.
-                Err(error @ DecodeError::UnknownKind { .. }) => {
-                    return Err(PumpError::Halted(format!(
-                        "the record at position {} was written by another version of weir: {error}; start that version",
-                        entry.position
-                    )));
-                }
-                Err(error) => {
-                    letters.push(self.letter(&entry, DeadLetterReason::Undecodable, error.to_string()));
-                }
-            }
+        // Whole, and not ours to judge: a later version wrote it, and will read it.
+        if let Some((position, error)) = batch.foreign {
+            return Err(PumpError::Halted(format!(
+                "the record at position {position} was written by another version of weir: {error}; start that version",
+            )));
         }
+        let Batch { records, entries, through, .. } = batch;
+        let mut letters: Vec<DeadLetter> = batch.damage.iter().map(|damage| self.letter_for_damage(damage)).collect();
+        letters.extend(
+            batch
+                .undecodable
+                .iter()
+                .map(|(entry, error)| self.letter(entry, DeadLetterReason::Undecodable, error.to_string())),
+        );
         self.set_aside(&letters)?;
-        let mut spans = vec![Span { records: 0..records.len(), through: chunk.through }];
+        let mut spans = vec![Span { records: 0..records.len(), through }];
         let mut from = from;
         while let Some(span) = spans.pop() {
             let step = Step { journal: self.journal.id(), writer: self.writer, from, through: span.through };

@@ -21,6 +21,8 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use ua_parser::{Extractor, Regexes};
 
+use super::bot::is_bot;
+
 /// The expressions as `build.rs` left them: JSON, compressed with gzip.
 const EXPRESSIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user_agent_regexes.json.gz"));
 
@@ -44,6 +46,8 @@ pub enum UserAgentError {
 /// What a user agent says (the contract's session rule 4). A field that is `None` falls through to the client's value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserAgentFacts {
+    /// Whether it is a bot's (rule 2), kept so that a known user agent is not searched again.
+    pub bot: bool,
     pub device: Option<DeviceClass>,
     /// The browser's family, as in `Chrome Mobile`.
     pub browser: Option<Box<str>>,
@@ -82,6 +86,7 @@ impl UserAgentParser {
             dotted_digits([&value.major, &value.minor, &value.patch, &value.patch_minor].map(Option::as_deref))
         });
         UserAgentFacts {
+            bot: is_bot(user_agent),
             device: device_class::of(user_agent, browser, os),
             browser: browser.map(Into::into),
             os: os.map(Into::into),
@@ -126,6 +131,7 @@ mod tests {
 
     fn facts(device: DeviceClass, browser: &str, os: &str, os_version: Option<&str>) -> UserAgentFacts {
         UserAgentFacts {
+            bot: false,
             device: Some(device),
             browser: Some(browser.into()),
             os: Some(os.into()),
