@@ -22,6 +22,14 @@ faults *ARGS:
 compare *ARGS:
     load-tests/compare {{ ARGS }}
 
+# What other requests than a session cost
+routes *ARGS:
+    load-tests/routes {{ ARGS }}
+
+# What it costs to have much already
+growth *ARGS:
+    load-tests/growth {{ ARGS }}
+
 # How many instructions a session costs
 instructions *ARGS:
     load-tests/instructions {{ ARGS }}

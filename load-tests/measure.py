@@ -1,5 +1,6 @@
 """What the measurements of this directory share: servers, load, a PostgreSQL that waits for its disk, tables."""
 
+import atexit
 import json
 import os
 import pathlib
@@ -58,9 +59,13 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=open(self.directory / "log", "w"),
         )
+        # Not to be in the way of the next run when this one fails.
+        atexit.register(self.stop)
 
     def wait_until_it_listens(self, url):
         for _ in range(600):
+            if self.process.poll() is not None:
+                break
             try:
                 urllib.request.urlopen(url, timeout=1)
                 return
@@ -75,11 +80,12 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
