@@ -13,14 +13,17 @@ impl VisitorHash {
     /// Lower-case hexadecimal, as the column holds it.
     #[must_use]
     pub fn to_hex(self) -> String {
-        self.hex_digits().iter().copied().map(char::from).collect()
+        hex::encode(self.0)
     }
 
     /// The digits of [`Self::to_hex`], in ASCII and without an allocation.
+    ///
+    /// # Panics
+    /// Never: there is room for two digits a byte.
     #[must_use]
     pub fn hex_digits(self) -> [u8; 64] {
         let mut digits = [0; 64];
-        hex::encode_to_slice(self.0, &mut digits).expect("two digits a byte, and there is room for them");
+        hex::encode_to_slice(self.0, &mut digits).expect("there is room for two digits a byte");
         digits
     }
 }

@@ -64,10 +64,13 @@ impl<R: JournalRecord> Batch<R> {
     }
 }
 
+/// What a reading ends with: the reader itself, and what it read.
+type Reading<R> = JoinHandle<(Feed, Result<Batch<R>, FeedError>)>;
+
 /// The reader of a journal, and the batch that it has read ahead.
 pub(super) struct Ahead<R> {
     feed: Option<Feed>,
-    reading: Option<JoinHandle<(Feed, Result<Batch<R>, FeedError>)>>,
+    reading: Option<Reading<R>>,
     batch: Option<Batch<R>>,
 }
 

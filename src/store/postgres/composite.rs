@@ -13,7 +13,7 @@ use crate::domain::UnixMillis;
 /// 2000-01-01T00:00:00Z, where PostgreSQL's times begin, in milliseconds since 1970.
 const EPOCH_MS: i64 = 946_684_800_000;
 
-/// OIDs of pg_catalog's types; they never change.
+/// OIDs of `pg_catalog`'s types; they never change.
 mod oid {
     pub const BOOL: u32 = 16;
     pub const INT4: u32 = 23;
