@@ -112,13 +112,13 @@ fn geo() -> Geo {
     Geo::open(&path).expect("what was just written is a database")
 }
 
-fn visit(enricher: &Enricher, user_agent: String) -> SessionVisit {
+fn visit(enricher: &Enricher, user_agent: String) -> SessionVisit<'static> {
     let text = |text: &str| Some(text.to_owned());
     SessionVisit {
-        visitor_id: "0f3c9a52-7d4e-4b1a-9a57-3b0f6f1f2d11".to_owned(),
+        visitor_id: "0f3c9a52-7d4e-4b1a-9a57-3b0f6f1f2d11".into(),
         landing_page: "https://links.example.org/anna?utm_source=insta".to_owned(),
-        consent_analytics: text("granted"),
-        bio_page_id: text(PAGE),
+        consent_analytics: Some("granted".into()),
+        bio_page_id: Some(PAGE.into()),
         referrer: text("https://l.instagram.com/"),
         utm_source: text("insta"),
         utm_medium: text("social"),
@@ -126,8 +126,8 @@ fn visit(enricher: &Enricher, user_agent: String) -> SessionVisit {
         timezone: text("Europe/Istanbul"),
         screen_width: Some(1170),
         screen_height: Some(2532),
-        tracking_token: Some(enricher.tokens.mint(PAGE, Clock::system().now())),
-        user_agent: Some(user_agent),
+        tracking_token: Some(enricher.tokens.mint(PAGE, Clock::system().now()).into()),
+        user_agent: Some(user_agent.into()),
         client: ClientIp::parse("80.0.77.9"),
         ..SessionVisit::default()
     }
@@ -138,7 +138,7 @@ fn bench(
     system: &System,
     enricher: &Enricher,
     name: &str,
-    mut make: impl FnMut() -> SessionVisit,
+    mut make: impl FnMut() -> SessionVisit<'static>,
 ) {
     group.bench_function(name, |bencher| {
         bencher.to_async(system).iter_batched(
@@ -168,7 +168,7 @@ fn enrich(criterion: &mut Criterion) {
         visit(&bare, format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/137.0.{build}.0"))
     });
 
-    let mut refused = |name, expected, change: fn(&mut SessionVisit)| {
+    let mut refused = |name, expected, change: fn(&mut SessionVisit<'_>)| {
         let make = || {
             let mut visit = visit(&full, BROWSER.to_owned());
             change(&mut visit);
@@ -177,9 +177,9 @@ fn enrich(criterion: &mut Criterion) {
         assert_eq!(system.0.block_on(full.session(make(), Clock::system().now(), 0)).err(), Some(expected));
         bench(&mut group, &system, &full, name, make);
     };
-    refused("refused, bot", Discarded::Bot, |visit| visit.user_agent = Some(BOT.to_owned()));
+    refused("refused, bot", Discarded::Bot, |visit| visit.user_agent = Some(BOT.into()));
     refused("refused, no consent", Discarded::NoConsent, |visit| visit.consent_analytics = None);
-    refused("refused, bad token", Discarded::BadToken, |visit| visit.tracking_token = Some("0".repeat(32)));
+    refused("refused, bad token", Discarded::BadToken, |visit| visit.tracking_token = Some("0".repeat(32).into()));
     group.finish();
 }
 

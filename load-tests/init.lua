@@ -25,6 +25,5 @@ response = function(_, _, answer)
   if #tokens < 1000 then
     local token = string.match(answer, "visitor_%x+")
     if token then tokens[#tokens + 1] = token end
-    if #tokens == 1000 then response = nil end
   end
 end

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use actix_web::http::header::HeaderName;
 use ipnet::IpNet;
 
 use super::Values;
@@ -19,8 +20,8 @@ pub enum XForwardedFor {
 #[derive(Clone, Debug)]
 pub struct Proxies {
     pub trusted: Vec<IpNet>,
-    /// Lower-case header names, the first one that yields an address wins.
-    pub client_ip_headers: Vec<String>,
+    /// The first one that yields an address wins.
+    pub client_ip_headers: Vec<HeaderName>,
     pub x_forwarded_for: XForwardedFor,
 }
 
@@ -115,16 +116,19 @@ fn private_networks() -> Vec<IpNet> {
     .collect()
 }
 
-fn take_headers(values: &mut Values) -> Vec<String> {
-    let headers: Vec<String> = values
-        .list("client_ip_headers", "a header name")
-        .unwrap_or_else(|| vec!["cf-connecting-ip".to_owned(), "x-forwarded-for".to_owned()]);
-    for header in &headers {
-        if !header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            values.problem(format!("client_ip_headers: {header:?} is not a header name"));
+fn take_headers(values: &mut Values) -> Vec<HeaderName> {
+    const DEFAULT: [HeaderName; 2] =
+        [HeaderName::from_static("cf-connecting-ip"), HeaderName::from_static("x-forwarded-for")];
+    let Some(headers) = values.list::<String>("client_ip_headers", "a header name") else { return DEFAULT.to_vec() };
+    let mut names = Vec::with_capacity(headers.len());
+    for header in headers {
+        let plain = header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        match HeaderName::from_bytes(header.as_bytes()) {
+            Ok(name) if plain => names.push(name),
+            _ => values.problem(format!("client_ip_headers: {header:?} is not a header name")),
         }
     }
-    headers.into_iter().map(|header| header.to_ascii_lowercase()).collect()
+    names
 }
 
 fn take_origins(values: &mut Values) -> Origins {

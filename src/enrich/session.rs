@@ -1,6 +1,9 @@
 //! A session's way from what the client sent to what is stored: the contract's rules 2 to 8, in its order, except that
 //! the token (rule 6) is checked before the costly parts of rules 4 and 5. No answer shows the difference.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -11,16 +14,15 @@ use super::referrer;
 use super::token::TrackingTokens;
 use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, parse_uuid};
 
-use std::sync::Arc;
-
-/// A request for a session that passed validation, with what its connection tells.
+/// A request for a session that passed validation, with what its connection tells. What is not stored as it came is borrowed
+/// from the request.
 #[derive(Debug, Default)]
-pub struct SessionVisit {
-    pub visitor_id: String,
+pub struct SessionVisit<'a> {
+    pub visitor_id: Cow<'a, str>,
     pub landing_page: String,
-    pub consent_analytics: Option<String>,
-    pub bio_page_id: Option<String>,
-    pub creator_id: Option<String>,
+    pub consent_analytics: Option<Cow<'a, str>>,
+    pub bio_page_id: Option<Cow<'a, str>>,
+    pub creator_id: Option<Cow<'a, str>>,
     pub referrer: Option<String>,
     pub utm_source: Option<String>,
     pub utm_medium: Option<String>,
@@ -36,9 +38,9 @@ pub struct SessionVisit {
     pub timezone: Option<String>,
     pub screen_width: Option<u16>,
     pub screen_height: Option<u16>,
-    pub tracking_token: Option<String>,
+    pub tracking_token: Option<Cow<'a, str>>,
     /// The `User-Agent` header, cut to its maximum.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Cow<'a, str>>,
     pub client: Option<ClientIp>,
     /// What a trusted proxy says, for addresses that the GeoIP database does not know.
     pub proxy_place: Place,
@@ -78,7 +80,12 @@ impl Enricher {
     ///
     /// # Errors
     /// When the visit is not to be stored, with the reason.
-    pub async fn session(&self, visit: SessionVisit, now: UnixMillis, age_ms: i64) -> Result<SessionRecord, Discarded> {
+    pub async fn session(
+        &self,
+        visit: SessionVisit<'_>,
+        now: UnixMillis,
+        age_ms: i64,
+    ) -> Result<SessionRecord, Discarded> {
         let user_agent = visit.user_agent.as_deref().filter(|user_agent| !user_agent.is_empty());
         let known = user_agent.and_then(|user_agent| self.agents.known(user_agent));
         let bot = known.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
@@ -124,7 +131,7 @@ impl Enricher {
         })
     }
 
-    fn check_page(&self, visit: &SessionVisit, now: UnixMillis) -> Result<Option<Uuid>, Discarded> {
+    fn check_page(&self, visit: &SessionVisit<'_>, now: UnixMillis) -> Result<Option<Uuid>, Discarded> {
         let Some(page) = visit.bio_page_id.as_deref() else { return Ok(None) };
         let id = parse_uuid(page).ok_or(Discarded::BadToken)?;
         let token = visit.tracking_token.as_deref().ok_or(Discarded::BadToken)?;

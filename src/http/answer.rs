@@ -2,11 +2,12 @@
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::passage;
 use super::refusal::{Detail, Refusal, Wording};
 use super::request_id::RequestId;
 use crate::domain::Outcome;
@@ -51,9 +52,9 @@ pub struct BareError {
 /// A 200 with data, counted under `outcome`.
 pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> HttpResponse {
     if is_wrapped(request.match_info().as_str()) {
-        json(StatusCode::OK, outcome, &Wrapped { success: true, data })
+        json(request, StatusCode::OK, outcome, &Wrapped { success: true, data })
     } else {
-        json(StatusCode::OK, outcome, &data)
+        json(request, StatusCode::OK, outcome, &data)
     }
 }
 
@@ -62,9 +63,9 @@ pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
     let Wording { status, i18n_key, outcome, .. } = refusal.wording();
     let (header, close) = (refusal.header(), refusal.closes_connection());
     let mut response = if is_wrapped(request.match_info().as_str()) {
-        json(status, outcome, &WrappedError { success: false, error: error_body(request, refusal) })
+        json(request, status, outcome, &WrappedError { success: false, error: error_body(request, refusal) })
     } else {
-        json(status, outcome, &BareError { message: i18n_key, details: refusal.details() })
+        json(request, status, outcome, &BareError { message: i18n_key, details: refusal.details() })
     };
     if let Some((name, value)) = header
         && let Ok(value) = HeaderValue::from_str(&value)
@@ -81,7 +82,7 @@ pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
 pub fn error_body(request: &HttpRequest, refusal: Refusal) -> ErrorBody {
     let Wording { code, i18n_key, message: wording, .. } = refusal.wording();
     let details = refusal.details();
-    let correlation_id = request.extensions().get::<RequestId>().map(RequestId::to_string).unwrap_or_default();
+    let correlation_id = passage::id(request).as_ref().map(RequestId::to_string).unwrap_or_default();
     // A single finding says more than its kind.
     let message = details.first().filter(|detail| detail.field.is_none()).map(|detail| detail.message.clone());
     let message = message.unwrap_or_else(|| wording.to_owned());
@@ -89,11 +90,10 @@ pub fn error_body(request: &HttpRequest, refusal: Refusal) -> ErrorBody {
 }
 
 /// Any JSON answer with its outcome.
-pub fn json<T: Serialize>(status: StatusCode, outcome: Outcome, body: &T) -> HttpResponse {
+pub fn json<T: Serialize>(request: &HttpRequest, status: StatusCode, outcome: Outcome, body: &T) -> HttpResponse {
+    passage::note(request, outcome);
     let body = serde_json::to_vec(body).expect("answers are plain structs with string keys");
-    let mut response = HttpResponse::build(status).insert_header((CONTENT_TYPE, JSON)).body(body);
-    response.extensions_mut().insert(outcome);
-    response
+    HttpResponse::build(status).insert_header((CONTENT_TYPE, JSON)).body(body)
 }
 
 /// By the path as it is routed (`match_info`), in which `%61` and `a` are one.

@@ -1,18 +1,18 @@
 //! Signing in, with the visitor that a new user was until now: `/auth/request-code`, `/auth/verify`,
 //! `/auth/external/verify`.
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::BareError;
+use super::body;
 use super::endpoint::{Call, serve};
 use super::fields::{self, json_fields};
 use super::openapi::bodies::{CodeRequest, ExternalRequest, VerifyRequest};
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX};
-use super::{AppState, body};
 use crate::auth::{EmailAddress, Origin, Pass, SignInError, UserRow};
 use crate::domain::{Outcome, Route, VisitorToken};
 
@@ -95,8 +95,8 @@ impl From<SignInError> for Refusal {
         (status = 404, body = BareError, description = "Another service signs people in")
     )
 )]
-pub async fn request_code(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::AuthCode, async |call| {
+pub async fn request_code(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::AuthCode, async |call| {
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
         let email = call.app.parsed(|| read_code_request(&body))?;
@@ -117,8 +117,8 @@ pub async fn request_code(request: HttpRequest, payload: Payload, app: Data<AppS
         (status = 404, body = BareError, description = "Another service signs people in")
     )
 )]
-pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::AuthVerify, async |call| {
+pub async fn verify(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::AuthVerify, async |call| {
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
         let (email, code, visitor) = call.app.parsed(|| read_code(&body))?;
@@ -139,8 +139,8 @@ pub async fn verify(request: HttpRequest, payload: Payload, app: Data<AppState>)
         (status = 404, body = BareError, description = "Another service signs people in")
     )
 )]
-pub async fn external(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::AuthExternal, async |call| {
+pub async fn external(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::AuthExternal, async |call| {
         open(call)?;
         let body = call.body(body::MAX_BYTES).await?;
         let desk = &call.app.sign_in;
@@ -181,7 +181,7 @@ pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorTok
     let code = rules.required_text("code", body.code, CODE_MAX);
     let visitor = visitor(&mut rules, body.visitor_token);
     rules.finish()?;
-    Ok((email.ok_or(Refusal::CodeRefused)?, code, visitor))
+    Ok((email.ok_or(Refusal::CodeRefused)?, code.into_owned(), visitor))
 }
 
 /// One of the `known` providers, its id token, and the visitor, checked rule by rule.
@@ -192,13 +192,13 @@ pub fn read_id_token(body: &[u8], known: &[&str]) -> Result<(String, String, Opt
     let body: ExternalBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let provider = rules.required_text("provider", body.provider, TEXT_MAX);
-    if !provider.is_empty() && !known.contains(&provider.as_str()) {
+    if !provider.is_empty() && !known.contains(&provider.as_ref()) {
         rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
     }
     let id_token = rules.required_text("idToken", body.id_token, ID_TOKEN_MAX);
     let visitor = visitor(&mut rules, body.visitor_token);
     rules.finish()?;
-    Ok((provider, id_token, visitor))
+    Ok((provider.into_owned(), id_token.into_owned(), visitor))
 }
 
 /// A mail address. `None` comes with a violated rule.

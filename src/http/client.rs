@@ -2,6 +2,8 @@
 //!
 //! Invariant: a forwarding header counts only when the peer is a trusted proxy.
 
+use std::borrow::Cow;
+
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +15,7 @@ use super::AppState;
 use crate::config::{Proxies, XForwardedFor};
 use crate::domain::{ClientIp, Place};
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const CF_COUNTRY: HeaderName = HeaderName::from_static("cf-ipcountry");
 const CF_CITY: HeaderName = HeaderName::from_static("cf-ipcity");
 const USER_AGENT_MAX_CHARACTERS: usize = 1024;
@@ -62,17 +64,17 @@ impl Client {
 }
 
 /// The `User-Agent` header, cut at a character boundary.
-pub fn user_agent(headers: &HeaderMap) -> Option<String> {
+pub fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let header = headers.get(USER_AGENT)?.as_bytes();
     if header.len() <= USER_AGENT_MAX_CHARACTERS
         && let Ok(user_agent) = std::str::from_utf8(header)
     {
-        return Some(user_agent.to_owned());
+        return Some(Cow::Borrowed(user_agent));
     }
     let header = String::from_utf8_lossy(header);
     Some(match header.char_indices().nth(USER_AGENT_MAX_CHARACTERS) {
-        Some((end, _)) => header[..end].to_owned(),
-        None => header.into_owned(),
+        Some((end, _)) => Cow::Owned(header[..end].to_owned()),
+        None => header,
     })
 }
 
@@ -80,10 +82,10 @@ fn from_headers(headers: &HeaderMap, proxies: &Proxies) -> Option<ClientIp> {
     proxies.client_ip_headers.iter().find_map(|name| {
         // Entry by entry and not line by line: behind a proxy that appends to a line, a client's bytes that are no text must
         // not take the proxy's own entry with them.
-        let values = headers.get_all(name.as_str()).map(HeaderValue::as_bytes);
+        let values = headers.get_all(name).map(HeaderValue::as_bytes);
         let entries = values.flat_map(|value| value.split(|byte| *byte == b','));
         let mut entries = entries.filter_map(|entry| std::str::from_utf8(entry).ok()).filter_map(ClientIp::parse);
-        if name == X_FORWARDED_FOR && proxies.x_forwarded_for == XForwardedFor::RightmostUntrusted {
+        if *name == X_FORWARDED_FOR && proxies.x_forwarded_for == XForwardedFor::RightmostUntrusted {
             let chain: Vec<ClientIp> = entries.collect();
             // A chain of nothing but trusted hops began at its left end.
             chain.iter().rev().find(|hop| !proxies.trusts(hop.address())).or(chain.first()).copied()
@@ -147,7 +149,7 @@ mod tests {
     fn proxies(x_forwarded_for: XForwardedFor) -> Proxies {
         Proxies {
             trusted: vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.0/8".parse().unwrap()],
-            client_ip_headers: vec!["cf-connecting-ip".into(), "x-forwarded-for".into()],
+            client_ip_headers: vec![HeaderName::from_static("cf-connecting-ip"), X_FORWARDED_FOR],
             x_forwarded_for,
         }
     }
@@ -202,7 +204,8 @@ mod tests {
     #[test]
     fn a_long_user_agent_is_cut_at_a_character() {
         let long = "ü".repeat(2000);
-        let cut = user_agent(&headers(&[("user-agent", &long)])).unwrap();
+        let headers = headers(&[("user-agent", &long)]);
+        let cut = user_agent(&headers).unwrap();
         assert_eq!(cut, "ü".repeat(1024));
     }
 

@@ -3,18 +3,20 @@
 //!
 //! The address is kept only when the visitor agrees to analytics; this is the one place in Weir where it is.
 
-use actix_web::web::{Data, Payload};
+use std::borrow::Cow;
+
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::Wrapped;
+use super::body;
 use super::endpoint::serve;
 use super::fields::{self, json_fields};
 use super::openapi::bodies::ConsentRequest;
 use super::refusal::Refusal;
 use super::rules::Rules;
-use super::{AppState, body};
 use crate::domain::{ClientIp, ConsentPreferences, ConsentRecord, MainRecord, Outcome, Route};
 
 json_fields! {
@@ -107,8 +109,8 @@ const POLICY: Policy = Policy {
     security((), ("bearer" = [])), request_body = ConsentRequest,
     responses((status = 200, body = Wrapped<Saved>, description = "Durable"))
 )]
-pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Consent, async |call| {
+pub async fn save(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Consent, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let preferences = call.app.parsed(|| read_preferences(&body))?;
         let app = call.app;
@@ -120,7 +122,7 @@ pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -
             document_version: app.settings.privacy_version(),
             preferences,
             ip_address: call.client.ip.filter(|_| preferences.analytics).map(ClientIp::text_for_consent),
-            user_agent: call.user_agent(),
+            user_agent: call.user_agent().map(Cow::into_owned),
         };
         app.keep_main(&MainRecord::Consent(Box::new(record))).await?;
         Ok(call.answer(Outcome::Accepted, Saved { saved: true }))
@@ -134,8 +136,8 @@ pub async fn save(request: HttpRequest, payload: Payload, app: Data<AppState>) -
     security((), ("bearer" = [])),
     responses((status = 200, body = Wrapped<Status>, description = "True to everything saved before"))
 )]
-pub async fn status(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::ConsentStatus, async |call| {
+pub async fn status(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::ConsentStatus, async |call| {
         // An anonymous choice has nobody to be found by: clients remember it themselves.
         let user_version = match call.optional_user() {
             Some(user) => call.app.freshness.read(call.app.reads.consent_version(&user.0)).await?,
@@ -153,8 +155,8 @@ pub async fn status(request: HttpRequest, payload: Payload, app: Data<AppState>)
     get, path = "/api/v1/consent/cookies/policy", operation_id = "consentPolicy", tag = "consent",
     responses((status = 200, body = Wrapped<Policy>, description = "Four categories"))
 )]
-pub async fn policy(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::ConsentPolicy, async |call| Ok(call.answer(Outcome::Served, POLICY))).await
+pub async fn policy(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::ConsentPolicy, async |call| Ok(call.answer(Outcome::Served, POLICY))).await
 }
 
 /// What a choice's body says, checked rule by rule.

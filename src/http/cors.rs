@@ -9,6 +9,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
+use super::passage;
 use crate::config::Origins;
 use crate::domain::Outcome;
 
@@ -68,6 +69,6 @@ pub fn preflight(request: &ServiceRequest) -> HttpResponse {
     if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
-    response.extensions_mut().insert(Outcome::Preflight);
+    passage::note(request.request(), Outcome::Preflight);
     response
 }

@@ -3,23 +3,21 @@
 //! One layer for all of it: each layer around a service costs a boxed future a request. Invariant: a request is counted
 //! exactly once, also when its client goes away before the answer.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, web};
+use actix_web::{Error, web};
 
 use super::connection::Connection;
 use super::request_id::{self, RequestId};
-use super::{AppState, cors, routes};
+use super::{AppState, cors, passage, routes};
 use crate::domain::{Outcome, Route};
-use crate::telemetry::Telemetry;
 
 /// Counts the request when it ends, whichever way.
 struct Account {
-    telemetry: Arc<Telemetry>,
+    app: web::Data<AppState>,
     route: Route,
     began: Instant,
     open: bool,
@@ -29,7 +27,7 @@ impl Account {
     fn close(&mut self, outcome: Outcome, status: u16) -> Duration {
         self.open = false;
         let took = self.began.elapsed();
-        self.telemetry.request_finished(self.route, outcome, status, took);
+        self.app.telemetry.request_finished(self.route, outcome, status, took);
         took
     }
 }
@@ -60,15 +58,11 @@ pub async fn edge(
     };
     // Until this function ends: the answer is made then.
     let _serving = Connection::serve(&request);
-    let mut account = Account {
-        telemetry: Arc::clone(&app.telemetry),
-        route: routes::route_of(request.match_info().as_str()),
-        began: Instant::now(),
-        open: true,
-    };
+    let mut account =
+        Account { app, route: routes::route_of(request.match_info().as_str()), began: Instant::now(), open: true };
     let id = RequestId::of(&request);
-    request.extensions_mut().insert(id.clone());
-    let origin = cors::Origin::of(&request, &app.network.cors_origins);
+    passage::begin(&request, id.clone());
+    let origin = cors::Origin::of(&request, &account.app.network.cors_origins);
     let mut response = if cors::is_preflight(&request) {
         let permission = cors::preflight(&request);
         request.into_response(permission).map_into_boxed_body()
@@ -80,11 +74,8 @@ pub async fn edge(
         }
     };
     let status = response.status().as_u16();
-    let outcome = response.response().extensions().get::<Outcome>().copied().unwrap_or(if status < 400 {
-        Outcome::Served
-    } else {
-        Outcome::Failed
-    });
+    let outcome = passage::outcome(response.request());
+    let outcome = outcome.unwrap_or(if status < 400 { Outcome::Served } else { Outcome::Failed });
     response.headers_mut().insert(request_id::HEADER, id.to_header());
     origin.decorate(response.headers_mut());
     let took = account.close(outcome, status);

@@ -4,17 +4,19 @@
 //! Invariant: the order is the contract's: throttle, then bearer or key, then validation, then the endpoint's own rules.
 //! Whatever happens, the body is read to its end: a connection with unread bytes on it is lost.
 
+use std::borrow::Cow;
+
 use std::time::Instant;
 
 use actix_web::web::{Bytes, Data, Payload};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::admission::Admission;
 use super::client::{self, Client};
 use super::refusal::Refusal;
 use super::request_id::RequestId;
-use super::{AppState, answer, bearer, body};
+use super::{AppState, answer, bearer, body, passage};
 use crate::auth::UserId;
 use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route};
 use crate::fail_points;
@@ -33,13 +35,13 @@ pub struct Call<'a> {
 pub async fn serve(
     request: HttpRequest,
     payload: Payload,
-    app: Data<AppState>,
     route: Route,
     work: impl AsyncFnOnce(&mut Call<'_>) -> Result<HttpResponse, Refusal>,
 ) -> HttpResponse {
-    let client = Client::of(&request, &app);
-    let admission = Admission::ask(&app, route, client.ip);
-    let mut call = Call { request: &request, app: &app, client, payload: Some(payload) };
+    let app = request.app_data::<Data<AppState>>().expect("every listener's routes are built with it");
+    let client = Client::of(&request, app);
+    let admission = Admission::ask(app, route, client.ip);
+    let mut call = Call { request: &request, app, client, payload: Some(payload) };
     fail_points::step("http.endpoint");
     let answered = match admission.refusal() {
         Some(refusal) => Err(refusal),
@@ -73,7 +75,7 @@ impl Call<'_> {
     }
 
     /// The `User-Agent` header, where there is one with something in it.
-    pub fn user_agent(&self) -> Option<String> {
+    pub fn user_agent(&self) -> Option<Cow<'_, str>> {
         client::user_agent(self.request.headers()).filter(|user_agent| !user_agent.is_empty())
     }
 
@@ -84,7 +86,7 @@ impl Call<'_> {
 
     /// For log lines.
     pub fn request_id(&self) -> Option<RequestId> {
-        self.request.extensions().get::<RequestId>().cloned()
+        passage::id(self.request)
     }
 
     /// A 200, counted under `outcome`.

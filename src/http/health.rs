@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,8 +31,8 @@ pub struct Ready {
     get, path = "/health/live", operation_id = "live", tag = "operations",
     responses((status = 200, body = Live, description = "It does"))
 )]
-pub async fn live() -> HttpResponse {
-    answer::json(StatusCode::OK, Outcome::Served, &Live { status: "live" })
+pub async fn live(request: HttpRequest) -> HttpResponse {
+    answer::json(&request, StatusCode::OK, Outcome::Served, &Live { status: "live" })
 }
 
 /// Whether records are taken
@@ -45,7 +45,7 @@ pub async fn live() -> HttpResponse {
         (status = 503, body = Ready, description = "They are not: at the start, at the end, or with both journals full")
     )
 )]
-pub async fn ready(app: Data<AppState>) -> HttpResponse {
+pub async fn ready(request: HttpRequest, app: Data<AppState>) -> HttpResponse {
     let mut components = BTreeMap::new();
     let journals = [app.analytics.journal.status().state, app.main.journal.status().state];
     components.insert("analytics_journal", journals[0].label());
@@ -67,5 +67,5 @@ pub async fn ready(app: Data<AppState>) -> HttpResponse {
         (false, _) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
     };
     let outcome = if code == StatusCode::OK { Outcome::Served } else { Outcome::Unavailable };
-    answer::json(code, outcome, &Ready { status, components })
+    answer::json(&request, code, outcome, &Ready { status, components })
 }

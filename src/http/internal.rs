@@ -1,6 +1,8 @@
 //! `POST /internal/v1/users`: a company's own account service tells of a new user, so that the visitor's origin is kept.
 
-use actix_web::web::{Data, Payload};
+use std::borrow::Cow;
+
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, Datelike};
 use secrecy::ExposeSecret;
@@ -11,12 +13,12 @@ use utoipa::ToSchema;
 
 use super::answer::BareError;
 use super::auth::{email, visitor};
+use super::body;
 use super::endpoint::{Call, serve};
 use super::fields::{self, Field, json_fields};
 use super::openapi::bodies::UserRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX};
-use super::{AppState, body};
 use crate::auth::{Created, ForeignUser, Origin};
 use crate::domain::{Outcome, Route, UnixMillis, VisitorToken};
 
@@ -55,8 +57,8 @@ pub struct UserCreated {
         (status = 409, body = BareError, description = "Another user has the address or the referral code")
     )
 )]
-pub async fn create_user(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::InternalUsers, async |call| {
+pub async fn create_user(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::InternalUsers, async |call| {
         check_key(call)?;
         let body = call.body(body::MAX_BYTES).await?;
         let (user, visitor) = call.app.parsed(|| read_user(&body))?;
@@ -90,17 +92,18 @@ fn check_key(call: &Call<'_>) -> Result<(), Refusal> {
 pub fn read_user(body: &[u8]) -> Result<(ForeignUser, Option<VisitorToken>), Refusal> {
     let body: UserBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let id = rules.required_text("id", body.id, USER_ID_MAX);
+    let id = rules.required_text("id", body.id, USER_ID_MAX).into_owned();
     let email = match body.email {
         Field::Absent | Field::Null => None,
         given => email(&mut rules, given),
     };
-    let referral_code = rules.optional_text("referralCode", body.referral_code, TEXT_MAX);
+    let referral_code = rules.optional_text("referralCode", body.referral_code, TEXT_MAX).map(Cow::into_owned);
     if referral_code.as_deref() == Some("") {
         rules.refuse("referralCode", "should not be empty");
     }
     let visitor = visitor(&mut rules, body.visitor_token);
-    let acquired_via_creator_id = rules.optional_text("acquiredViaCreatorId", body.acquired_via_creator_id, TEXT_MAX);
+    let acquired_via_creator_id =
+        rules.optional_text("acquiredViaCreatorId", body.acquired_via_creator_id, TEXT_MAX).map(Cow::into_owned);
     let created_at = created_at(&mut rules, body.created_at);
     rules.finish()?;
     let origin = Origin { acquired_via_creator_id, ..Origin::default() };

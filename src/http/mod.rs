@@ -24,6 +24,7 @@ mod internal;
 mod observe;
 mod openapi;
 mod pageview;
+mod passage;
 mod refusal;
 mod request_id;
 mod routes;

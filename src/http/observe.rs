@@ -5,7 +5,6 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Data;
 
 use super::{AppState, DatabaseState};
-use crate::domain::Outcome;
 use crate::journal::State;
 use crate::telemetry::name;
 use crate::write::WriterPhase;
@@ -17,11 +16,9 @@ use crate::write::WriterPhase;
 )]
 pub async fn metrics(app: Data<AppState>) -> HttpResponse {
     gather(&app);
-    let mut response = HttpResponse::Ok()
+    HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(app.telemetry.render());
-    response.extensions_mut().insert(Outcome::Served);
-    response
+        .body(app.telemetry.render())
 }
 
 fn gather(app: &AppState) {

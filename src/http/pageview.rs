@@ -1,19 +1,21 @@
 //! Views: `POST /api/v1/analytics/pageview` opens a page, `leave` closes it.
 
-use actix_web::web::{Data, Payload};
+use std::borrow::Cow;
+
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::Wrapped;
+use super::body;
 use super::endpoint::serve;
 use super::fields::{self, Field, json_fields};
 use super::openapi::bodies::{LeaveRequest, PageviewRequest};
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::session::Done;
-use super::{AppState, body};
 use crate::domain::{
     AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, UnixMillis, parse_uuid, url_path,
 };
@@ -77,8 +79,8 @@ pub struct Leave {
     post, path = "/api/v1/analytics/pageview", operation_id = "createPageview", tag = "analytics",
     request_body = PageviewRequest, responses((status = 200, body = Wrapped<Viewed>, description = "Durable, or null"))
 )]
-pub async fn view(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Pageview, async |call| {
+pub async fn view(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Pageview, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let view = call.app.parsed(|| read_view(&body, None))?;
         let now = call.app.clock.now();
@@ -102,8 +104,8 @@ pub async fn view(request: HttpRequest, payload: Payload, app: Data<AppState>) -
     params(("id" = String, Path, description = "A view's id")), request_body = LeaveRequest,
     responses((status = 200, body = Wrapped<Done>, description = "Durable"))
 )]
-pub async fn leave(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    left(request, payload, app).await
+pub async fn leave(request: HttpRequest, payload: Payload) -> HttpResponse {
+    left(request, payload).await
 }
 
 /// Leave a page, by a beacon, which can only POST
@@ -112,12 +114,12 @@ pub async fn leave(request: HttpRequest, payload: Payload, app: Data<AppState>) 
     params(("id" = String, Path, description = "A view's id")), request_body = LeaveRequest,
     responses((status = 200, body = Wrapped<Done>, description = "Durable"))
 )]
-pub async fn leave_by_beacon(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    left(request, payload, app).await
+pub async fn leave_by_beacon(request: HttpRequest, payload: Payload) -> HttpResponse {
+    left(request, payload).await
 }
 
-async fn left(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Leave, async |call| {
+async fn left(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Leave, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let leave = call.app.parsed(|| read_leave(&body))?;
         let Some(view_id) = parse_uuid(call.path_part("id")) else { return Ok(call.answer(Outcome::Served, Done::OK)) };
@@ -143,10 +145,10 @@ pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, Refusal>
     };
     let view = View {
         session_id,
-        url: rules.required_text("url", body.url, URL_MAX),
-        path: rules.optional_text("path", body.path, URL_MAX),
-        title: rules.optional_text("title", body.title, TEXT_MAX),
-        referrer: rules.optional_text("referrer", body.referrer, URL_MAX),
+        url: rules.required_text("url", body.url, URL_MAX).into_owned(),
+        path: rules.optional_text("path", body.path, URL_MAX).map(Cow::into_owned),
+        title: rules.optional_text("title", body.title, TEXT_MAX).map(Cow::into_owned),
+        referrer: rules.optional_text("referrer", body.referrer, URL_MAX).map(Cow::into_owned),
     };
     rules.finish()?;
     Ok(view)

@@ -2,6 +2,8 @@
 //!
 //! Lengths count Unicode scalar values. A NUL is refused in any string: no database column may ever see one.
 
+use std::borrow::Cow;
+
 use super::fields::Field;
 use super::refusal::{Detail, Refusal};
 
@@ -18,39 +20,39 @@ pub struct Rules {
 
 impl Rules {
     /// A string that must be there and not be empty.
-    pub fn required_text(&mut self, name: &'static str, field: Field<'_>, max: usize) -> String {
+    pub fn required_text<'a>(&mut self, name: &'static str, field: Field<'a>, max: usize) -> Cow<'a, str> {
         match field {
             Field::Text(text) if text.is_empty() => {
                 self.violated(name, format_args!("should not be empty"));
-                String::new()
+                Cow::default()
             }
-            Field::Text(text) => self.checked_text(name, text.into_owned(), max),
+            Field::Text(text) => self.checked_text(name, text, max),
             Field::Absent | Field::Null => {
                 self.violated(name, format_args!("should not be empty"));
                 self.violated(name, format_args!("must be a string"));
-                String::new()
+                Cow::default()
             }
             _ => {
                 self.violated(name, format_args!("must be a string"));
-                String::new()
+                Cow::default()
             }
         }
     }
 
     /// A string that must be there, and may be empty.
-    pub fn required_string(&mut self, name: &'static str, field: Field<'_>, max: usize) -> String {
+    pub fn required_string<'a>(&mut self, name: &'static str, field: Field<'a>, max: usize) -> Cow<'a, str> {
         if let Field::Text(text) = field {
-            return self.checked_text(name, text.into_owned(), max);
+            return self.checked_text(name, text, max);
         }
         self.violated(name, format_args!("must be a string"));
-        String::new()
+        Cow::default()
     }
 
     /// A string that may be missing or null.
-    pub fn optional_text(&mut self, name: &'static str, field: Field<'_>, max: usize) -> Option<String> {
+    pub fn optional_text<'a>(&mut self, name: &'static str, field: Field<'a>, max: usize) -> Option<Cow<'a, str>> {
         match field {
             Field::Absent | Field::Null => None,
-            Field::Text(text) => Some(self.checked_text(name, text.into_owned(), max)),
+            Field::Text(text) => Some(self.checked_text(name, text, max)),
             _ => {
                 self.violated(name, format_args!("must be a string"));
                 None
@@ -134,7 +136,7 @@ impl Rules {
         if self.details.is_empty() { Ok(()) } else { Err(Refusal::Validation(self.details)) }
     }
 
-    fn checked_text(&mut self, name: &'static str, text: String, max: usize) -> String {
+    fn checked_text<'a>(&mut self, name: &'static str, text: Cow<'a, str>, max: usize) -> Cow<'a, str> {
         // Bytes are an upper bound of characters: nearly every text is short enough without counting.
         if text.len() > max && text.chars().count() > max {
             self.violated(name, format_args!("must be shorter than or equal to {max} characters"));

@@ -3,21 +3,23 @@
 //! Every way in which a visit is not stored, short of a bad request, is answered with `id: null` (contract, section 2):
 //! clients must not care why.
 
+use std::borrow::Cow;
+
 use std::time::Instant;
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::{Wrapped, WrappedError};
+use super::body;
 use super::endpoint::{Call, serve};
 use super::fields::{self, json_fields};
 use super::openapi::bodies::SessionRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
-use super::{AppState, body};
 use crate::domain::{
     AnalyticsEvent, HeartbeatRecord, IdentifyRecord, KeyedAnswer, Outcome, Route, SessionRecord, UnixMillis, parse_uuid,
 };
@@ -88,8 +90,8 @@ impl Done {
     post, path = "/api/v1/analytics/session", operation_id = "createSession", tag = "analytics",
     request_body = SessionRequest, responses((status = 200, body = Wrapped<Created>, description = "Durable, or null"))
 )]
-pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Session, async |call| {
+pub async fn create(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Session, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let visit = call.app.parsed(|| read_visit(&body))?;
         let record = match enrich(call, visit, call.app.clock.now(), 0).await {
@@ -117,8 +119,8 @@ pub async fn create(request: HttpRequest, payload: Payload, app: Data<AppState>)
         (status = 401, body = WrappedError, description = "No bearer, or a bad one")
     )
 )]
-pub async fn identify(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Identify, async |call| {
+pub async fn identify(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Identify, async |call| {
         let user_id = call.user()?.0;
         let Some(session_id) = parse_uuid(call.path_part("id")) else {
             return Ok(call.answer(Outcome::Served, Done::OK));
@@ -138,8 +140,8 @@ pub async fn identify(request: HttpRequest, payload: Payload, app: Data<AppState
     params(("id" = String, Path, description = "A session's id")),
     responses((status = 200, body = Wrapped<Done>, description = "Durable"))
 )]
-pub async fn heartbeat(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Heartbeat, async |call| {
+pub async fn heartbeat(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Heartbeat, async |call| {
         let Some(session_id) = parse_uuid(call.path_part("id")) else {
             return Ok(call.answer(Outcome::Served, Done::OK));
         };
@@ -156,7 +158,7 @@ pub async fn heartbeat(request: HttpRequest, payload: Payload, app: Data<AppStat
 /// When the visit is not to be stored, with the reason.
 pub async fn enrich(
     call: &Call<'_>,
-    visit: SessionVisit,
+    visit: SessionVisit<'_>,
     now: UnixMillis,
     age_ms: i64,
 ) -> Result<SessionRecord, Discarded> {
@@ -179,28 +181,28 @@ pub async fn enrich(
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_visit(body: &[u8]) -> Result<SessionVisit, Refusal> {
+pub fn read_visit(body: &[u8]) -> Result<SessionVisit<'_>, Refusal> {
     let body: SessionBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let visit = SessionVisit {
         visitor_id: rules.required_text("visitorId", body.visitor_id, TEXT_MAX),
-        landing_page: rules.required_text("landingPage", body.landing_page, URL_MAX),
+        landing_page: rules.required_text("landingPage", body.landing_page, URL_MAX).into_owned(),
         consent_analytics: rules.optional_text("consentAnalytics", body.consent_analytics, 50),
         bio_page_id: rules.optional_text("bioPageId", body.bio_page_id, TEXT_MAX),
         creator_id: rules.optional_text("creatorId", body.creator_id, TEXT_MAX),
-        referrer: rules.optional_text("referrer", body.referrer, URL_MAX),
-        utm_source: rules.optional_text("utmSource", body.utm_source, TEXT_MAX),
-        utm_medium: rules.optional_text("utmMedium", body.utm_medium, TEXT_MAX),
-        utm_campaign: rules.optional_text("utmCampaign", body.utm_campaign, TEXT_MAX),
-        utm_term: rules.optional_text("utmTerm", body.utm_term, TEXT_MAX),
-        utm_content: rules.optional_text("utmContent", body.utm_content, TEXT_MAX),
-        language: rules.optional_text("language", body.language, TEXT_MAX),
-        device: rules.optional_text("device", body.device, TEXT_MAX),
-        browser: rules.optional_text("browser", body.browser, TEXT_MAX),
-        os: rules.optional_text("os", body.os, TEXT_MAX),
-        os_version: rules.optional_text("osVersion", body.os_version, 20),
-        connection_type: rules.optional_text("connectionType", body.connection_type, 20),
-        timezone: rules.optional_text("timezone", body.timezone, 50),
+        referrer: rules.optional_text("referrer", body.referrer, URL_MAX).map(Cow::into_owned),
+        utm_source: rules.optional_text("utmSource", body.utm_source, TEXT_MAX).map(Cow::into_owned),
+        utm_medium: rules.optional_text("utmMedium", body.utm_medium, TEXT_MAX).map(Cow::into_owned),
+        utm_campaign: rules.optional_text("utmCampaign", body.utm_campaign, TEXT_MAX).map(Cow::into_owned),
+        utm_term: rules.optional_text("utmTerm", body.utm_term, TEXT_MAX).map(Cow::into_owned),
+        utm_content: rules.optional_text("utmContent", body.utm_content, TEXT_MAX).map(Cow::into_owned),
+        language: rules.optional_text("language", body.language, TEXT_MAX).map(Cow::into_owned),
+        device: rules.optional_text("device", body.device, TEXT_MAX).map(Cow::into_owned),
+        browser: rules.optional_text("browser", body.browser, TEXT_MAX).map(Cow::into_owned),
+        os: rules.optional_text("os", body.os, TEXT_MAX).map(Cow::into_owned),
+        os_version: rules.optional_text("osVersion", body.os_version, 20).map(Cow::into_owned),
+        connection_type: rules.optional_text("connectionType", body.connection_type, 20).map(Cow::into_owned),
+        timezone: rules.optional_text("timezone", body.timezone, 50).map(Cow::into_owned),
         screen_width: screen(&mut rules, "screenWidth", &body.screen_width),
         screen_height: screen(&mut rules, "screenHeight", &body.screen_height),
         tracking_token: rules.optional_text("trackingToken", body.tracking_token, TEXT_MAX),

@@ -1,18 +1,20 @@
 //! `POST /api/v1/analytics/track`: a step of a signed-in user through the funnel.
 
-use actix_web::web::{Data, Payload};
+use std::borrow::Cow;
+
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::answer::{Wrapped, WrappedError};
+use super::body;
 use super::endpoint::serve;
 use super::fields::{self, Field, json_fields};
 use super::openapi::bodies::TrackRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX};
-use super::{AppState, body};
 use crate::domain::{FunnelEventRecord, MainRecord, Outcome, Route};
 
 const EVENT_MAX: usize = 255;
@@ -44,8 +46,8 @@ pub struct Event {
         (status = 401, body = WrappedError, description = "No bearer, or a bad one")
     )
 )]
-pub async fn track(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Track, async |call| {
+pub async fn track(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Track, async |call| {
         let user = call.user()?;
         let body = call.body(body::MAX_BYTES).await?;
         let app = call.app;
@@ -89,7 +91,7 @@ pub fn read_event(body: &[u8]) -> Result<Event, Refusal> {
         }
     };
     rules.finish()?;
-    Ok(Event { name, session_id, properties })
+    Ok(Event { name: name.into_owned(), session_id: session_id.map(Cow::into_owned), properties })
 }
 
 /// The one field whose value is kept as it is. Whatever is in a field that nobody knows is no reason to refuse the event.

@@ -1,11 +1,10 @@
 //! What a signed-in user may read about themselves: attribution and consent history.
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::answer::{Wrapped, WrappedError};
 use super::endpoint::serve;
 use super::refusal::Refusal;
@@ -96,8 +95,8 @@ impl From<ConsentRow> for ConsentEntry {
         (status = 404, body = WrappedError, description = "There is no such user")
     )
 )]
-pub async fn attribution(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Attribution, async |call| {
+pub async fn attribution(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Attribution, async |call| {
         let user = call.user()?;
         let found = call.app.freshness.read(call.app.reads.attribution(&user.0)).await?;
         let found = found.ok_or(Refusal::UserNotFound)?;
@@ -114,8 +113,8 @@ pub async fn attribution(request: HttpRequest, payload: Payload, app: Data<AppSt
         (status = 401, body = WrappedError, description = "No bearer, or a bad one")
     )
 )]
-pub async fn consents(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::ConsentHistory, async |call| {
+pub async fn consents(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::ConsentHistory, async |call| {
         let user = call.user()?;
         let rows = call.app.freshness.read(call.app.reads.consents(&user.0, HISTORY_MAX)).await?;
         let entries: Vec<ConsentEntry> = rows.into_iter().map(ConsentEntry::from).collect();

@@ -1,16 +1,18 @@
 //! `POST /track/init`: a visitor's token, the one it has or a new one.
 
-use actix_web::web::{Data, Payload};
+use std::borrow::Cow;
+
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body;
 use super::endpoint::serve;
 use super::fields::{self, json_fields};
 use super::openapi::bodies::InitRequest;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
-use super::{AppState, body};
 use crate::domain::{Attributes, Outcome, Route, VisitorToken};
 use crate::visitors::Visit;
 
@@ -44,12 +46,13 @@ pub struct InitAnswer {
     post, path = "/track/init", operation_id = "initVisitor", tag = "visitors", request_body = InitRequest,
     responses((status = 200, body = InitAnswer, description = "Durable"))
 )]
-pub async fn init(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::TrackInit, async |call| {
+pub async fn init(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::TrackInit, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let visit = call.app.parsed(|| read_visit(&body))?;
         let client = call.client.ip;
-        let visit = Visit { user_agent: visit.user_agent.or_else(|| call.user_agent()), client, ..visit };
+        let visit =
+            Visit { user_agent: visit.user_agent.or_else(|| call.user_agent().map(Cow::into_owned)), client, ..visit };
         let proxy_place = call.client.proxy_place(call.request.headers());
         let initiated = call.app.visitors.init(visit, || call.app.enricher.place(client, proxy_place)).await?;
         let outcome = if initiated.is_new { Outcome::Accepted } else { Outcome::Served };
@@ -67,7 +70,8 @@ pub fn read_visit(body: &[u8]) -> Result<Visit, Refusal> {
     let body: InitBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     // An empty string says as little as none, and must not keep a later one out.
-    let mut text = |name, field, max| rules.optional_text(name, field, max).filter(|text| !text.is_empty());
+    let mut text =
+        |name, field, max| rules.optional_text(name, field, max).filter(|text| !text.is_empty()).map(Cow::into_owned);
     let token = text("token", body.token, TEXT_MAX);
     let visit = Visit {
         token: token.as_deref().and_then(VisitorToken::parse),

@@ -1,5 +1,7 @@
 //! What a batch is made of: items, read and checked one by one.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::domain::{BatchKey, Route};
@@ -103,7 +105,7 @@ pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
         rules.refuse("key", "should not be empty");
     }
     let age_ms = rules.optional_number_within("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0.0);
-    let id = rules.optional_text("id", found.id, TEXT_MAX);
+    let id = rules.optional_text("id", found.id, TEXT_MAX).map(Cow::into_owned);
     let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
     let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
     rules.finish().map_err(|refusal| (kind, refusal))?;

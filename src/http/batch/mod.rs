@@ -8,7 +8,7 @@
 
 pub mod items;
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -101,8 +101,8 @@ enum Durable {
     post, path = "/api/v1/analytics/batch", operation_id = "createBatch", tag = "analytics",
     request_body = BatchRequest, responses((status = 200, body = Wrapped<BatchAnswer>, description = "One result an item"))
 )]
-pub async fn batch(request: HttpRequest, payload: Payload, app: Data<AppState>) -> HttpResponse {
-    serve(request, payload, app, Route::Batch, async |call| {
+pub async fn batch(request: HttpRequest, payload: Payload) -> HttpResponse {
+    serve(request, payload, Route::Batch, async |call| {
         let body = call.body(body::BATCH_MAX_BYTES).await?;
         let items = call.app.parsed(|| read_items(&body))?;
         // The client told all ages at one moment, and so they count back from one.

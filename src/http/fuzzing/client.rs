@@ -38,7 +38,10 @@ pub fn client_ip(input: &[u8]) {
         trusted: ["127.0.0.0/8", "10.0.0.0/8", "::1/128", "fc00::/7"]
             .map(|network| network.parse().expect("a network"))
             .into(),
-        client_ip_headers: vec!["cf-connecting-ip".to_owned(), "x-forwarded-for".to_owned()],
+        client_ip_headers: vec![
+            HeaderName::from_static("cf-connecting-ip"),
+            HeaderName::from_static("x-forwarded-for"),
+        ],
         x_forwarded_for: if *mode == b'R' { XForwardedFor::RightmostUntrusted } else { XForwardedFor::First },
     };
     look(peer, &headers, &proxies);

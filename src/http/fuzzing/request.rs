@@ -150,14 +150,14 @@ fn session(body: &[u8]) {
     judge(body, SESSION, &read);
     let Ok(visit) = read else { return };
     for (text, max) in [
-        (Some(&visit.visitor_id), 1024),
-        (Some(&visit.landing_page), 8192),
-        (visit.consent_analytics.as_ref(), 50),
-        (visit.referrer.as_ref(), 8192),
-        (visit.os_version.as_ref(), 20),
-        (visit.connection_type.as_ref(), 20),
-        (visit.timezone.as_ref(), 50),
-        (visit.tracking_token.as_ref(), 1024),
+        (Some(visit.visitor_id.as_ref()), 1024),
+        (Some(visit.landing_page.as_ref()), 8192),
+        (visit.consent_analytics.as_deref(), 50),
+        (visit.referrer.as_deref(), 8192),
+        (visit.os_version.as_deref(), 20),
+        (visit.connection_type.as_deref(), 20),
+        (visit.timezone.as_deref(), 50),
+        (visit.tracking_token.as_deref(), 1024),
     ] {
         assert_storable(text, max);
     }
@@ -175,9 +175,9 @@ fn view(body: &[u8]) {
     }
     let Ok(view) = read.or_else(|_| pageview::read_view(body, Some(Uuid::nil()))) else { return };
     let Ok(record) = view.into_record(None, Uuid::nil(), UnixMillis(0)) else { return };
-    assert_storable(Some(&record.url), 8192);
-    assert_storable(record.title.as_ref(), 1024);
-    assert_storable(record.referrer.as_ref(), 8192);
+    assert_storable(Some(record.url.as_str()), 8192);
+    assert_storable(record.title.as_deref(), 1024);
+    assert_storable(record.referrer.as_deref(), 8192);
     assert!(record.path.as_ref().is_none_or(|path| !path.contains('\0')));
     let record = AnalyticsRecord::from(AnalyticsEvent::Pageview(Box::new(record)));
     let encoded = record.encode();
@@ -215,7 +215,7 @@ fn batch(body: &[u8]) {
             }
         };
         assert!((0..=86_400_000).contains(&age_ms));
-        assert_storable(id.as_ref(), 1024);
+        assert_storable(id.as_deref(), 1024);
         assert!(session_ref.into_iter().chain(view_ref).all(|index| index < 100));
         assert!(
             key.is_none()
@@ -235,8 +235,8 @@ fn event(body: &[u8]) {
     let read = track::read_event(body);
     judge(body, TRACK, &read);
     let Ok(event) = read else { return };
-    assert_storable(Some(&event.name), 255);
-    assert_storable(event.session_id.as_ref(), 1024);
+    assert_storable(Some(event.name.as_str()), 255);
+    assert_storable(event.session_id.as_deref(), 1024);
     assert!(!event.name.is_empty());
     let Some(properties) = event.properties else { return };
     let kept: Value = serde_json::from_str(&properties).expect("properties are stored as JSON");
@@ -263,7 +263,7 @@ fn init(body: &[u8]) {
         (visit.referrer, 8192),
         (visit.landing_url, 8192),
     ] {
-        assert_storable(text.as_ref(), max);
+        assert_storable(text.as_deref(), max);
         assert_ne!(text.as_deref(), Some(""), "an empty string would keep a later one out");
     }
     if let Some(token) = visit.token {
@@ -275,10 +275,10 @@ fn user(body: &[u8]) {
     let read = internal::read_user(body);
     judge(body, USER, &read);
     let Ok((user, _)) = read else { return };
-    assert_storable(Some(&user.id), 255);
+    assert_storable(Some(user.id.as_str()), 255);
     assert!(!user.id.is_empty() && user.referral_code.as_deref() != Some(""));
-    assert_storable(user.referral_code.as_ref(), 1024);
-    assert_storable(user.origin.acquired_via_creator_id.as_ref(), 1024);
+    assert_storable(user.referral_code.as_deref(), 1024);
+    assert_storable(user.origin.acquired_via_creator_id.as_deref(), 1024);
     if let Some(email) = user.email {
         address(&email);
     }
@@ -302,7 +302,7 @@ fn code(body: &[u8]) {
     judge(body, CODE, &read);
     let Ok((email, code, _)) = read else { return };
     address(&email);
-    assert_storable(Some(&code), 64);
+    assert_storable(Some(code.as_str()), 64);
 }
 
 fn id_token(body: &[u8]) {
@@ -311,7 +311,7 @@ fn id_token(body: &[u8]) {
     judge(body, ID_TOKEN, &read);
     let Ok((provider, id_token, _)) = read else { return };
     assert!(known.contains(&provider.as_str()));
-    assert_storable(Some(&id_token), 16_384);
+    assert_storable(Some(id_token.as_str()), 16_384);
 }
 
 /// An address that mail is sent to, and that accounts are found by.
@@ -405,7 +405,7 @@ fn header(value: &[u8]) {
 }
 
 /// No column is given a text that it cannot hold.
-fn assert_storable(text: Option<&String>, max: usize) {
+fn assert_storable(text: Option<&str>, max: usize) {
     if let Some(text) = text {
         assert!(text.chars().count() <= max, "{} characters, {max} allowed", text.chars().count());
         assert!(!text.contains('\0'));

@@ -23,7 +23,7 @@ use super::{
     answer, auth, batch, consent, health, internal, observe, pageview, routes, session, track, users, visitors,
 };
 use crate::config::throttled;
-use crate::domain::{Outcome, Route};
+use crate::domain::Route;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -211,9 +211,7 @@ pub async fn file(request: HttpRequest, file: Path<String>) -> HttpResponse {
 }
 
 fn served(content_type: &str, body: impl actix_web::body::MessageBody + 'static) -> HttpResponse {
-    let mut response = HttpResponse::Ok().insert_header((CONTENT_TYPE, content_type)).body(body);
-    response.extensions_mut().insert(Outcome::Served);
-    response
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, content_type)).body(body)
 }
 
 #[cfg(test)]
