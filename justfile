@@ -22,6 +22,10 @@ faults *ARGS:
 compare *ARGS:
     load-tests/compare {{ ARGS }}
 
+# The build for production: it has seen its load before it is laid out
+build-optimised:
+    scripts/build-optimised
+
 # What other requests than a session cost
 routes *ARGS:
     load-tests/routes {{ ARGS }}

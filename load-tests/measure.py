@@ -219,7 +219,7 @@ def postmaster():
     return int((pathlib.Path(os.environ["TEST_POSTGRES_DATA"]) / "postmaster.pid").read_text().split()[0])
 
 
-def prepare(parser, script):
+def prepare(parser, script, optimised=False):
     """Everything built, with PostgreSQL running and its address in the environment. Returns the programs' directory."""
     if not shutil.which("wrk"):
         parser.error("needs wrk (Debian, Ubuntu: apt-get install wrk)")
@@ -227,8 +227,16 @@ def prepare(parser, script):
         environment = {**os.environ, "TEST_POSTGRES_DURABLE": "1"}
         sys.exit(subprocess.run([ROOT / "scripts/with-postgres", script, *sys.argv[1:]], env=environment).returncode)
     # Apart: what examples and tests need is not to be linked into the server that is measured.
-    for targets in (["--bin", "weir"], ["--example", "bare", "--example", "load", "--example", "places"]):
+    examples = ["--example", "bare", "--example", "load", "--example", "places"]
+    for targets in [examples] if optimised else [["--bin", "weir"], examples]:
         subprocess.run(["cargo", "build", "--release", "--locked", *targets], cwd=ROOT, check=True)
     metadata = json.loads(run("cargo", "metadata", "--format-version", "1", "--no-deps", "--offline", cwd=ROOT))
-    programs = pathlib.Path(metadata["target_directory"]) / "release"
+    target = pathlib.Path(metadata["target_directory"])
+    if not optimised:
+        return target / "release"
+    programs = target / "optimised"
+    if not (programs / "weir").exists():
+        parser.error("scripts/build-optimised comes first")
+    if not (programs / "examples").exists():
+        (programs / "examples").symlink_to(target / "release/examples")
     return programs
