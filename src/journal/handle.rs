@@ -237,7 +237,10 @@ impl Journal {
     pub fn note_applied(&self, position: Position) {
         self.0.applied.store(position.0, Ordering::Release);
         self.0.applied_known.store(true, Ordering::Release);
-        self.0.unapplied_since_ms.store(0, Ordering::Relaxed);
+        // Halfway through a batch, or with more behind it, the oldest record that waits is as old as the writer said.
+        if position >= self.durable() {
+            self.0.unapplied_since_ms.store(0, Ordering::Relaxed);
+        }
         self.0.applied_moved.notify_waiters();
     }
 

@@ -528,3 +528,15 @@ async fn a_failing_disk_is_never_acknowledged_and_recovers_by_itself() {
     append(&journal, numbered(1..2)).await;
     assert_eq!(payloads(&read_all(&journal, Position::START).0), numbered(0..2), "the refused record must not appear");
 }
+
+#[tokio::test]
+async fn the_oldest_record_that_waits_keeps_its_age_while_others_of_its_batch_are_applied() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = start(directory.path(), JournalOptions::default());
+    append(&journal, [b"one".to_vec(), b"two".to_vec()]).await;
+    journal.note_unapplied_since(7);
+    journal.note_applied(Position(journal.durable().0 - 1));
+    assert_eq!(journal.status().oldest_unapplied_at_ms, Some(7));
+    journal.note_applied(journal.durable());
+    assert_eq!(journal.status().oldest_unapplied_at_ms, None);
+}

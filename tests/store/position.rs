@@ -48,6 +48,16 @@ on_both_databases! {
         assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 301);
     }
 
+    async fn a_record_that_an_index_of_the_operators_refuses_is_refused_and_not_tried_for_ever(backend) {
+        let store = Store::fresh(backend).await;
+        let poison = || record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) });
+        store.analytics.apply(&store.step(0, 1), &[poison()]).await.unwrap();
+        store.databases.refuse_second_poison().await;
+        let refused = store.analytics.apply(&store.step(1, 3), &[record(session_at(DAY)), poison()]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert_eq!(store.analytics_position().await, 1);
+    }
+
     async fn a_session_that_is_there_already_stays_as_it_is(backend) {
         let store = Store::fresh(backend).await;
         let known = session_at(DAY);

@@ -157,6 +157,24 @@ impl Databases {
         };
         self.execute(Database::Analytics, sql).await;
     }
+
+    /// From now on the database takes no second session whose landing page says `poison`.
+    pub async fn refuse_second_poison(&self) {
+        // A unique index of a partitioned table must hold the key: an operator's stands on a partition.
+        let sql = match self.backend {
+            Backend::Postgres => {
+                "DO $$ DECLARE part regclass; BEGIN
+                     FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'analytics_sessions'::regclass LOOP
+                         EXECUTE 'CREATE UNIQUE INDEX ON ' || part || ' (landing_page) WHERE landing_page ~ $page$poison$page$';
+                     END LOOP;
+                 END $$"
+            }
+            Backend::Sqlite => {
+                "CREATE UNIQUE INDEX once ON analytics_sessions (landing_page) WHERE landing_page LIKE '%poison%'"
+            }
+        };
+        self.execute(Database::Analytics, sql).await;
+    }
 }
 
 fn sqlite_row(row: &sqlx::sqlite::SqliteRow) -> Value {

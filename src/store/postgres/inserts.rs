@@ -59,7 +59,7 @@ pub(super) async fn insert_sessions(
         Repeats::Left => insert_sessions!(" ON CONFLICT (id) DO NOTHING"),
     };
     let rows = sessions.iter().map(|(session, state)| SessionRow { session, state });
-    sqlx::query(statement).bind(rows.bind_iter()).execute(connection).await.map_err(repeated)?;
+    sqlx::query(statement).bind(rows.bind_iter()).execute(connection).await.map_err(|error| refusal(error, repeats))?;
     Ok(())
 }
 
@@ -75,9 +75,11 @@ pub(super) async fn insert_views(
     Ok(())
 }
 
-fn repeated(error: sqlx::Error) -> StoreError {
-    match error.as_database_error() {
-        Some(database) if database.is_unique_violation() => StoreError::Repeated,
+/// Where rows that are there already are left as they are, what is not unique is so by a rule of the operator's: it refuses
+/// the record.
+fn refusal(error: sqlx::Error, repeats: Repeats) -> StoreError {
+    match (error.as_database_error(), repeats) {
+        (Some(database), Repeats::Refused) if database.is_unique_violation() => StoreError::Repeated,
         _ => error.into(),
     }
 }
