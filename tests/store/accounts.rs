@@ -78,6 +78,102 @@ on_both_databases! {
         assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "what was refused unlooked at did not count");
     }
 
+    async fn a_clock_that_stepped_back_does_not_shut_an_address_for_longer_than_its_window(backend) {
+        let store = Store::fresh(backend).await;
+        let put = async |code: &str, now: i64| store.accounts.put_code(&request(code, at(now))).await.unwrap();
+        for number in 0..5 {
+            assert!(put("ahead", HOUR_MS + number).await, "{number}");
+        }
+        // The clock is right again.
+        assert!(put("1", 0).await, "the first request brings the moments back");
+        assert!(!put("refused", 0).await, "and is the only one");
+        assert!(!is_in(&store, &attempt("ahead", "a", at(1))).await, "replaced");
+        assert!(is_in(&store, &attempt("1", "a", at(1))).await);
+        assert!(!put("refused", HOUR_MS - 1).await);
+        for number in 0..5 {
+            assert!(put("2", HOUR_MS + number).await, "{number}");
+        }
+        assert!(!put("refused", HOUR_MS + 5).await, "the limit is the same as ever");
+    }
+
+    async fn failures_of_a_clock_that_was_ahead_count_for_one_hour_from_the_first_look(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        for number in 0..5 {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(HOUR_MS + number))).await);
+        }
+        // The clock is right again.
+        assert!(!is_in(&store, &attempt("1", "a", at(0))).await, "no attempt is forgiven");
+        store.accounts.put_code(&request("2", at(HOUR_MS - 10))).await.unwrap();
+        assert!(!is_in(&store, &attempt("2", "a", at(HOUR_MS - 1))).await, "attempts are over");
+        assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "an hour after the first look");
+    }
+
+    async fn a_failure_counts_on_when_the_clock_steps_back_before_the_limit_is_reached(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        for number in 0..4 {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(HOUR_MS + number))).await);
+        }
+        // The clock is right again.
+        store.accounts.put_code(&request("2", at(0))).await.unwrap();
+        assert!(!is_in(&store, &attempt("wrong", "a", at(1))).await);
+        assert!(!is_in(&store, &attempt("2", "a", at(2))).await, "attempts are over");
+        store.accounts.put_code(&request("3", at(HOUR_MS))).await.unwrap();
+        assert!(is_in(&store, &attempt("3", "a", at(HOUR_MS + 1))).await);
+    }
+
+    async fn a_code_made_while_the_clock_was_ahead_is_not_live_for_longer_than_its_lifetime(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        // The clock is right again.
+        assert!(!is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS))).await);
+        assert!(!is_in(&store, &attempt("1", "a", at(HOUR_MS))).await, "nor when the clock has caught up with it");
+        store.accounts.put_code(&request("2", at(HOUR_MS))).await.unwrap();
+        assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await);
+    }
+
+    async fn a_code_made_while_the_clock_was_ahead_is_gone_also_where_attempts_are_over(backend) {
+        let store = Store::fresh(backend).await;
+        for number in 0..5 {
+            store.accounts.put_code(&request("old", at(number))).await.unwrap();
+            assert!(!is_in(&store, &attempt("wrong", "a", at(number))).await);
+        }
+        // The clock goes an hour forth, and is right again soon after.
+        store.accounts.put_code(&request("1", at(HOUR_MS + TEN_MINUTES_MS))).await.unwrap();
+        assert!(!is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS))).await, "attempts are over");
+        assert!(!is_in(&store, &attempt("1", "a", at(HOUR_MS + TEN_MINUTES_MS))).await);
+    }
+
+    async fn a_code_is_good_where_the_clock_is_a_little_behind(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(1_000))).await.unwrap();
+        assert!(is_in(&store, &attempt("1", "a", at(0))).await);
+    }
+
+    async fn requests_that_overtake_each_other_are_counted_one_by_one(backend) {
+        let store = Store::fresh(backend).await;
+        for number in (1..=5).rev() {
+            assert!(store.accounts.put_code(&request("1", at(number))).await.unwrap(), "{number}");
+        }
+        assert!(!store.accounts.put_code(&request("refused", at(0))).await.unwrap());
+        for number in (1..=5).rev() {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(number))).await);
+        }
+        assert!(!is_in(&store, &attempt("1", "a", at(0))).await, "attempts are over");
+    }
+
+    async fn what_an_address_did_while_the_clock_was_ahead_is_forgotten_after_the_first_look(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        let rows = async || store.databases.count(Database::Main, "SELECT count(*) AS n FROM sign_in_codes").await;
+        assert!(!is_in(&store, &attempt("wrong", "a", at(0))).await);
+        store.main.maintain(at(HOUR_MS), 0).await.unwrap();
+        assert_eq!(rows().await, 1, "it still counts");
+        store.main.maintain(at(2 * HOUR_MS + 1), 0).await.unwrap();
+        assert_eq!(rows().await, 0);
+    }
+
     async fn what_an_address_did_is_forgotten_when_it_no_longer_counts(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(0))).await.unwrap();
