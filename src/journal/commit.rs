@@ -4,7 +4,7 @@
 //! It is a thread of its own and no actor: an fsync blocks, and a blocked arbiter starves everything else on it.
 //!
 //! Invariants: no ack before its fsync; past the disk's bound a record is refused, never written. A panic in the thread
-//! costs its batch (whose senders are told), never the thread.
+//! costs the batch that is not on disk (whose senders are told), never the thread, and never an order to close.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) fn spawn<S: Storage>(
 ) -> std::io::Result<Receiver<()>> {
     let (open, closed) = bounded(0);
     let name = format!("journal-{}", shared.name);
-    let committer = Committer { shared, storage, metrics, lifeline, batch: Vec::new(), batch_bytes: 0 };
+    let committer = Committer { shared, storage, metrics, lifeline, batch: Vec::new(), batch_bytes: 0, is_open: true };
     std::thread::Builder::new().name(name).spawn(move || committer.run(intake, open))?;
     Ok(closed)
 }
@@ -63,15 +63,30 @@ struct Committer<S> {
     lifeline: Lifeline,
     batch: Vec<Pending>,
     batch_bytes: usize,
+    /// False when this batch is the last one.
+    is_open: bool,
+}
+
+/// The senders of a batch. However the work on it ends, each is told what is known by then, once.
+struct Answers {
+    acks: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    known: Result<(), AppendError>,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for ack in self.acks.drain(..) {
+            // A client that went away waits for nothing; its record is stored all the same.
+            let _ = ack.send(self.known);
+        }
+    }
 }
 
 impl<S: Storage> Committer<S> {
     fn run(mut self, intake: Receiver<Command>, open: Sender<()>) {
-        loop {
-            match catch_unwind(AssertUnwindSafe(|| self.turn(&intake))) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(_) => self.after_panic(),
+        while self.is_open {
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&intake))).is_err() {
+                self.after_panic();
             }
         }
         let _ = catch_unwind(AssertUnwindSafe(|| self.storage.close()));
@@ -86,18 +101,17 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// One batch. False when the journal is to be closed after it.
-    fn turn(&mut self, intake: &Receiver<Command>) -> bool {
-        let open = self.gather(intake);
+    /// One batch.
+    fn turn(&mut self, intake: &Receiver<Command>) {
+        self.gather(intake);
         if !self.batch.is_empty() {
             let batch = std::mem::take(&mut self.batch);
             self.commit(batch);
             self.release_queue();
         }
-        open
     }
 
-    /// The batch is lost, and dropping it has told its senders. The log goes on in a new file.
+    /// Dropping the batch has told its senders. The log goes on in a new file.
     fn after_panic(&mut self) {
         self.batch.clear();
         self.release_queue();
@@ -110,15 +124,18 @@ impl<S: Storage> Committer<S> {
         self.shared.queued_bytes.fetch_sub(std::mem::take(&mut self.batch_bytes), Ordering::Relaxed);
     }
 
-    /// Takes what waits, or waits for the first. False when the journal is to be closed.
-    fn gather(&mut self, intake: &Receiver<Command>) -> bool {
+    /// Takes what waits, or waits for the first.
+    fn gather(&mut self, intake: &Receiver<Command>) {
         let mut next = match intake.recv_timeout(PROBE_EVERY) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => {
                 self.probe();
                 None
             }
-            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.is_open = false;
+                return;
+            }
         };
         let mut waited = false;
         while let Some(command) = next {
@@ -127,7 +144,10 @@ impl<S: Storage> Committer<S> {
                     self.batch_bytes += pending.payload.len();
                     self.batch.push(pending);
                 }
-                Command::Close => return false,
+                Command::Close => {
+                    self.is_open = false;
+                    return;
+                }
             }
             if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
                 break;
@@ -139,7 +159,6 @@ impl<S: Storage> Committer<S> {
                 next = intake.try_recv().ok();
             }
         }
-        true
     }
 
     fn probe(&mut self) {
@@ -154,30 +173,27 @@ impl<S: Storage> Committer<S> {
         if payloads.is_empty() {
             return;
         }
+        let mut answers = Answers { acks, known: Err(AppendError::Failed) };
         let began = std::time::Instant::now();
-        let answer = match self.storage.append(&payloads) {
+        match self.storage.append(&payloads) {
             Ok(last) => {
+                // Before anything that could panic: who is told that a stored record failed would send it again.
+                self.shared.durable.store(last.0, Ordering::Release);
+                self.shared.advanced.notify_waiters();
+                answers.known = Ok(());
                 fail_points::step("journal.synced");
                 self.metrics.append_seconds.record(began.elapsed());
                 self.metrics.batch_records.record(u32::try_from(payloads.len()).map_or(f64::MAX, f64::from));
                 self.metrics.records.increment(payloads.len() as u64);
                 self.metrics.bytes.increment(payloads.iter().map(|payload| self.storage.cost(payload.len())).sum());
                 self.shared.failing.store(false, Ordering::Release);
-                self.shared.durable.store(last.0, Ordering::Release);
-                self.shared.advanced.notify_waiters();
-                Ok(())
             }
             Err(error) => {
                 if !self.shared.failing.swap(true, Ordering::AcqRel) {
                     tracing::error!(journal = self.shared.name, %error, "journal cannot be written, records are refused");
                 }
                 self.metrics.failures.increment(1);
-                Err(AppendError::Failed)
             }
-        };
-        for ack in acks {
-            // A client that went away waits for nothing; its record is stored all the same.
-            let _ = ack.send(answer);
         }
     }
 
