@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::actor::{Vitals, Watchdog};
 use crate::auth::{IdTokensError, JwtError};
 use crate::config::{Config, Secrets, SecretsError};
@@ -99,7 +97,13 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
     crate::fail_points::follow_file(Arc::clone(&clock));
     let vitals = Vitals::new(Arc::clone(&telemetry));
     let parts = Parts { config: &config, telemetry, clock, vitals, watchdog: Watchdog::default(), descriptors };
-    let state = parts.assemble(&secrets).await?;
+    let state = tokio::select! {
+        assembled = parts.assemble(&secrets) => assembled?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping before requests were taken");
+            return Ok(());
+        }
+    };
     parts.watchdog.watch();
     spawn_fold(Arc::clone(&parts.telemetry));
 
@@ -121,9 +125,9 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
         }
         part = state.vitals.wait_failed() => Some(part),
     };
-    let deadline = Instant::now() + Duration::from_secs(u64::from(config.shutdown_timeout_seconds));
+    let time = Duration::from_secs(u64::from(config.shutdown_timeout_seconds));
     tokio::select! {
-        () = stop(&state, servers, deadline) => {}
+        () = stop(&state, servers, time) => {}
         name = signals.next() => tracing::warn!(signal = name, "stopping at once, the next start applies what is left"),
     }
     match failed {

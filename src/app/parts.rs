@@ -66,7 +66,7 @@ impl Parts<'_> {
         let analytics_sink = open_analytics(&config.databases.analytics)?;
         let tables = main_sink.tables();
         let (analytics_writer, main_writer) = (Arc::<WriterState>::default(), Arc::<WriterState>::default());
-        let memory = self.recall(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer)?;
+        let memory = self.recall(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer).await?;
         match analytics_sink {
             AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics, &analytics_writer).await?,
             AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics, &analytics_writer),
@@ -148,7 +148,7 @@ impl Parts<'_> {
     }
 
     /// Reads from the journals what must be known before the first request, while no writer runs yet.
-    fn recall(
+    async fn recall(
         &self,
         secrets: &Secrets,
         analytics_sink: &AnalyticsSink,
@@ -166,8 +166,8 @@ impl Parts<'_> {
         );
         let freshness = Freshness::new(analytics.clone());
         let keys = BatchKeys::new(analytics_sink.batch_keys(), freshness, Arc::clone(&self.clock));
-        warm::visitors_from(main, &visitors)?;
-        warm::keys_from(analytics, &keys)?;
+        warm::visitors_from(main, &visitors).await?;
+        warm::keys_from(analytics, &keys).await?;
         Ok(Memory { keys: Arc::new(keys), visitors: Arc::new(visitors) })
     }
 

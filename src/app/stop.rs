@@ -1,9 +1,11 @@
 //! The end: not ready, no new connections, answer what is in flight, sync the journals, drain the writers, by a deadline.
 //!
-//! Invariant: whatever is left when the deadline passes is on disk, and is applied by the next start.
+//! Invariant: whatever is left when the deadline passes is on disk, and is applied by the next start. Clients get half of
+//! the time at most: one that does not read its answer must not keep the journals from their orderly end.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
@@ -14,9 +16,10 @@ use super::AppError;
 use crate::http::AppState;
 
 /// Stops from the front to the back.
-pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, deadline: Instant) {
+pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, time: Duration) {
+    let (clients, deadline) = (Instant::now() + time / 2, Instant::now() + time);
     state.draining.store(true, Ordering::Release);
-    within(deadline, "requests in flight", async {
+    within(clients, "requests in flight", async {
         for server in &servers {
             server.stop(true).await;
         }
@@ -25,16 +28,7 @@ pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, dea
     let journals = [state.analytics.journal.clone(), state.main.journal.clone()];
     for journal in &journals {
         let closing = journal.clone();
-        within(deadline, "the journals", async {
-            // A thread that nobody joins: a disk that hangs must not outlive the deadline.
-            let (done, closed) = tokio::sync::oneshot::channel();
-            std::thread::spawn(move || {
-                closing.close();
-                let _ = done.send(());
-            });
-            let _ = closed.await;
-        })
-        .await;
+        within(deadline, "the journals", on_a_thread(move || closing.close())).await;
     }
     within(deadline, "the writers", async {
         for journal in &journals {
@@ -45,7 +39,28 @@ pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, dea
     for journal in &journals {
         let lag = journal.status().lag_records;
         tracing::info!(journal = journal.name(), left_for_the_next_start = lag, "stopped");
+        let noting = journal.clone();
+        within(
+            deadline,
+            "a note of what is applied",
+            on_a_thread(move || {
+                if let Err(error) = noting.remember_applied() {
+                    tracing::warn!(journal = noting.name(), %error, "how far the database is could not be noted");
+                }
+            }),
+        )
+        .await;
     }
+}
+
+/// Runs what waits for a disk. The thread is joined by nobody: a disk that hangs must not outlive the deadline.
+async fn on_a_thread(work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    let _ = ended.await;
 }
 
 async fn within(deadline: Instant, what: &'static str, work: impl Future<Output = ()>) {

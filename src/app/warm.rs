@@ -12,6 +12,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervis
 use super::AppError;
 use crate::actor::Lifeline;
 use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord};
+use crate::fail_points;
 use crate::idempotency::BatchKeys;
 use crate::journal::{Journal, ReadLimits};
 use crate::store::within;
@@ -25,25 +26,28 @@ const ANSWER: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Takes in every visitor that is in the main journal.
-pub(super) fn visitors_from(journal: &Journal, visitors: &Visitors) -> Result<(), AppError> {
+pub(super) async fn visitors_from(journal: &Journal, visitors: &Visitors) -> Result<(), AppError> {
     each(journal, |record| {
         if let MainRecord::Visitor(visitor) = record {
             visitors.remember(visitor.token, visitor.fingerprint, visitor.created_at);
         }
     })
+    .await
 }
 
 /// Takes in every batch key that is in the analytics journal.
-pub(super) fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(), AppError> {
+pub(super) async fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(), AppError> {
     each(journal, |record: AnalyticsRecord| {
         if let Some(mark) = record.key {
             keys.remember(mark.key, record.event.answer(), mark.stored_at);
         }
     })
+    .await
 }
 
-/// Every record that is on disk, applied or not. What does not decode is the writer's business.
-fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
+/// Every record that is on disk, applied or not. What does not decode is the writer's business. A signal that ends the
+/// start is heard between two chunks.
+async fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
     let (mut feed, durable) = (journal.feed(), journal.durable());
     let mut position = journal.released();
     while position < durable {
@@ -57,6 +61,8 @@ fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result
             break;
         }
         position = chunk.through;
+        fail_points::step("start.read");
+        tokio::task::yield_now().await;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod memory;
 
 mod clients;
 mod clock;
+mod commit;
 mod damage;
 mod database_away;
 mod disk;
@@ -27,6 +28,7 @@ mod panics;
 mod position;
 mod postgres_server;
 mod shutdown;
+mod start;
 
 use serde_json::{Value, json};
 

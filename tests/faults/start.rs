@@ -1,0 +1,35 @@
+//! A stop that comes before the start is over.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use weir::journal::{JournalOptions, SegmentStorage, Storage};
+
+use super::*;
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
+    let mut app = TestApp::prepare(Backend::Sqlite).await;
+    let points = FailPoints::of(&mut app);
+    // Read back in twenty pieces, each of which takes a second.
+    let directory = app.data_dir().join("journal/main");
+    let options = JournalOptions { fsync: false, ..JournalOptions::default() };
+    let mut backlog = SegmentStorage::open(&directory, options, metrics::Histogram::noop()).unwrap();
+    for _ in 0..20 {
+        backlog.append(&vec![b"nothing that a writer knows".to_vec(); 10_000]).unwrap();
+    }
+    drop(backlog);
+    points.arm(&["start.read=sleep(1000)"]);
+    let log = app.directory.path().join("start.log");
+    let mut starting =
+        app.command(&[]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let said = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
+    app.until("it starts", async || said("geoip_database")).await;
+    let terminated = std::process::Command::new("kill").args(["-TERM", &starting.id().to_string()]).status().unwrap();
+    assert!(terminated.success());
+    let began = Instant::now();
+    app.until("it has ended", async || starting.try_wait().unwrap().is_some()).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(starting.wait().unwrap().success());
+    assert!(said("stopping before requests were taken"));
+}
