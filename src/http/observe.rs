@@ -61,7 +61,9 @@ fn gather_database(app: &AppState, database: &DatabaseState) {
     set(name::JOURNAL_TAKES_RECORDS, u64::from(status.state == State::Open));
     let set = |metric, value: f64| app.telemetry.set_gauge(metric, &[("database", journal)], value);
     set(name::WRITER_LAG_RECORDS, approximate(status.lag_records));
-    set(name::WRITER_POSITION, approximate(status.applied.unwrap_or_default().0));
+    if let Some(applied) = status.applied {
+        set(name::WRITER_POSITION, approximate(applied.0));
+    }
     set(name::WRITER_UP, f64::from(u8::from(database.writer.phase() == WriterPhase::Up)));
     let now_ms = app.clock.now().0.unsigned_abs();
     let age_ms = status.oldest_unapplied_at_ms.map_or(0, |since| now_ms.saturating_sub(since));

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::index::given_between;
-use super::notes::other_bytes;
+use super::notes::{other_bytes, write_durably};
 use super::{Journal, Position, reserve};
 
 const FILE: &str = "dead-letters";
@@ -142,12 +142,8 @@ impl DeadLetters {
             serde_json::to_writer(&mut lines, letter)?;
             lines.push(b'\n');
         }
-        let fresh = self.path.with_extension("new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(&lines)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &self.path)?;
-        self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())?;
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        write_durably(directory, FILE, &lines)?;
         Ok(out.len())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `lock` (held while a process owns it), `identity.json` (the journal's id), `NNN.journal` (segments, named after their
 //! first position), `released` (how far segments were deleted), `clean` (written by an orderly stop, removed by the next
-//! start), `jumped` (the first position after the last jump), `writers` (names of the writers that moved positions from
+//! start), `applied` (how far the database was at an orderly stop), `jumped` (the first position after the last jump), `writers` (names of the writers that moved positions from
 //! here), `dead-letters`, `torn-tail` (what the last unclean start cut), `reserve` (room for all of these on a full disk).
 //!
 //! Invariant: after a stop that was not orderly, positions jump ahead. The tail may have been lost, the database may
@@ -24,9 +24,12 @@ use super::{JournalId, Position, reserve};
 
 pub(super) const SEGMENT_EXTENSION: &str = "journal";
 const LOCK: &str = "lock";
+/// How often a directory is looked at that changes meanwhile. The keeper deletes twice a second at most.
+const LOOKS: usize = 10;
 const IDENTITY: &str = "identity.json";
 const CLEAN: &str = "clean";
 const RELEASED: &str = "released";
+const APPLIED: &str = "applied";
 const JUMPED: &str = "jumped";
 
 /// Why a journal cannot be used at all. The process refuses to start.
@@ -62,6 +65,8 @@ pub(super) struct Directory {
     pub clean: bool,
     /// How far segments were deleted because the database had applied them.
     pub released: Position,
+    /// How far the database was when the last run ended in order.
+    pub applied_before: Position,
     /// The first position after the last jump; none before it is given any more.
     pub jumped: Position,
     jump_is_noted: bool,
@@ -103,6 +108,8 @@ impl Directory {
         let stopped_at = read_position(&clean_path);
         if stopped_at.is_some() {
             fs::remove_file(&clean_path).map_err(OpenError::io(&clean_path, "remove"))?;
+            // Or a power cut might bring it back, and positions that were given since would be given again.
+            sync_directory(path).map_err(OpenError::io(path, "sync directory"))?;
         }
         let noted = stopped_at.unwrap_or(released).max(released);
         if noted > last && (count > 0 || stopped_at.is_some()) {
@@ -125,6 +132,7 @@ impl Directory {
             last,
             clean,
             released,
+            applied_before: read_position(&path.join(APPLIED)).unwrap_or_default(),
             jumped,
             jump_is_noted: true,
             lock: Some(lock),
@@ -159,6 +167,11 @@ impl Directory {
         write_durably(directory, RELEASED, position.0.to_string().as_bytes())
     }
 
+    /// Remembers how far the database is.
+    pub fn write_applied(directory: &Path, position: Position) -> io::Result<()> {
+        write_durably(directory, APPLIED, position.0.to_string().as_bytes())
+    }
+
     /// Remembers that the stop was orderly.
     pub fn write_clean(directory: &Path, last: Position) -> io::Result<()> {
         write_durably(directory, CLEAN, last.0.to_string().as_bytes())
@@ -170,11 +183,23 @@ pub(super) struct Look {
     pub id: JournalId,
     pub segments: Vec<Segment>,
     pub last: Position,
-    pub released: Position,
+    /// How far the database is at least: what was deleted, or noted at an orderly stop.
+    pub applied_at_least: Position,
 }
 
 /// Looks at a directory for `weir journal status`, beside a running server.
 pub(super) fn look(path: &Path) -> Result<Look, OpenError> {
+    for _ in 1..LOOKS {
+        match look_once(path) {
+            // Listed, and then deleted by the server's keeper: there is less to see now.
+            Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && path.exists() => {}
+            looked => return looked,
+        }
+    }
+    look_once(path)
+}
+
+fn look_once(path: &Path) -> Result<Look, OpenError> {
     let mut segments = list(path)?;
     if !path.join(IDENTITY).exists() && segments.is_empty() {
         return Err(OpenError::NoIdentity { path: path.to_owned(), reason: "there is no journal".to_owned() });
@@ -191,7 +216,8 @@ pub(super) fn look(path: &Path) -> Result<Look, OpenError> {
         None => Position::START,
     };
     let last = last.max(highest_previous(&segments));
-    Ok(Look { id, segments, last, released })
+    let noted = read_position(&path.join(APPLIED)).unwrap_or_default();
+    Ok(Look { id, segments, last, applied_at_least: released.max(noted) })
 }
 
 /// What any header says was given, whatever a later one says: a record up to here must not be passed over.

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::{Notify, oneshot};
 
 use super::commit::{self, Command, Pending};
+use super::directory::Directory;
 use super::index::SegmentIndex;
 use super::notes;
 use super::reader::Feed;
@@ -76,6 +77,8 @@ pub(super) struct Shared {
     pub(super) options: JournalOptions,
     /// How far segments were deleted, in this run or an earlier one.
     released: AtomicU64,
+    /// How far the database was when the last run ended in order. Told, never acted on: it may have been restored since.
+    applied_before: Position,
     path: std::path::PathBuf,
     intake: Sender<Command>,
     pub(super) queued_bytes: AtomicUsize,
@@ -123,6 +126,7 @@ impl Journal {
             id: storage.id(),
             options,
             released: AtomicU64::new(storage.released().0),
+            applied_before: storage.applied_before(),
             path: storage.path(),
             intake: sender,
             queued_bytes: AtomicUsize::new(0),
@@ -238,8 +242,12 @@ impl Journal {
         self.0.applied.store(position.0, Ordering::Release);
         self.0.applied_known.store(true, Ordering::Release);
         // Halfway through a batch, or with more behind it, the oldest record that waits is as old as the writer said.
+        let since = &self.0.unapplied_since_ms;
         if position >= self.durable() {
-            self.0.unapplied_since_ms.store(0, Ordering::Relaxed);
+            since.store(0, Ordering::Relaxed);
+        } else if since.load(Ordering::Relaxed) == 0 {
+            // The writer has not read it yet, and may not be able to.
+            since.store(self.0.index.begun_after(position).unwrap_or(0), Ordering::Relaxed);
         }
         self.0.applied_moved.notify_waiters();
     }
@@ -247,6 +255,17 @@ impl Journal {
     /// The writer tells when the oldest record that it holds unapplied was acknowledged.
     pub fn note_unapplied_since(&self, appended_at_ms: u64) {
         self.0.unapplied_since_ms.store(appended_at_ms, Ordering::Relaxed);
+    }
+
+    /// Notes, durably, how far the database is, so that the next start can tell what is behind while it is away. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be written; the next start then tells of more behind than there is.
+    pub fn remember_applied(&self) -> std::io::Result<()> {
+        if !self.0.applied_known.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Directory::write_applied(&self.0.path, self.applied())
     }
 
     /// Completes when the database has applied everything up to `position`.
@@ -281,17 +300,16 @@ impl Journal {
         let shared = &self.0;
         let applied_known = shared.applied_known.load(Ordering::Acquire);
         let (durable, applied) = (self.durable(), self.applied());
+        let at_least = if applied_known { applied } else { shared.applied_before }.max(self.released());
         let oldest_ms = match shared.unapplied_since_ms.load(Ordering::Relaxed) {
-            0 if !applied_known => {
-                shared.index.with(|segments| segments.iter().find_map(|segment| segment.first_at_ms)).unwrap_or(0)
-            }
+            0 if !applied_known && at_least < durable => shared.index.begun_after(at_least).unwrap_or(0),
             since => since,
         };
         JournalStatus {
             id: shared.id,
             durable,
             applied: applied_known.then_some(applied),
-            lag_records: shared.index.records_between(applied.max(self.released()), durable),
+            lag_records: shared.index.records_between(at_least, durable),
             oldest_unapplied_at_ms: (oldest_ms > 0).then_some(oldest_ms),
             queued_records: shared.intake.len(),
             queue_capacity: shared.options.queue_records,

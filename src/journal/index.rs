@@ -43,6 +43,14 @@ impl SegmentIndex {
             + self.other_bytes.load(Ordering::Relaxed)
     }
 
+    /// When the segment was begun that holds the record after a position; that record itself may be younger.
+    pub fn begun_after(&self, position: Position) -> Option<u64> {
+        self.with(|segments| {
+            let at = segments.windows(2).take_while(|pair| pair[1].previous <= position).count();
+            segments.iter().skip(at).find_map(|segment| segment.first_at_ms)
+        })
+    }
+
     /// How many records lie after `from` and up to `to`.
     pub fn records_between(&self, from: Position, to: Position) -> u64 {
         // A crash may have cost records that were applied: then the jump began before them.

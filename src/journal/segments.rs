@@ -85,6 +85,11 @@ impl SegmentStorage {
         self.directory.released
     }
 
+    /// How far the database was when the last run ended in order.
+    pub(super) fn applied_before(&self) -> Position {
+        self.directory.applied_before
+    }
+
     /// The lock on the directory, for whoever outlives this.
     pub(super) fn take_lock(&mut self) -> Option<std::fs::File> {
         self.directory.lock.take()
@@ -244,9 +249,10 @@ impl Storage for SegmentStorage {
 
     fn abandon(&mut self) {
         if let Some(active) = self.active.take() {
-            // Best effort: the next segment makes what follows void even when cutting fails.
+            // Best effort: the next segment makes what follows void even when cutting fails. Synced, because until that
+            // segment stands a power cut could bring back whole what its senders are told is not stored.
             let durable = self.index.with(|segments| segments.last().map_or(active.bytes, |segment| segment.bytes));
-            let _ = active.file.set_len(durable);
+            let _ = active.file.set_len(durable).and_then(|()| active.file.sync_all());
         }
     }
 

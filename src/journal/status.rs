@@ -1,9 +1,12 @@
 //! What a journal tells of itself, live or from its files alone.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::directory::{self, Look, OpenError};
 use super::index::SegmentIndex;
+use super::notes::other_bytes;
+use super::reader::{Feed, ReadLimits};
 use super::{JournalId, Position};
 
 /// Whether a journal takes records.
@@ -38,9 +41,11 @@ pub struct JournalStatus {
     pub durable: Position,
     /// The last position that the database has; `None` while the database was never asked.
     pub applied: Option<Position>,
-    /// Records on disk that the database does not have.
+    /// Records on disk that the database does not have. While it was never asked: that it did not have when the last run
+    /// ended in order, or, where that is not known either, all that are on disk.
     pub lag_records: u64,
-    /// When the oldest of them was acknowledged, in milliseconds since 1970.
+    /// When the oldest of them was acknowledged, in milliseconds since 1970. It may be said to be as old as its segment
+    /// until the writer has read it.
     pub oldest_unapplied_at_ms: Option<u64>,
     pub queued_records: usize,
     pub queue_capacity: usize,
@@ -54,8 +59,9 @@ pub struct JournalStatus {
 pub struct Inspection {
     pub id: JournalId,
     durable: Position,
-    released: Position,
-    index: SegmentIndex,
+    /// How far the database is at least, by the journal's own notes.
+    applied_at_least: Position,
+    index: Arc<SegmentIndex>,
 }
 
 /// Looks at the journal in a directory.
@@ -63,24 +69,23 @@ pub struct Inspection {
 /// # Errors
 /// When there is none, or it cannot be read.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
-    let Look { id, segments, last, released } = directory::look(path)?;
-    let index = SegmentIndex::default();
-    index.with(|list| *list = segments);
-    Ok(Inspection { id, durable: last, released, index })
+    let Look { id, segments, last, applied_at_least } = directory::look(path)?;
+    let index = Arc::new(SegmentIndex::of(segments, other_bytes(path)));
+    Ok(Inspection { id, durable: last, applied_at_least, index })
 }
 
 impl Inspection {
     /// The status, with how far the database says it is.
     #[must_use]
     pub fn status(&self, applied: Option<Position>, max_bytes: u64) -> JournalStatus {
-        let oldest = self.index.with(|list| list.iter().find_map(|segment| segment.first_at_ms));
-        let lag_records = self.index.records_between(applied.unwrap_or_default().max(self.released), self.durable);
+        let from = applied.unwrap_or_default().max(self.applied_at_least);
+        let lag_records = self.index.records_between(from, self.durable);
         JournalStatus {
             id: self.id,
             durable: self.durable,
             applied,
             lag_records,
-            oldest_unapplied_at_ms: oldest.filter(|_| lag_records > 0),
+            oldest_unapplied_at_ms: self.appended_after(from),
             queued_records: 0,
             queue_capacity: 0,
             segments: self.index.with(|list| list.len()),
@@ -88,5 +93,12 @@ impl Inspection {
             max_bytes,
             state: State::Open,
         }
+    }
+
+    /// When the first record after a position was appended.
+    fn appended_after(&self, position: Position) -> Option<u64> {
+        let first = ReadLimits { records: 1, bytes: 1 << 20 };
+        let chunk = Feed::new(self.id, Arc::clone(&self.index)).read(position, self.durable, first).ok()?;
+        chunk.entries.first().map(|entry| entry.appended_at_ms)
     }
 }

@@ -91,8 +91,8 @@ catalogue! {
     WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, "Records applied to the database.";
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, "Rows written, by table.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, "Attempts that failed and were repeated.";
-    WRITER_POSITION = "weir_writer_position", Kind::Gauge, "The last position that the database has.";
-    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, "Durable records that the database does not have yet.";
+    WRITER_POSITION = "weir_writer_position", Kind::Gauge, "The last position that the database has; absent until it was asked.";
+    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, "Durable records that the database does not have yet; until it was asked, as the journal's notes have it.";
     WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, "Age of the oldest durable record that the database does not have yet.";
     WRITER_UP = "weir_writer_up", Kind::Gauge, "1 while the writer can apply.";
     DEAD_LETTERS = "weir_dead_letters_total", Kind::Counter, "Records set aside, by database and reason.";

@@ -3,6 +3,7 @@
 mod file_limit;
 mod machine;
 mod restarts;
+mod status;
 mod unfinished;
 
 use std::fs::{self, OpenOptions};
