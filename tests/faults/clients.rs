@@ -188,7 +188,7 @@ fn long() -> bool {
 }
 
 /// As many connections as this process and the server may have, up to a number.
-fn affordable(wanted: u64) -> u64 {
+pub fn affordable(wanted: u64) -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     wanted.min(maximum.unwrap_or(u64::MAX).saturating_sub(1000))

@@ -17,23 +17,23 @@ const BACKLOG: u64 = 60;
 const JUMP: f64 = 4_294_967_296.0;
 
 /// A server that was killed with a backlog. The sessions' ids are in the order of their positions: 1 is the first.
-async fn killed_with_a_backlog(backend: Backend) -> (TestApp, Vec<String>) {
+async fn killed_with_a_backlog(fault: &'static str, backend: Backend) -> (TestApp, Vec<String>, Ledger) {
     let mut app = TestApp::prepare(backend).await;
     app.set_all(UNTHROTTLED);
     app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.launch().await;
+    let mut ledger = Ledger::of(fault, backend);
     let mut ids = Vec::new();
     for number in 0..BACKLOG {
-        let page = format!("https://example.org/{number}/{}", "x".repeat(300));
-        let created = app.create_session(&session_with(&json!({"landingPage": page}))).await;
-        ids.push(created["id"].as_str().unwrap().to_owned());
+        let name = format!("{number}/{}", "x".repeat(300));
+        ids.push(visit(&app, &mut ledger, &name).await.unwrap());
     }
     app.kill();
     let url = app.databases.analytics_url.clone();
     app.set("WEIR_ANALYTICS_DATABASE_URL", &url);
     assert!(segments(&app).len() >= 5);
-    (app, ids)
+    (app, ids, ledger)
 }
 
 fn directory(app: &TestApp) -> PathBuf {
@@ -74,13 +74,14 @@ async fn stored(app: &TestApp) -> Vec<String> {
 
 /// Starts the server. Of these sessions exactly those are stored whose positions are in none of the stretches; each
 /// stretch is named wherever an operator looks; and the next session is taken at a position that none had before.
-async fn recovers(app: &mut TestApp, ids: &mut Vec<String>, lost: &[RangeInclusive<u64>]) {
+async fn recovers(app: &mut TestApp, ids: &mut Vec<String>, lost: &[RangeInclusive<u64>], ledger: &mut Ledger) {
     app.launch().await;
     let is_lost = |number: usize| lost.iter().any(|stretch| stretch.contains(&(number as u64 + 1)));
     let mut whole: Vec<String> =
         ids.iter().enumerate().filter(|(number, _)| !is_lost(*number)).map(|(_, id)| id.clone()).collect();
     whole.sort();
     assert_eq!(stored(app).await, whole);
+    ledger.destroyed.extend(ids.iter().filter(|id| !whole.contains(id)).cloned());
 
     let listed = app.run(&["dead-letters", "list", "analytics", "--json"]).await;
     let letters: Vec<Value> = listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -106,8 +107,7 @@ async fn recovers(app: &mut TestApp, ids: &mut Vec<String>, lost: &[RangeInclusi
     }
 
     let before = app.metric("weir_journal_position{journal=\"analytics\"}").await;
-    let created = app.create_session(&support::minimal_session()).await;
-    let id = created["id"].as_str().expect("intake goes on").to_owned();
+    let id = visit(app, ledger, &format!("later/{}", ids.len())).await.expect("intake goes on");
     let after = app.metric("weir_journal_position{journal=\"analytics\"}").await;
     assert!(after > before && after > JUMP, "{after} after {before}");
     app.session(&id).await;
@@ -116,30 +116,34 @@ async fn recovers(app: &mut TestApp, ids: &mut Vec<String>, lost: &[RangeInclusi
 
 on_both_databases! {
     async fn what_a_kill_left_unfinished_is_cut_and_nothing_acknowledged_is_lost(backend) {
-        let (mut app, mut ids) = killed_with_a_backlog(backend).await;
+        let (mut app, mut ids, mut ledger) = killed_with_a_backlog("a torn tail", backend).await;
         let record = fs::read(&segments(&app)[0]).unwrap()[64..164].to_vec();
         for tail in [record, vec![0; 4096], b"WRECWRECWREC\0\0\0\x01".repeat(7)] {
             append(segments(&app).last().unwrap(), &tail);
-            recovers(&mut app, &mut ids, &[]).await;
+            recovers(&mut app, &mut ids, &[], &mut ledger).await;
             assert_eq!(fs::read(directory(&app).join("torn-tail")).unwrap(), tail, "what is cut is kept");
             app.kill();
         }
         assert_eq!(app.log().matches("journal ends in a torn record, cut").count(), 3);
+        app.launch().await;
+        ledger.settle(&app).await;
     }
 
     async fn a_disk_that_forgot_the_last_record_costs_that_record_alone(backend) {
-        let (mut app, mut ids) = killed_with_a_backlog(backend).await;
+        let (mut app, mut ids, mut ledger) = killed_with_a_backlog("a disk that forgot the last record", backend).await;
         let newest = segments(&app).pop().unwrap();
         cut(&newest, fs::metadata(&newest).unwrap().len() - 5);
         let forgotten = ids.pop().unwrap();
+        ledger.destroyed.insert(forgotten.clone());
         // Nobody can tell it from one that was never acknowledged: it is cut, and the log says where.
-        recovers(&mut app, &mut ids, &[]).await;
+        recovers(&mut app, &mut ids, &[], &mut ledger).await;
         assert!(app.log().contains("journal ends in a torn record, cut"));
         assert!(!stored(&app).await.contains(&forgotten));
+        ledger.settle(&app).await;
     }
 
     async fn flipped_bytes_cost_the_records_that_they_hit_and_no_other(backend) {
-        let (mut app, mut ids) = killed_with_a_backlog(backend).await;
+        let (mut app, mut ids, mut ledger) = killed_with_a_backlog("flipped bytes", backend).await;
         for segment in segments(&app) {
             for (position, at) in records(&segment) {
                 match position {
@@ -152,11 +156,12 @@ on_both_databases! {
                 }
             }
         }
-        recovers(&mut app, &mut ids, &[5..=5, 20..=21, 40..=40]).await;
+        recovers(&mut app, &mut ids, &[5..=5, 20..=21, 40..=40], &mut ledger).await;
+        ledger.settle(&app).await;
     }
 
     async fn segments_that_are_missing_or_cut_short_are_named_to_the_record(backend) {
-        let (mut app, mut ids) = killed_with_a_backlog(backend).await;
+        let (mut app, mut ids, mut ledger) = killed_with_a_backlog("a segment missing, one cut short", backend).await;
         let files = segments(&app);
         let ends = |records: &[(u64, u64)]| records[0].0..=records[records.len() - 1].0;
         let missing = ends(&records(&files[1]));
@@ -164,7 +169,8 @@ on_both_databases! {
         let kept = records(&files[3]);
         // In the middle of the third record.
         cut(&files[3], kept[2].1 + 50);
-        recovers(&mut app, &mut ids, &[missing, ends(&kept[2..])]).await;
+        recovers(&mut app, &mut ids, &[missing, ends(&kept[2..])], &mut ledger).await;
+        ledger.settle(&app).await;
     }
 
     async fn a_second_process_on_a_data_directory_is_refused_by_name_and_the_first_is_unharmed(backend) {

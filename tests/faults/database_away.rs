@@ -1,5 +1,6 @@
 //! A database that goes away under load, and one record that it will not take.
 
+use super::postgres_server::flows;
 use super::*;
 use crate::on_both_databases;
 
@@ -35,6 +36,41 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused(), 0);
     ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn an_outage_of_the_main_database_holds_up_no_session_and_loses_no_choice() {
+    const CHOICES: i64 = 5;
+    let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
+    let mut ledger = Ledger::of("the main database of two down", Backend::Postgres);
+    let load = Load::start(&app, 8, "main");
+    flows(&app, 50.0).await;
+    app.databases.allow_connections(Database::Main, false).await;
+    app.until("the outage is noticed", async || readiness(&app).await["components"]["main_database"] == "unavailable")
+        .await;
+    let choice = json!({"analytics": true, "marketing": false, "functional": true});
+    for _ in 0..CHOICES {
+        let saved = app.post("/api/v1/consent/cookies", &choice).send().await.unwrap();
+        assert_eq!(support::data(saved).await, json!({"saved": true}));
+        // Sessions reach their database all the while.
+        flows(&app, 50.0).await;
+    }
+    let ready = readiness(&app).await;
+    let analytics = (&ready["components"]["analytics_database"], &ready["components"]["analytics_journal"]);
+    assert_eq!((&ready["status"], analytics), (&json!("degraded"), (&json!("ok"), &json!("ok"))), "{ready}");
+    assert_eq!(ready["components"]["main_database"], "unavailable", "{ready}");
+    app.until("the main journal grows", async || {
+        app.metric("weir_writer_lag_records{database=\"main\"}").await > 20.0 + CHOICES as f64
+    })
+    .await;
+    assert!(app.metric("weir_writer_oldest_unapplied_age_seconds{database=\"main\"}").await > 0.0);
+    app.databases.allow_connections(Database::Main, true).await;
+    app.until("the database is back", async || readiness(&app).await["status"] == "ready").await;
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    ledger.settle(&app).await;
+    let choices = app.databases.count(Database::Main, "SELECT count(*) AS n FROM consent_records").await;
+    assert_eq!(choices, CHOICES);
 }
 
 #[tokio::test]

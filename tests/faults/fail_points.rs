@@ -2,7 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::support::TestApp;
+use super::support::{Backend, TestApp, UNTHROTTLED};
+
+/// A server without throttles that is still to be launched, and its fail points.
+pub async fn prepared(backend: Backend) -> (TestApp, FailPoints) {
+    let mut app = TestApp::prepare(backend).await;
+    app.set_all(UNTHROTTLED);
+    let points = FailPoints::of(&mut app);
+    (app, points)
+}
 
 /// The file that a server follows; see `weir::fail_points` for its language.
 pub struct FailPoints {

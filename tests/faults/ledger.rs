@@ -41,6 +41,8 @@ pub struct Ledger {
     /// Requests that ended without an answer: they may be stored or not.
     pub unanswered: u64,
     pub longest: Duration,
+    /// Sessions that were acknowledged and destroyed on purpose afterwards, by id: gone, and not missing.
+    pub destroyed: BTreeSet<String>,
     notes: Vec<String>,
 }
 
@@ -66,6 +68,7 @@ impl Ledger {
             events: Account::default(),
             unanswered: 0,
             longest: Duration::ZERO,
+            destroyed: BTreeSet::new(),
             notes: Vec::new(),
         }
     }
@@ -73,6 +76,15 @@ impl Ledger {
     /// A figure that belongs beside the sums.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// A session that was sent beside a load: its landing page, and the id that it got.
+    pub fn session(&mut self, page: String, id: Option<String>) {
+        self.sessions.sent += 1;
+        match id {
+            Some(id) => self.sessions.acknowledged.insert(id),
+            None => self.sessions.refused.insert(page),
+        };
     }
 
     pub fn refused(&self) -> u64 {
@@ -102,8 +114,9 @@ impl Ledger {
         let pages: BTreeSet<&str> = rows.iter().map(|row| row["landing_page"].as_str().unwrap()).collect();
         let events = app.rows(Database::Main, "SELECT event FROM funnel_events").await;
         let names: BTreeSet<&str> = events.iter().map(|row| row["event"].as_str().unwrap()).collect();
-        let lost = |account: &Account, stored: &BTreeSet<&str>| {
-            account.acknowledged.iter().filter(|acknowledged| !stored.contains(acknowledged.as_str())).count() as u64
+        let missing = |account: &Account, stored: &BTreeSet<&str>| {
+            let acknowledged = account.acknowledged.difference(&self.destroyed);
+            acknowledged.filter(|acknowledged| !stored.contains(acknowledged.as_str())).count() as u64
         };
         self.close(Sums {
             sent: self.sessions.sent + self.events.sent,
@@ -111,7 +124,7 @@ impl Ledger {
             refused: self.refused(),
             unanswered: self.unanswered,
             stored: (rows.len() + events.len()) as u64,
-            missing: lost(&self.sessions, &ids) + lost(&self.events, &names),
+            missing: missing(&self.sessions, &ids) + missing(&self.events, &names),
             doubled: (rows.len() - pages.len() + events.len() - names.len()) as u64,
             longest: self.longest,
         });
@@ -125,11 +138,15 @@ impl Ledger {
             Backend::Postgres => "PostgreSQL",
         };
         let Sums { sent, acknowledged, refused, unanswered, stored, missing, doubled, longest } = sums;
+        let mut notes = self.notes.clone();
+        if !self.destroyed.is_empty() {
+            notes.push(format!("{} destroyed on purpose after they were acknowledged", self.destroyed.len()));
+        }
         let line = format!(
             "| {} | {database} | {sent} | {acknowledged} | {refused} | {unanswered} | {stored} | {missing} | {doubled} | {} | {} |",
             self.fault,
             longest.as_millis(),
-            self.notes.join("; "),
+            notes.join("; "),
         );
         println!("{line}");
         if let Some(file) = std::env::var_os("WEIR_FAULTS_LEDGER") {

@@ -112,6 +112,17 @@ impl Client {
     }
 }
 
+/// One session beside a load, under a name that no other has: its id, or `None` when it was refused.
+pub async fn visit(app: &TestApp, ledger: &mut Ledger, name: &str) -> Option<String> {
+    let page = format!("{PAGES}{name}");
+    let began = Instant::now();
+    let created = app.create_session(&session_with(&json!({"landingPage": page}))).await;
+    ledger.longest = ledger.longest.max(began.elapsed());
+    let id = created["id"].as_str().map(str::to_owned);
+    ledger.session(page, id.clone());
+    id
+}
+
 /// The answer's body, or `None` when there was none.
 async fn answer(request: reqwest::RequestBuilder) -> Option<Value> {
     let response = request.header("user-agent", support::BROWSER).send().await.ok()?;

@@ -18,6 +18,9 @@ mod commit;
 mod damage;
 mod database_away;
 mod disk;
+mod disk_full;
+mod full_queues;
+mod gives_up;
 mod kill;
 mod network;
 mod open_files;
@@ -32,9 +35,9 @@ mod start;
 
 use serde_json::{Value, json};
 
-use fail_points::FailPoints;
+use fail_points::{FailPoints, prepared};
 use ledger::Ledger;
-use load::Load;
+use load::{Load, visit};
 use support::{Backend, Database, TestApp, UNTHROTTLED, session_with};
 
 /// How much of it: the first in every run of the tests, the second in the campaign.

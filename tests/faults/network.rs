@@ -9,9 +9,10 @@ use super::*;
 use support::proxy::{Proxy, Weather};
 
 /// A server whose two databases are behind proxies: analytics, main.
-async fn behind_proxies() -> (TestApp, Proxy, Proxy) {
+pub async fn behind_proxies(variables: &[(&str, &str)]) -> (TestApp, Proxy, Proxy) {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);
+    app.set_all(variables);
     let (analytics, analytics_url) = Proxy::before_url(&app.databases.analytics_url).await;
     let (main, main_url) = Proxy::before_url(&app.databases.main_url).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", &analytics_url);
@@ -22,7 +23,7 @@ async fn behind_proxies() -> (TestApp, Proxy, Proxy) {
 
 #[tokio::test]
 async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
-    let (app, analytics, _main) = behind_proxies().await;
+    let (app, analytics, _main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("connections cut again and again", Backend::Postgres);
     let load = Load::start(&app, 8, "cut");
     for _ in 0..8 {
@@ -39,7 +40,7 @@ async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
 
 #[tokio::test]
 async fn a_slow_network_slows_the_writer_and_not_the_answers() {
-    let (app, analytics, _main) = behind_proxies().await;
+    let (app, analytics, _main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("slow network", Backend::Postgres);
     analytics.turns(Weather::Slow(Duration::from_millis(40)));
     let load = Load::start(&app, 8, "slow");
@@ -58,7 +59,7 @@ async fn a_slow_network_slows_the_writer_and_not_the_answers() {
 
 #[tokio::test]
 async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
-    let (app, analytics, main) = behind_proxies().await;
+    let (app, analytics, main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("a network that falls silent", Backend::Postgres);
     let load = Load::start(&app, 4, "silent");
     flows(&app, 20.0).await;

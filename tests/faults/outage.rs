@@ -15,15 +15,18 @@ const GROWTH_BYTES: u64 = 32 << 20;
 const CONNECTIONS: u64 = 64;
 const LAG: &str = "weir_writer_lag_records{database=\"analytics\"}";
 const AGE: &str = "weir_writer_oldest_unapplied_age_seconds{database=\"analytics\"}";
+const APPLIED: &str = "weir_writer_position{database=\"analytics\"}";
+/// The most records that are committed and not yet counted as applied: one batch of either engine.
+const BATCH: u64 = 5000;
 
 /// Keeps the analytics database from everybody, until it is let go.
-enum Outage {
+pub enum Outage {
     Postgres,
     Sqlite(Box<sqlx::SqliteConnection>),
 }
 
 impl Outage {
-    async fn of(app: &TestApp) -> Self {
+    pub async fn of(app: &TestApp) -> Self {
         if app.databases.backend == Backend::Postgres {
             app.databases.allow_connections(Database::Analytics, false).await;
             return Self::Postgres;
@@ -34,7 +37,7 @@ impl Outage {
         Self::Sqlite(Box::new(holder))
     }
 
-    async fn end(self, app: &TestApp) {
+    pub async fn end(self, app: &TestApp) {
         match self {
             Self::Postgres => app.databases.allow_connections(Database::Analytics, true).await,
             Self::Sqlite(holder) => holder.close().await.unwrap(),
@@ -49,10 +52,48 @@ async fn journal_status(app: &TestApp) -> Value {
     serde_json::from_str(first).unwrap()
 }
 
+/// One series in one answer of `/metrics`.
+fn series(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+/// What metrics and command line told of a backlog while it was caught up.
+struct Looks {
+    /// All that was ever acknowledged.
+    acknowledged: u64,
+    /// What the command line said was behind, look by look.
+    behind: Vec<u64>,
+}
+
+impl Looks {
+    /// Looks once. Whoever is asked: what is applied and what is behind is everything, and nothing falls back.
+    async fn look(&mut self, app: &TestApp) {
+        let before = self.metrics(app).await;
+        let status = journal_status(app).await;
+        let after = self.metrics(app).await;
+        let number = |name: &str| status[name].as_u64().unwrap_or_else(|| panic!("no {name}: {status}"));
+        let behind = number("lag_records");
+        assert_eq!(number("durable_position"), self.acknowledged, "{status}");
+        assert_eq!(number("applied_position") + behind, self.acknowledged, "{status}");
+        // The server learns of a commit a moment after the database has it.
+        assert!(behind <= before && behind + BATCH >= after, "{behind} behind, of {before} before and {after} after");
+        assert!(self.behind.last().is_none_or(|last| behind <= *last), "{behind} after {:?}", self.behind);
+        self.behind.push(behind);
+    }
+
+    /// How much is behind by the metrics.
+    async fn metrics(&self, app: &TestApp) -> u64 {
+        let metrics = app.metrics().await;
+        let behind = series(&metrics, LAG);
+        assert_eq!(series(&metrics, APPLIED) + behind, self.acknowledged);
+        behind
+    }
+}
+
 on_both_databases! {
     async fn a_long_backlog_is_disk_and_not_memory(backend) {
-        let mut app = TestApp::prepare(backend).await;
-        app.set_all(UNTHROTTLED);
+        let (mut app, points) = prepared(backend).await;
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", scale("1MiB", "64MiB"));
         // A line a request would be a gigabyte.
         app.set("WEIR_LOG", "info");
@@ -78,22 +119,34 @@ on_both_databases! {
         assert_eq!(journal_status(&app).await["lag_records"], json!(acknowledged));
         let segments = app.metric("weir_journal_segments{journal=\"analytics\"}").await;
         let disk = app.metric("weir_journal_disk_bytes{journal=\"analytics\"}").await;
+        if !is_long() {
+            // So little would be caught up before anybody could look.
+            points.arm(&["writer.committed=sleep(500)"]);
+        }
         outage.end(&app).await;
         app.until("the database is back", async || app.metric(LAG).await < acknowledged as f64).await;
         let (from, left) = (Instant::now(), app.metric(LAG).await);
         let mut highest = 0;
         let patience = Instant::now() + Duration::from_mins(10);
+        let mut looks = Looks { acknowledged: acknowledged as u64, behind: Vec::new() };
+        // A look is a process of its own, which takes from what is measured.
+        let (mut next_look, pause) = (Instant::now(), Duration::from_millis(scale(0, 1000)));
         loop {
             highest = highest.max(resident_bytes(&app));
-            // What is in the database and what is behind is everything, read one after the other.
             let lag = app.metric(LAG).await;
             if lag == 0.0 {
                 break;
             }
             assert!(Instant::now() < patience, "still {lag} behind");
+            if Instant::now() >= next_look {
+                looks.look(&app).await;
+                next_look = Instant::now() + pause;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let catch_up = left / from.elapsed().as_secs_f64();
+        points.disarm();
+        assert!(looks.behind.len() > 2, "only {:?} behind while it was caught up", looks.behind);
         let intake = acknowledged as f64 / intake;
         app.until("applied segments are deleted", async || {
             app.metric("weir_journal_segments{journal=\"analytics\"}").await <= 1.0

@@ -1,5 +1,6 @@
-//! Every part of the pipeline panics: it comes back, nobody is lied to, and what panics too often ends the process.
+//! Every part of the pipeline panics: it comes back, and nobody is lied to.
 
+use super::disk::takes_records;
 use super::*;
 use crate::on_both_databases;
 
@@ -21,13 +22,6 @@ const ACTORS: [&str; 12] = [
 
 fn restarts(actor: &str) -> String {
     format!("weir_actor_restarts_total{{actor=\"{actor}\",cause=\"panic\"}}")
-}
-
-async fn prepared(backend: Backend) -> (TestApp, FailPoints) {
-    let mut app = TestApp::prepare(backend).await;
-    app.set_all(UNTHROTTLED);
-    let points = FailPoints::of(&mut app);
-    (app, points)
 }
 
 on_both_databases! {
@@ -100,6 +94,34 @@ on_both_databases! {
         ledger.settle(&app).await;
         ledger.refused_are_not_stored(&app).await;
     }
+
+    async fn a_journal_that_panics_over_what_is_on_disk_refuses_nobody(backend) {
+        let (mut app, points) = prepared(backend).await;
+        app.launch().await;
+        let mut ledger = Ledger::of("the journals panic between fsync and ack", backend);
+        let load = Load::start(&app, 8, "synced");
+        points.arm(&["journal.synced=20*off->1*panic->20*off->1*panic"]);
+        app.until("they have panicked", async || app.log().matches("actor restarted").count() >= 2).await;
+        takes_records(&app).await;
+        load.finish(&mut ledger).await;
+        // The other one may have had too few batches to come to it.
+        points.arm(&["journal.synced=1*panic"]);
+        let token = support::access_token("user-0");
+        app.until("the main journal has panicked too", async || {
+            let name = format!("beside/{}", ledger.events.sent);
+            let event = app.post("/api/v1/analytics/track", &json!({"event": name})).bearer_auth(&token);
+            assert_eq!(support::data(event.send().await.unwrap()).await, json!({"tracked": true}));
+            ledger.events.sent += 1;
+            ledger.events.acknowledged.insert(name);
+            app.metrics().await.contains(&restarts("main_journal"))
+        })
+        .await;
+        points.disarm();
+        ledger.settle(&app).await;
+        ledger.refused_are_not_stored(&app).await;
+        assert_eq!(ledger.refused(), 0, "all of them were on disk");
+        app.until("both journals take records", async || readiness(&app).await["status"] == "ready").await;
+    }
 }
 
 #[tokio::test]
@@ -120,55 +142,4 @@ async fn a_request_that_panics_ends_its_connection_and_nothing_else() {
         app.post("/api/v1/analytics/session", &support::minimal_session()).send().await.is_ok()
     })
     .await;
-}
-
-/// A part that panics whenever it works ends the process within its budget, in order and not with success.
-async fn gives_up(point: &str, part: &str) {
-    let (mut app, points) = prepared(Backend::Sqlite).await;
-    app.launch().await;
-    let mut ledger = Ledger::of("a part panics beyond its budget", Backend::Sqlite);
-    ledger.note(part);
-    let load = Load::start(&app, 8, part);
-    app.until("sessions flow", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > 50.0).await;
-    points.arm(&[&format!("{point}=panic")]);
-    let status = app.wait_for_exit().await;
-    assert_eq!(status.code(), Some(1), "{status}");
-    assert!(app.log().contains("actor failed too often, giving up"));
-    load.finish(&mut ledger).await;
-    points.disarm();
-    app.launch().await;
-    ledger.settle(&app).await;
-}
-
-#[tokio::test]
-async fn a_writer_that_always_panics_ends_the_process() {
-    gives_up("actor.analytics_writer", "analytics_writer").await;
-}
-
-#[tokio::test]
-async fn a_journal_that_always_panics_ends_the_process() {
-    gives_up("journal.sync", "analytics_journal").await;
-}
-
-#[tokio::test]
-async fn a_process_that_gives_up_is_not_ready_again() {
-    let (mut app, points) = prepared(Backend::Sqlite).await;
-    app.launch().await;
-    points.arm(&["actor.analytics_writer=panic"]);
-    let mut last_words = None;
-    // Asked over new connections, as a probe does. From some moment on there is no answer, or this one.
-    for _ in 0..10_000 {
-        let _ = app.post("/api/v1/analytics/session", &support::minimal_session()).send().await;
-        let gives_up = app.log().contains("giving up");
-        match app.client.get(app.url("/health/ready")).send().await {
-            Ok(answer) if gives_up => {
-                assert_eq!(answer.status(), 503);
-                last_words = Some(answer.status());
-            }
-            Ok(_) => {}
-            Err(_) => break,
-        }
-    }
-    println!("last words: {last_words:?}");
-    assert_eq!(app.wait_for_exit().await.code(), Some(1));
 }

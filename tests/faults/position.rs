@@ -4,7 +4,15 @@ use weir::journal::{JournalOptions, SegmentStorage, Storage};
 
 use super::*;
 use crate::on_both_databases;
-use crate::support::minimal_session;
+
+/// Where the analytics database stands in its only journal.
+async fn stands(app: &TestApp) -> i64 {
+    app.databases.count(Database::Analytics, "SELECT position AS n FROM journal_positions").await
+}
+
+async fn moved_to(app: &TestApp, position: i64) {
+    app.databases.execute(Database::Analytics, &format!("UPDATE journal_positions SET position = {position}")).await;
+}
 
 async fn halted(app: &TestApp, reason: &str) {
     app.until("the writer halts", async || {
@@ -20,19 +28,20 @@ async fn halted(app: &TestApp, reason: &str) {
 on_both_databases! {
     async fn a_position_moved_by_somebody_else_halts_the_writer_for_good(backend) {
         let mut app = TestApp::start(backend).await;
-        app.create_session(&minimal_session()).await;
+        let mut ledger = Ledger::of("position moved by somebody else", backend);
+        visit(&app, &mut ledger, "before").await;
         app.applied().await;
         // What a second instance on a copy of the data directory would do.
         app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = position + 5, writer = 'another'").await;
-        let created = app.create_session(&minimal_session()).await;
-        assert!(created["id"].is_string(), "intake goes on");
+        let created = visit(&app, &mut ledger, "after").await.expect("intake goes on");
         halted(&app, "copy of this data directory").await;
         app.kill();
         app.launch().await;
         halted(&app, "copy of this data directory").await;
         // An operator looks, and says so by clearing the name.
         app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = position - 5, writer = ''").await;
-        app.session(created["id"].as_str().unwrap()).await;
+        app.session(&created).await;
+        ledger.settle(&app).await;
     }
 
     async fn a_database_restored_from_an_older_copy_is_noticed(backend) {
@@ -40,27 +49,38 @@ on_both_databases! {
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
         app.set("WEIR_THROTTLE__SESSION", "0");
         app.launch().await;
-        for _ in 0..60 {
-            app.create_session(&minimal_session()).await;
+        let mut ledger = Ledger::of("database restored from an older copy", backend);
+        for number in 0..60 {
+            visit(&app, &mut ledger, &number.to_string()).await;
         }
         app.until("applied segments are deleted", async || app.data_dir().join("journal/analytics/released").exists()).await;
+        app.applied().await;
+        let position = stands(&app).await;
         app.stop().await;
-        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = 1").await;
+        moved_to(&app, 1).await;
         app.launch().await;
         halted(&app, "restored from an older copy").await;
         assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 60);
+        // The newer copy, after all.
+        moved_to(&app, position).await;
+        ledger.settle(&app).await;
     }
 
     async fn a_database_that_steps_back_under_a_running_server_halts_its_writer(backend) {
         let app = TestApp::start_with(backend, &[("WEIR_JOURNAL__SEGMENT_BYTES", "4096"), ("WEIR_THROTTLE__SESSION", "0")]).await;
-        for _ in 0..60 {
-            app.create_session(&minimal_session()).await;
+        let mut ledger = Ledger::of("database steps back under a running server", backend);
+        for number in 0..60 {
+            visit(&app, &mut ledger, &number.to_string()).await;
         }
         app.until("applied segments are deleted", async || app.data_dir().join("journal/analytics/released").exists()).await;
-        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET position = 1").await;
-        app.create_session(&minimal_session()).await;
+        app.applied().await;
+        let position = stands(&app).await;
+        moved_to(&app, 1).await;
+        visit(&app, &mut ledger, "after").await.expect("intake goes on");
         halted(&app, "restored from an older copy").await;
         assert!(!app.data_dir().join("journal/analytics/dead-letters").exists(), "nothing was skipped");
+        moved_to(&app, position).await;
+        ledger.settle(&app).await;
     }
 
     async fn a_record_of_a_later_version_halts_the_writer_and_is_kept(backend) {
@@ -78,14 +98,16 @@ on_both_databases! {
 
     async fn a_wiped_data_directory_is_named_and_goes_on_afresh(backend) {
         let mut app = TestApp::start(backend).await;
-        app.create_session(&minimal_session()).await;
+        let mut ledger = Ledger::of("data directory wiped", backend);
+        visit(&app, &mut ledger, "before").await;
         app.applied().await;
         app.stop().await;
         std::fs::remove_dir_all(app.data_dir().join("journal")).unwrap();
         app.launch().await;
-        let created = app.create_session(&minimal_session()).await;
-        app.session(created["id"].as_str().unwrap()).await;
+        let created = visit(&app, &mut ledger, "after").await.expect("intake goes on");
+        app.session(&created).await;
         assert_eq!(app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 2);
+        ledger.settle(&app).await;
         assert!(app.log().contains("this journal is new to a database that knows others"));
     }
 }

@@ -1,6 +1,6 @@
 //! A PostgreSQL server that dies, freezes, or has no room: each test has a server of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -9,6 +9,7 @@ use support::cluster::Cluster;
 use support::proxy::{Proxy, Weather};
 
 const POSITION: &str = "weir_writer_position{database=\"analytics\"}";
+const LAG: &str = "weir_writer_lag_records{database=\"analytics\"}";
 
 /// Waits until so many more records are in the database.
 pub async fn flows(app: &TestApp, records: f64) {
@@ -51,15 +52,23 @@ async fn a_server_that_freezes_for_seconds_is_waited_for() {
     let (cluster, app) = server_with(&[]).await;
     let mut ledger = Ledger::of("PostgreSQL frozen (SIGSTOP)", Backend::Postgres);
     let load = Load::start(&app, 8, "freeze");
+    let seconds = Duration::from_secs(scale(2, 12));
     for _ in 0..scale(2, 5) {
         flows(&app, 50.0).await;
+        app.until("it has caught up", async || app.metric(LAG).await < 200.0).await;
         cluster.signal("STOP");
-        let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
-        app.until("intake goes on", async || {
-            app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 200.0
+        let (frozen, acknowledged) = (Instant::now(), app.outcomes("session", "accepted").await);
+        let (at, behind) = (app.metric("weir_journal_position{journal=\"analytics\"}").await, app.metric(LAG).await);
+        app.until("intake goes on for seconds", async || {
+            app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 500.0 && frozen.elapsed() > seconds
         })
         .await;
+        let acknowledged = app.outcomes("session", "accepted").await - acknowledged;
+        let (grown, frozen) = (app.metric(LAG).await - behind, frozen.elapsed());
         cluster.signal("CONT");
+        assert!(acknowledged > 100.0, "{acknowledged} sessions were acknowledged while it was frozen for {frozen:?}");
+        // Less than came in, where the answer to one last batch was on its way already.
+        assert!(grown > 100.0, "{grown} more behind after {frozen:?}");
     }
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused(), 0);

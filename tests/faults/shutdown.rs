@@ -1,20 +1,59 @@
-//! An orderly stop under load.
+//! An orderly stop under load, and what must not hold it up: clients that do not read, databases that do not answer.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::ledger::PAGES;
+use super::network::behind_proxies;
+use super::outage::Outage;
+use super::postgres_server::flows;
 use super::*;
 use crate::on_both_databases;
+use crate::support::proxy::Weather;
+use crate::support::wire::request;
+
+const POSITION: &str = "weir_journal_position{journal=\"analytics\"}";
+
+/// A client that sends sessions until nobody takes any more, and never reads an answer: its connection, and how many.
+fn deaf_client(app: &TestApp) -> (TcpStream, u64) {
+    let mut stream = TcpStream::connect(app.authority()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut sent = 0;
+    loop {
+        let body = session_with(&json!({"landingPage": format!("{PAGES}deaf/{sent}")})).to_string();
+        if stream.write_all(&request("POST", "/api/v1/analytics/session", &[], body.as_bytes())).is_err() {
+            return (stream, sent);
+        }
+        sent += 1;
+        assert!(sent < 1_000_000, "the server takes everything");
+    }
+}
+
+/// A client whose request has begun, and does not go on.
+fn mute_client(app: &TestApp) -> TcpStream {
+    let body = session_with(&json!({"landingPage": format!("{PAGES}mute")})).to_string();
+    let whole = request("POST", "/api/v1/analytics/session", &[], body.as_bytes());
+    let mut stream = TcpStream::connect(app.authority()).unwrap();
+    stream.write_all(&whole[..whole.len() - 10]).unwrap();
+    stream
+}
+
+/// SIGTERM; the end must be a success, and come within so many seconds.
+async fn ends_within(app: &mut TestApp, seconds: u64) {
+    let began = Instant::now();
+    let status = app.stop().await;
+    assert!(status.success(), "{status}");
+    assert!(began.elapsed() < Duration::from_secs(seconds), "{:?}", began.elapsed());
+}
 
 on_both_databases! {
     async fn sigterm_answers_what_is_in_flight_drains_and_exits_with_0(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut ledger = Ledger::of("SIGTERM under load", backend);
         let load = Load::start(&app, 16, "stop");
-        app.until("sessions flow", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > 200.0).await;
-        let began = Instant::now();
-        let status = app.stop().await;
-        assert!(status.success(), "{status}");
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        app.until("sessions flow", async || app.metric(POSITION).await > 200.0).await;
+        ends_within(&mut app, 20).await;
         load.finish(&mut ledger).await;
         // Drained: everything is in the database before the next start.
         let rows = app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await;
@@ -22,6 +61,73 @@ on_both_databases! {
         app.launch().await;
         ledger.settle(&app).await;
     }
+
+    async fn clients_that_neither_read_nor_send_keep_nobody_else_from_an_orderly_end(backend) {
+        let mut app = TestApp::prepare(backend).await;
+        app.set_all(UNTHROTTLED);
+        app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "5");
+        app.launch().await;
+        let mut ledger = Ledger::of("SIGTERM beside clients that never read, never send", backend);
+        let (deaf, unheard) = deaf_client(&app);
+        ledger.sessions.sent += unheard;
+        ledger.unanswered += unheard;
+        let load = Load::start(&app, 8, "heard");
+        let at = app.metric(POSITION).await;
+        app.until("sessions flow", async || app.metric(POSITION).await > at + 200.0).await;
+        let mute = mute_client(&app);
+        ledger.sessions.sent += 1;
+        ledger.unanswered += 1;
+        ends_within(&mut app, 10).await;
+        load.finish(&mut ledger).await;
+        drop((deaf, mute));
+        let log = app.log();
+        assert!(log.contains("waiting_for=\"requests in flight\""), "it was waited for");
+        assert_eq!(log.matches("left_for_the_next_start=0").count(), 2, "both databases have everything");
+        for late in ["the journals", "the writers"] {
+            assert!(!log.contains(&format!("waiting_for=\"{late}\"")), "no time was left for {late}");
+        }
+        let rows = app.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await;
+        assert!(rows >= i64::try_from(ledger.sessions.acknowledged.len()).unwrap());
+        app.launch().await;
+        ledger.settle(&app).await;
+    }
+
+    async fn an_outage_holds_up_the_stop_no_longer_than_its_deadline_and_costs_nothing(backend) {
+        let mut app = TestApp::prepare(backend).await;
+        app.set_all(UNTHROTTLED);
+        app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "2");
+        app.launch().await;
+        let mut ledger = Ledger::of("SIGTERM during an outage", backend);
+        let outage = Outage::of(&app).await;
+        let load = Load::start(&app, 8, "outage");
+        app.until("there is a backlog", async || app.metric(POSITION).await > 100.0).await;
+        ends_within(&mut app, 10).await;
+        load.finish(&mut ledger).await;
+        assert!(app.log().contains("waiting_for=\"the writers\""), "it waited for the database in vain");
+        outage.end(&app).await;
+        app.launch().await;
+        ledger.settle(&app).await;
+    }
+}
+
+#[tokio::test]
+async fn databases_that_say_nothing_hold_up_the_stop_no_longer_than_its_deadline_and_cost_nothing() {
+    let (mut app, analytics, main) = behind_proxies(&[("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "2")]).await;
+    let mut ledger = Ledger::of("SIGTERM while the databases are silent", Backend::Postgres);
+    let load = Load::start(&app, 8, "silent");
+    flows(&app, 20.0).await;
+    analytics.turns(Weather::Silent);
+    main.turns(Weather::Silent);
+    let at = app.metric(POSITION).await;
+    app.until("intake goes on", async || app.metric(POSITION).await > at + 100.0).await;
+    ends_within(&mut app, 10).await;
+    load.finish(&mut ledger).await;
+    assert!(app.log().contains("waiting_for=\"the writers\""), "it waited for the databases in vain");
+    // What the old process had sent arrives after its end, perhaps a COMMIT.
+    analytics.turns(Weather::Clear);
+    main.turns(Weather::Clear);
+    app.launch().await;
+    ledger.settle(&app).await;
 }
 
 #[tokio::test]
@@ -31,10 +137,7 @@ async fn an_unreachable_database_does_not_hold_up_the_stop_beyond_its_deadline()
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "1");
     app.launch().await;
     app.create_session(&support::minimal_session()).await;
-    let began = Instant::now();
-    let status = app.stop().await;
-    assert!(status.success(), "{status}");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    ends_within(&mut app, 10).await;
     assert!(app.log().contains("left_for_the_next_start=1"), "what is left is named");
 }
 
@@ -47,8 +150,5 @@ async fn a_second_signal_ends_it_at_once() {
     app.create_session(&support::minimal_session()).await;
     app.signal("TERM");
     app.until("it drains", async || app.log().contains("stopping")).await;
-    let began = Instant::now();
-    let status = app.stop().await;
-    assert!(status.success(), "{status}");
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    ends_within(&mut app, 20).await;
 }

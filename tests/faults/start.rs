@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weir::journal::{JournalOptions, SegmentStorage, Storage};
 
 use super::*;
+use crate::support::proxy::{Proxy, Weather};
 
 #[tokio::test]
 async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
@@ -32,4 +33,38 @@ async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(starting.wait().unwrap().success());
     assert!(said("stopping before requests were taken"));
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits_for_a_database_and_costs_nothing() {
+    let mut app = TestApp::prepare(Backend::Postgres).await;
+    app.set_all(UNTHROTTLED);
+    app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
+    app.launch().await;
+    let mut ledger = Ledger::of("SIGTERM during a start", Backend::Postgres);
+    let load = Load::start(&app, 8, "before");
+    app.until("there is a backlog", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > 100.0)
+        .await;
+    app.kill();
+    load.finish(&mut ledger).await;
+    assert_eq!(ledger.refused(), 0);
+    // It takes a connection and says nothing: the start gives it some seconds.
+    let (silent, url) = Proxy::before_url(&app.databases.analytics_url).await;
+    silent.turns(Weather::BlackHole);
+    app.set("WEIR_ANALYTICS_DATABASE_URL", &url);
+    let log = app.directory.path().join("start.log");
+    let mut starting =
+        app.command(&[]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let said = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
+    app.until("it starts", async || said("geoip_database")).await;
+    let terminated = std::process::Command::new("kill").args(["-TERM", &starting.id().to_string()]).status().unwrap();
+    assert!(terminated.success());
+    let began = Instant::now();
+    app.until("it has ended", async || starting.try_wait().unwrap().is_some()).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(starting.wait().unwrap().success());
+    assert!(said("stopping before requests were taken") && !said("taking requests"));
+    silent.turns(Weather::Clear);
+    app.launch().await;
+    ledger.settle(&app).await;
 }
