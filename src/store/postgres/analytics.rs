@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
@@ -17,7 +17,8 @@ use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::inserts::{Repeats, insert_sessions, insert_views};
 use super::partitions::{self, Partitions};
-use super::{column, pool, request_pool, unix_millis};
+use super::writer::{self, WriterConnection};
+use super::{column, pool, request_pool, unix_millis, writer_connection};
 use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions.
@@ -68,6 +69,7 @@ const INSERT_KEYS: &str = "
 
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
+    writer: WriterConnection,
     pool: PgPool,
     /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
     requests: PgPool,
@@ -82,7 +84,13 @@ impl PostgresAnalytics {
     /// When the URL is none.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let (pool, requests) = (pool(url)?, request_pool(url)?);
-        Ok(Self { requests, positions: PositionTable::new(&pool), partitions: Partitions::default(), pool })
+        Ok(Self {
+            writer: writer_connection(url)?,
+            requests,
+            positions: PositionTable::new(&pool),
+            partitions: Partitions::default(),
+            pool,
+        })
     }
 }
 
@@ -170,19 +178,40 @@ impl PostgresAnalytics {
         records: &[AnalyticsRecord],
         repeats: Repeats,
     ) -> Result<Applied, StoreError> {
-        let touched = Touched::of(records);
-        let mut transaction = self.pool.begin().await?;
-        PositionTable::<Postgres>::advance(&mut transaction, step).await?;
-        let loaded = load(&mut transaction, &touched).await?;
-        let fold = Fold::of(records, &touched, loaded);
-        insert_sessions(&mut transaction, &fold.new_sessions, repeats).await?;
-        insert_views(&mut transaction, &fold.new_views).await?;
-        update_sessions(&mut transaction, &fold.changed_sessions).await?;
-        update_views(&mut transaction, &fold.changed_views).await?;
-        insert_keys(&mut transaction, &fold).await?;
-        transaction.commit().await?;
-        Ok(fold.applied())
+        let mut held = self.writer.take().await?;
+        let applied = apply_on(&mut held.connection, step, records, repeats).await;
+        self.writer.keep(held, &applied);
+        applied
     }
+}
+
+async fn apply_on(
+    connection: &mut PgConnection,
+    step: &Step,
+    records: &[AnalyticsRecord],
+    repeats: Repeats,
+) -> Result<Applied, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let written = write(&mut transaction, step, records, repeats).await;
+    writer::end(transaction, written).await
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    step: &Step,
+    records: &[AnalyticsRecord],
+    repeats: Repeats,
+) -> Result<Applied, StoreError> {
+    let touched = Touched::of(records);
+    PositionTable::<Postgres>::advance(connection, step).await?;
+    let loaded = load(connection, &touched).await?;
+    let fold = Fold::of(records, &touched, loaded);
+    insert_sessions(connection, &fold.new_sessions, repeats).await?;
+    insert_views(connection, &fold.new_views).await?;
+    update_sessions(connection, &fold.changed_sessions).await?;
+    update_views(connection, &fold.changed_views).await?;
+    insert_keys(connection, &fold).await?;
+    Ok(fold.applied())
 }
 
 /// The lowest and the highest of ordered ids.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, PgPool, Postgres, Row};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Row};
 
 use super::super::migrations;
 use super::super::people::People;
@@ -13,7 +13,8 @@ use super::super::visitor_fold::{Inviters, TouchedVisitors, VisitorFold, Visitor
 use super::super::{
     Accounts, Applied, MainReads, Maintained, SettingsTable, Sink, Step, StoreError, VisitorTable, by_kind,
 };
-use super::{column, pool, request_pool};
+use super::writer::{self, WriterConnection};
+use super::{column, pool, request_pool, writer_connection};
 use crate::domain::{
     Clock, ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord,
     VisitorToken,
@@ -73,6 +74,7 @@ const CLEAR_FINGERPRINTS: &str = "
 
 /// The main database on a PostgreSQL server.
 pub struct PostgresMain {
+    writer: WriterConnection,
     pool: PgPool,
     positions: PositionTable<Postgres>,
     people: Arc<People<Postgres>>,
@@ -86,7 +88,7 @@ impl PostgresMain {
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let pool = pool(url)?;
         let people = Arc::new(People::new(request_pool(url)?));
-        Ok(Self { positions: PositionTable::new(&pool), people, pool })
+        Ok(Self { writer: writer_connection(url)?, positions: PositionTable::new(&pool), people, pool })
     }
 
     /// What users read.
@@ -133,23 +135,10 @@ impl Sink for PostgresMain {
     }
 
     async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
-        let (consents, events) = by_kind(records);
-        let touched = TouchedVisitors::of(records);
-        let mut transaction = self.pool.begin().await?;
-        PositionTable::<Postgres>::advance(&mut transaction, step).await?;
-        insert_consents(&mut transaction, &consents).await?;
-        insert_events(&mut transaction, &events).await?;
-        let mut visitors = 0;
-        if !touched.tokens.is_empty() {
-            let inviters = find_inviters(&mut transaction, &touched).await?;
-            let known = lock_visitors(&mut transaction, &touched).await?;
-            let fold = VisitorFold::of(records, known, &inviters);
-            visitors = fold.new.len() + fold.changed.len();
-            insert_visitors(&mut transaction, &fold.new).await?;
-            update_visitors(&mut transaction, &fold.changed).await?;
-        }
-        transaction.commit().await?;
-        Ok(Applied::of([("consent_records", consents.len()), ("funnel_events", events.len()), ("visitors", visitors)]))
+        let mut held = self.writer.take().await?;
+        let applied = apply_on(&mut held.connection, step, records).await;
+        self.writer.keep(held, &applied);
+        applied
     }
 
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {
@@ -182,6 +171,30 @@ impl SettingsTable for PostgresMain {
         .await?;
         Ok(())
     }
+}
+
+async fn apply_on(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let written = write(&mut transaction, step, records).await;
+    writer::end(transaction, written).await
+}
+
+async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
+    let (consents, events) = by_kind(records);
+    let touched = TouchedVisitors::of(records);
+    PositionTable::<Postgres>::advance(connection, step).await?;
+    insert_consents(connection, &consents).await?;
+    insert_events(connection, &events).await?;
+    let mut visitors = 0;
+    if !touched.tokens.is_empty() {
+        let inviters = find_inviters(connection, &touched).await?;
+        let known = lock_visitors(connection, &touched).await?;
+        let fold = VisitorFold::of(records, known, &inviters);
+        visitors = fold.new.len() + fold.changed.len();
+        insert_visitors(connection, &fold.new).await?;
+        update_visitors(connection, &fold.changed).await?;
+    }
+    Ok(Applied::of([("consent_records", consents.len()), ("funnel_events", events.len()), ("visitors", visitors)]))
 }
 
 async fn insert_consents(connection: &mut PgConnection, consents: &[&ConsentRecord]) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod composite;
 mod inserts;
 mod main;
 mod partitions;
+mod writer;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,17 +22,25 @@ use crate::domain::UnixMillis;
 
 pub use analytics::PostgresAnalytics;
 pub use main::PostgresMain;
+use writer::WriterConnection;
 
 /// How long a connection may take to show that it is alive when it is given back.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// A pool that connects when it is first used. Two connections: the writer's, and one for maintenance and settings.
+/// What the writer, maintenance and settings may take.
+const PATIENT: [(&str, &str); 2] = [("statement_timeout", "30s"), ("lock_timeout", "10s")];
+
+/// A pool that connects when it is first used, for maintenance, settings, and the writer's look at where it stands.
 fn pool(url: &str) -> Result<PgPool, StoreError> {
-    let bounds = [("statement_timeout", "30s"), ("lock_timeout", "10s")];
     Ok(pool_options()
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(5))
-        .connect_lazy_with(options(url, bounds)?))
+        .connect_lazy_with(options(url, PATIENT)?))
+}
+
+/// The writer's own connection; made when it is first used.
+fn writer_connection(url: &str) -> Result<WriterConnection, StoreError> {
+    Ok(WriterConnection::new(options(url, PATIENT)?))
 }
 
 /// A pool for what requests read and write themselves: somebody waits for each of these statements.

@@ -1,0 +1,83 @@
+//! The writer's own connection, outside of the pools.
+//!
+//! A pool asks a connection whether it is alive before it is used and twice after, which costs a transaction three round
+//! trips; and the last of these questions has no bound: a network that falls silent just then would keep the writer's
+//! place until the operating system gives up, a quarter of an hour later.
+//!
+//! Invariant: only a connection whose last transaction has ended is kept; on any other nobody knows what it is about to
+//! say. Whoever is cancelled drops it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use tokio::time::timeout;
+
+use super::super::StoreError;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may take to show that it is alive, after it was idle.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Idle for longer, it may have been forgotten by something on the way.
+const IDLE: Duration = Duration::from_secs(1);
+/// Connections are made anew after this long: a server that a name no longer leads to is left.
+const LIFETIME: Duration = Duration::from_hours(1);
+
+/// Where the writer keeps its connection between two transactions.
+pub(super) struct WriterConnection {
+    options: PgConnectOptions,
+    idle: Mutex<Option<Held>>,
+}
+
+/// A connection, and for how long it has been one.
+pub(super) struct Held {
+    pub connection: PgConnection,
+    made: Instant,
+    used: Instant,
+}
+
+impl WriterConnection {
+    pub fn new(options: PgConnectOptions) -> Self {
+        Self { options, idle: Mutex::default() }
+    }
+
+    /// The connection of the last transaction, or another one where that is too old or says nothing.
+    ///
+    /// # Errors
+    /// When the server cannot be reached in time.
+    pub async fn take(&self) -> Result<Held, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut held) = idle.filter(|held| held.made.elapsed() < LIFETIME) {
+            let is_fresh = held.used.elapsed() < IDLE;
+            if is_fresh || matches!(timeout(ANSWER, held.connection.ping()).await, Ok(Ok(()))) {
+                return Ok(held);
+            }
+        }
+        let connected = timeout(CONNECT, PgConnection::connect_with(&self.options)).await;
+        let connection = connected.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        Ok(Held { connection, made: Instant::now(), used: Instant::now() })
+    }
+
+    /// Keeps the connection for the next transaction, if this one ended so that it can be used again.
+    pub fn keep<T>(&self, held: Held, ended: &Result<T, StoreError>) {
+        if matches!(ended, Ok(_) | Err(StoreError::Refused(_) | StoreError::Repeated)) {
+            let held = Held { used: Instant::now(), ..held };
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        }
+    }
+}
+
+/// Commits what went well. Takes back what the database refused; what failed otherwise ends with its connection.
+pub(super) async fn end<T>(
+    transaction: Transaction<'_, Postgres>,
+    written: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match &written {
+        Ok(_) => transaction.commit().await?,
+        Err(StoreError::Refused(_) | StoreError::Repeated) => transaction.rollback().await?,
+        Err(_) => {}
+    }
+    written
+}
