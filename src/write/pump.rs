@@ -5,6 +5,8 @@
 //!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
 //! - A position moved by a stranger, or back behind what is deleted, halts the writer: going on could skip or double
 //!   records.
+//! - Records that come alone are applied at once. Where they come in numbers, transactions keep a distance, so that many
+//!   records share what each of them costs.
 //! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
 //!   the position passes it.
 
@@ -28,6 +30,11 @@ use crate::telemetry::{Telemetry, WriterMetrics, name};
 
 /// The most payload bytes of one transaction.
 const BATCH_BYTES: usize = 4 << 20;
+/// The least time from one transaction to the next while records come in numbers. It is also how much later the last of
+/// them is in its database.
+const APPLY_EVERY: Duration = Duration::from_millis(25);
+/// So many records in one transaction are numbers.
+const NUMBERS: usize = 32;
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
 const APPLY: Duration = Duration::from_secs(35);
 /// How long a look at a position may take.
@@ -64,6 +71,8 @@ pub struct Pump<S: Sink> {
     state: Arc<WriterState>,
     backoff: Backoff,
     batch_size: BatchSize,
+    /// When the next transaction may begin, after one with records in numbers.
+    paced_until: Option<Instant>,
     /// Where the database stands; `None` until it was asked.
     position: Option<Position>,
 }
@@ -93,6 +102,7 @@ impl<S: Sink> Pump<S> {
             position: None,
             backoff: Backoff::default(),
             batch_size: BatchSize::of(sink.batch_records()),
+            paced_until: None,
             database,
             sink,
             journal,
@@ -120,6 +130,7 @@ impl<S: Sink> Pump<S> {
             None => self.attach().await?,
         };
         self.journal.wait_beyond(position).await;
+        self.keep_distance(position).await;
         let durable = self.journal.durable();
         if durable <= position {
             return Ok(false);
@@ -130,9 +141,20 @@ impl<S: Sink> Pump<S> {
             None => Batch::read(self.ahead.feed(&self.journal), position, durable, limits)?,
         };
         self.ahead.begin(&self.journal, batch.through, limits);
+        let (began, in_numbers) = (Instant::now(), batch.records.len() >= NUMBERS);
         let applied = self.apply_batch(position, batch).await;
+        self.paced_until = in_numbers.then(|| began + APPLY_EVERY);
         self.ahead.finish().await;
         applied.map(|()| true)
+    }
+
+    /// Waits for records to come together, unless there is a whole batch of them.
+    async fn keep_distance(&mut self, position: Position) {
+        let Some(until) = self.paced_until.take() else { return };
+        let waiting = self.journal.durable().0.saturating_sub(position.0);
+        if waiting < self.batch_size.records() as u64 {
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 
     /// Brings the database to this version and asks where it stands.
