@@ -18,6 +18,7 @@ pub(super) struct Segment {
     pub previous: Position,
     /// When its first frame was appended; `None` while it has none.
     pub first_at_ms: Option<u64>,
+    /// How long the file is, with what it runs ahead of its records.
     pub bytes: u64,
 }
 

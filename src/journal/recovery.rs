@@ -120,15 +120,22 @@ pub(super) fn scan(path: &Path, codec: &FrameCodec) -> Result<Scan, OpenError> {
     Ok(found)
 }
 
-/// Cuts what follows the last whole frame: the rest of an append that was never acknowledged.
+/// Cuts what follows the last whole frame: zeros that the file ran ahead with, or the rest of an append that was never
+/// acknowledged.
 pub(super) fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Option<Position>, OpenError> {
     let path = &segment.path;
     let found = scan(path, codec)?;
     let end = found.end as u64;
     if segment.bytes > end {
-        tracing::warn!(segment = %path.display(), offset = end, cut_bytes = segment.bytes - end, "journal ends in a torn record, cut");
-        if let Err(error) = keep_cut_bytes(path, end) {
-            tracing::warn!(%error, "the torn tail could not be kept aside");
+        let (offset, torn) = torn_bytes(path, found.end)?;
+        if !torn.is_empty() {
+            tracing::warn!(segment = %path.display(), offset, cut_bytes = torn.len(), "journal ends in a torn record, cut");
+            // Damage in the last acknowledged record looks like a torn append: what is cut is kept for whoever must tell
+            // them apart, until the next cut.
+            let directory = path.parent().unwrap_or(Path::new("."));
+            if let Err(error) = write_durably(directory, CUT, &torn) {
+                tracing::warn!(%error, "the torn tail could not be kept aside");
+            }
         }
         let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io(path, "open"))?;
         file.set_len(end).and_then(|()| file.sync_all()).map_err(OpenError::io(path, "cut the torn tail of"))?;
@@ -137,11 +144,11 @@ pub(super) fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Opti
     Ok(found.last)
 }
 
-/// Damage in the last acknowledged record looks like a torn append: what is cut is kept for whoever must tell them apart,
-/// until the next cut.
-fn keep_cut_bytes(path: &Path, from: u64) -> Result<(), OpenError> {
+/// What there is from here on but zeros, and where that begins.
+fn torn_bytes(path: &Path, from: usize) -> Result<(usize, Vec<u8>), OpenError> {
     let bytes = fs::read(path).map_err(OpenError::io(path, "read"))?;
-    let cut = usize::try_from(from).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
-    let directory = path.parent().unwrap_or(Path::new("."));
-    write_durably(directory, CUT, cut).map_err(OpenError::io(path, "keep the torn tail of"))
+    let tail = bytes.get(from..).unwrap_or_default();
+    let begin = tail.iter().position(|byte| *byte != 0).unwrap_or(tail.len());
+    let end = tail.iter().rposition(|byte| *byte != 0).map_or(begin, |last| last + 1);
+    Ok((from + begin, tail[begin..end].to_vec()))
 }

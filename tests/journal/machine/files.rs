@@ -68,6 +68,15 @@ pub fn flip_bit(file: &Path, offset: u64, bit: usize) {
     file.write_all_at(&[byte[0] ^ (1 << (bit % 8))], at).unwrap();
 }
 
+/// Where a segment's records end, or its header does: what follows is zeros.
+pub fn end(file: &Path) -> u64 {
+    let bytes = fs::read(file).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let frames = frames(file.parent().unwrap()).into_values().flatten().filter(|(place, _)| place.file == file);
+    let last = frames.map(|(place, frame)| place.offset + frame.len() as u64).max();
+    last.unwrap_or(0).max(end.max(bytes.len().min(HEADER_BYTES)) as u64)
+}
+
 /// Sets a file's length.
 pub fn resize(file: &Path, length: u64) {
     OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();

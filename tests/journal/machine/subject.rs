@@ -179,7 +179,7 @@ impl Subject {
     fn crash(&mut self, unfinished: &[usize], torn: Index) {
         let before: Vec<_> = segments(&self.home());
         let newest = before.last().cloned();
-        let length = newest.as_ref().map_or(0, |file| std::fs::metadata(file).unwrap().len());
+        let end = newest.as_ref().map_or(0, |file| files::end(file));
         self.append(unfinished);
         let left = self.home();
         self.lives += 1;
@@ -189,10 +189,14 @@ impl Subject {
         let newest_now = segments(&self.home()).pop();
         if let Some(file) = newest_now {
             let is_new = newest.is_none_or(|newest| newest.file_name() != file.file_name());
-            let least = if is_new { 0 } else { length };
-            let most = std::fs::metadata(&file).unwrap().len();
-            let unsure = usize::try_from(most - least).unwrap();
-            files::resize(&file, least + torn.index(unsure + 1) as u64);
+            let least = if is_new { 0 } else { end };
+            let unsure = usize::try_from(files::end(&file) - least).unwrap();
+            let (kept, length) = (torn.index(unsure + 1), std::fs::metadata(&file).unwrap().len());
+            files::resize(&file, least + kept as u64);
+            if kept % 2 == 0 {
+                // The file had run ahead before: what did not arrive is zeros.
+                files::resize(&file, length);
+            }
         }
     }
 
