@@ -32,7 +32,7 @@ use crate::telemetry::{Telemetry, WriterMetrics, name};
 const BATCH_BYTES: usize = 4 << 20;
 /// The least time from one transaction to the next while records come in numbers. It is also how much later the last of
 /// them is in its database.
-const APPLY_EVERY: Duration = Duration::from_millis(25);
+const APPLY_EVERY: Duration = Duration::from_millis(50);
 /// So many records in one transaction are numbers.
 const NUMBERS: usize = 32;
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
