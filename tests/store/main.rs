@@ -5,6 +5,7 @@ mod support;
 
 mod accounts;
 mod analytics;
+mod distance;
 mod events;
 mod idempotency;
 mod main_database;
