@@ -123,3 +123,22 @@ async fn a_database_session_that_is_frozen_does_not_hold_the_writer_for_ever() {
     ledger.settle(&app).await;
     assert_eq!(ledger.refused(), 0);
 }
+
+#[tokio::test]
+async fn a_connection_that_was_forgotten_on_the_way_while_it_was_idle_is_found_out_in_seconds() {
+    let (app, analytics, _main) = behind_proxies(&[]).await;
+    let mut ledger = Ledger::of("a connection forgotten while idle", Backend::Postgres);
+    visit(&app, &mut ledger, "before").await.expect("it is stored");
+    app.applied().await;
+    // Idle for long enough to be asked before it is used. The connections made so far are lost for good.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    analytics.turns(Weather::BlackHole);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    analytics.turns(Weather::Clear);
+    let began = Instant::now();
+    visit(&app, &mut ledger, "after").await.expect("it is stored");
+    app.applied().await;
+    // The writer's patience with a transaction is 35 seconds.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    ledger.settle(&app).await;
+}
