@@ -183,8 +183,8 @@ pub(super) struct Look {
     pub id: JournalId,
     pub segments: Vec<Segment>,
     pub last: Position,
-    /// How far the database is at least: what was deleted, or noted at an orderly stop.
-    pub applied_at_least: Position,
+    pub released: Position,
+    pub applied_before: Position,
 }
 
 /// Looks at a directory for `weir journal status`, beside a running server.
@@ -216,8 +216,8 @@ fn look_once(path: &Path) -> Result<Look, OpenError> {
         None => Position::START,
     };
     let last = last.max(highest_previous(&segments));
-    let noted = read_position(&path.join(APPLIED)).unwrap_or_default();
-    Ok(Look { id, segments, last, applied_at_least: released.max(noted) })
+    let applied_before = read_position(&path.join(APPLIED)).unwrap_or_default();
+    Ok(Look { id, segments, last, released, applied_before })
 }
 
 /// What any header says was given, whatever a later one says: a record up to here must not be passed over.

@@ -59,8 +59,9 @@ pub struct JournalStatus {
 pub struct Inspection {
     pub id: JournalId,
     durable: Position,
-    /// How far the database is at least, by the journal's own notes.
-    applied_at_least: Position,
+    released: Position,
+    /// How far the database was when the last run ended in order.
+    applied_before: Position,
     index: Arc<SegmentIndex>,
 }
 
@@ -69,16 +70,16 @@ pub struct Inspection {
 /// # Errors
 /// When there is none, or it cannot be read.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
-    let Look { id, segments, last, applied_at_least } = directory::look(path)?;
+    let Look { id, segments, last, released, applied_before } = directory::look(path)?;
     let index = Arc::new(SegmentIndex::of(segments, other_bytes(path)));
-    Ok(Inspection { id, durable: last, applied_at_least, index })
+    Ok(Inspection { id, durable: last, released, applied_before, index })
 }
 
 impl Inspection {
     /// The status, with how far the database says it is.
     #[must_use]
     pub fn status(&self, applied: Option<Position>, max_bytes: u64) -> JournalStatus {
-        let from = applied.unwrap_or_default().max(self.applied_at_least);
+        let from = applied.unwrap_or(self.applied_before).max(self.released);
         let lag_records = self.index.records_between(from, self.durable);
         JournalStatus {
             id: self.id,

@@ -34,7 +34,9 @@ async fn a_start_without_its_database_tells_what_was_behind_at_the_orderly_stop(
     first.close();
     first.remember_applied().unwrap();
     drop(first);
-    assert_eq!(inspect(directory.path()).unwrap().status(None, 0).lag_records, 5);
+    let seen = inspect(directory.path()).unwrap();
+    assert_eq!(seen.status(None, 0).lag_records, 5);
+    assert_eq!(seen.status(Some(Position(90)), 0).lag_records, 10, "what the database says counts more");
     let journal = start(directory.path(), JournalOptions::default());
     let status = journal.status();
     assert_eq!((status.applied, status.lag_records), (None, 5));
