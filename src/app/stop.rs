@@ -1,7 +1,7 @@
 //! The end: not ready, no new connections, answer what is in flight, sync the journals, drain the writers, by a deadline.
 //!
 //! Invariant: whatever is left when the deadline passes is on disk, and is applied by the next start. Clients get half of
-//! the time at most: one that does not read its answer must not keep the journals from their orderly end.
+//! the time at most: one that does not finish its request must not keep the journals from their orderly end.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //!
 //! While a batch syncs, the next one gathers; a lone record pays one fsync, ten thousand share it. Where records come in
 //! company, an fsync waits until the one before it is [`SYNC_EVERY`] old: a quick disk would sync a handful at a time, and
-//! an fsync costs as much CPU as some ten records. A record that comes alone never waits.
+//! an fsync costs as much CPU as two or three records. A record that comes alone never waits.
 //! It is a thread of its own and no actor: an fsync blocks, and a blocked arbiter starves everything else on it.
 //!
 //! Invariants: no ack before its fsync; past the disk's bound a record is refused, never written. A panic in the thread

@@ -8,6 +8,22 @@ use weir::journal::{JournalOptions, SegmentStorage, Storage};
 use super::*;
 use crate::support::proxy::{Proxy, Weather};
 
+/// Starts a process that does not get far, and ends it by SIGTERM: soon, with success, before it takes requests.
+async fn ends_at_a_signal(app: &TestApp) {
+    let log = app.directory.path().join("start.log");
+    let mut starting =
+        app.command(&[]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let said = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
+    app.until("it starts", async || said("geoip_database")).await;
+    let terminated = std::process::Command::new("kill").args(["-TERM", &starting.id().to_string()]).status().unwrap();
+    assert!(terminated.success());
+    let began = Instant::now();
+    app.until("it has ended", async || starting.try_wait().unwrap().is_some()).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(starting.wait().unwrap().success());
+    assert!(said("stopping before requests were taken") && !said("taking requests"));
+}
+
 #[tokio::test]
 async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
@@ -21,18 +37,7 @@ async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
     }
     drop(backlog);
     points.arm(&["start.read=sleep(1000)"]);
-    let log = app.directory.path().join("start.log");
-    let mut starting =
-        app.command(&[]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-    let said = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
-    app.until("it starts", async || said("geoip_database")).await;
-    let terminated = std::process::Command::new("kill").args(["-TERM", &starting.id().to_string()]).status().unwrap();
-    assert!(terminated.success());
-    let began = Instant::now();
-    app.until("it has ended", async || starting.try_wait().unwrap().is_some()).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert!(starting.wait().unwrap().success());
-    assert!(said("stopping before requests were taken"));
+    ends_at_a_signal(&app).await;
 }
 
 #[tokio::test]
@@ -52,18 +57,7 @@ async fn a_signal_ends_a_start_that_waits_for_a_database_and_costs_nothing() {
     let (silent, url) = Proxy::before_url(&app.databases.analytics_url).await;
     silent.turns(Weather::BlackHole);
     app.set("WEIR_ANALYTICS_DATABASE_URL", &url);
-    let log = app.directory.path().join("start.log");
-    let mut starting =
-        app.command(&[]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-    let said = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
-    app.until("it starts", async || said("geoip_database")).await;
-    let terminated = std::process::Command::new("kill").args(["-TERM", &starting.id().to_string()]).status().unwrap();
-    assert!(terminated.success());
-    let began = Instant::now();
-    app.until("it has ended", async || starting.try_wait().unwrap().is_some()).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert!(starting.wait().unwrap().success());
-    assert!(said("stopping before requests were taken") && !said("taking requests"));
+    ends_at_a_signal(&app).await;
     silent.turns(Weather::Clear);
     app.launch().await;
     ledger.settle(&app).await;
