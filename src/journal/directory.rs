@@ -25,7 +25,7 @@ use super::{JournalId, Position, reserve};
 
 pub(super) const SEGMENT_EXTENSION: &str = "journal";
 const LOCK: &str = "lock";
-/// How often a directory is looked at that changes meanwhile. The keeper deletes twice a second at most.
+/// How often a directory is listed whose every segment was deleted before it could be read.
 const LOOKS: usize = 10;
 const IDENTITY: &str = "identity.json";
 const CLEAN: &str = "clean";
@@ -188,27 +188,48 @@ pub(super) struct Look {
     pub applied_before: Position,
 }
 
-/// Looks at a directory for `weir journal status`, beside a running server.
+/// Looks at a directory for `weir journal status`, beside a running server, whose keeper may delete what was listed.
 pub(super) fn look(path: &Path) -> Result<Look, OpenError> {
     for _ in 1..LOOKS {
-        match look_once(path) {
-            // Listed, and then deleted by the server's keeper: there is less to see now.
-            Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && path.exists() => {}
-            looked => return looked,
+        let listed = list(path)?;
+        let is_empty = listed.is_empty();
+        let look = look_at(path, listed)?;
+        if is_empty || !look.segments.is_empty() {
+            return Ok(look);
         }
     }
-    look_once(path)
+    look_at(path, list(path)?)
 }
 
-fn look_once(path: &Path) -> Result<Look, OpenError> {
-    let mut segments = list(path)?;
+/// What is gone by now was deleted by the keeper, and so was all before it: it begins with the oldest.
+fn look_at(path: &Path, mut segments: Vec<Segment>) -> Result<Look, OpenError> {
+    loop {
+        match read(path, &mut segments) {
+            Err(OpenError::Io { path: gone, source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && let Some(number) = segments.iter().position(|segment| segment.path == gone) =>
+            {
+                segments.drain(..=number);
+            }
+            Err(error) => return Err(error),
+            Ok((id, last)) => {
+                let released = read_position(&path.join(RELEASED)).unwrap_or_default();
+                let applied_before = read_position(&path.join(APPLIED)).unwrap_or_default();
+                return Ok(Look { id, segments, last, released, applied_before });
+            }
+        }
+    }
+}
+
+/// Whose journal it is, and its last position.
+fn read(path: &Path, segments: &mut [Segment]) -> Result<(JournalId, Position), OpenError> {
     if !path.join(IDENTITY).exists() && segments.is_empty() {
         return Err(OpenError::NoIdentity { path: path.to_owned(), reason: "there is no journal".to_owned() });
     }
-    let id = identity(path, &segments)?;
+    let id = identity(path, segments)?;
     let codec = FrameCodec::new(id);
-    let released = read_position(&path.join(RELEASED)).unwrap_or(Position::START);
-    read_headers(&mut segments, id, released, &codec)?;
+    let released = read_position(&path.join(RELEASED)).unwrap_or_default();
+    read_headers(segments, id, released, &codec)?;
     let last = match segments.last() {
         Some(newest) => {
             let found = scan(&newest.path, &codec)?.last;
@@ -216,9 +237,7 @@ fn look_once(path: &Path) -> Result<Look, OpenError> {
         }
         None => Position::START,
     };
-    let last = last.max(highest_previous(&segments));
-    let applied_before = read_position(&path.join(APPLIED)).unwrap_or_default();
-    Ok(Look { id, segments, last, released, applied_before })
+    Ok((id, last.max(highest_previous(segments))))
 }
 
 /// What any header says was given, whatever a later one says: a record up to here must not be passed over.

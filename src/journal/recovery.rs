@@ -28,7 +28,12 @@ pub(super) fn list(path: &Path) -> Result<Vec<Segment>, OpenError> {
         let Some(first) = first.filter(|first| (1..=Position::MAX.0).contains(first)) else {
             return Err(OpenError::Segment { path, reason: "its name is no position".to_owned() });
         };
-        let bytes = entry.metadata().map_err(OpenError::io(&path, "look at"))?.len();
+        let bytes = match entry.metadata() {
+            Ok(metadata) => metadata.len(),
+            // Deleted since, by the keeper of a running server.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(OpenError::io(&path, "look at")(error)),
+        };
         let first = Position(first);
         segments.push(Segment { path, first, previous: Position(first.0 - 1), first_at_ms: None, bytes });
     }
