@@ -46,6 +46,19 @@ pub async fn live(request: HttpRequest) -> HttpResponse {
     )
 )]
 pub async fn ready(request: HttpRequest, app: Data<AppState>) -> HttpResponse {
+    let Readiness { status, status_code, components } = readiness(&app);
+    let outcome = if status_code == StatusCode::OK { Outcome::Served } else { Outcome::Unavailable };
+    answer::json(&request, status_code, outcome, &Ready { status, components })
+}
+
+/// What `/health/ready` says now.
+pub(super) struct Readiness {
+    pub status: &'static str,
+    pub status_code: StatusCode,
+    pub components: BTreeMap<&'static str, &'static str>,
+}
+
+pub(super) fn readiness(app: &AppState) -> Readiness {
     let mut components = BTreeMap::new();
     let journals = [app.analytics.journal.status().state, app.main.journal.status().state];
     components.insert("analytics_journal", journals[0].label());
@@ -60,12 +73,11 @@ pub async fn ready(request: HttpRequest, app: Data<AppState>) -> HttpResponse {
     let takes_records = journals.contains(&State::Open);
     let all_well =
         journals.iter().all(|state| *state == State::Open) && writers.iter().all(|phase| *phase == WriterPhase::Up);
-    let (status, code) = match (serving && takes_records, all_well) {
+    let (status, status_code) = match (serving && takes_records, all_well) {
         (true, true) => ("ready", StatusCode::OK),
         (true, false) => ("degraded", StatusCode::OK),
         (false, _) if app.draining.load(Ordering::Acquire) => ("draining", StatusCode::SERVICE_UNAVAILABLE),
         (false, _) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
     };
-    let outcome = if code == StatusCode::OK { Outcome::Served } else { Outcome::Unavailable };
-    answer::json(&request, code, outcome, &Ready { status, components })
+    Readiness { status, status_code, components }
 }

@@ -1,9 +1,11 @@
 //! `/metrics`: gauges are set from shared state at the moment they are read.
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Data;
 
+use super::health::readiness;
 use super::{AppState, DatabaseState};
 use crate::journal::State;
 use crate::telemetry::name;
@@ -24,6 +26,7 @@ pub async fn metrics(app: Data<AppState>) -> HttpResponse {
 fn gather(app: &AppState) {
     let telemetry = &app.telemetry;
     let set = |name, value: usize| telemetry.set_gauge(name, &[], approximate(value as u64));
+    set(name::READY, usize::from(readiness(app).status_code == StatusCode::OK));
     set(name::CONNECTIONS, app.connections.open());
     set(name::CONNECTIONS_MAX, app.connections.max);
     set(name::LIMITER_ENTRIES, app.limiter.entries());
@@ -33,7 +36,7 @@ fn gather(app: &AppState) {
     let (depth, capacity) = app.enricher.agents.queue();
     let mailboxes = [("user_agent_parser", (depth, capacity)), ("mailer", app.sign_in.outbox())];
     for (actor, (depth, capacity)) in mailboxes {
-        telemetry.set_gauge(name::MAILBOX_DEPTH, &[("actor", actor)], approximate(depth as u64));
+        telemetry.set_gauge(name::MAILBOX_MESSAGES, &[("actor", actor)], approximate(depth as u64));
         telemetry.set_gauge(name::MAILBOX_CAPACITY, &[("actor", actor)], approximate(capacity as u64));
     }
     let (fingerprints, capacity) = app.visitors.fingerprints();

@@ -22,6 +22,20 @@ pub enum StoreError {
     Schema(String),
 }
 
+impl StoreError {
+    /// The metric's label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+            Self::Repeated => "repeated",
+            Self::Moved { .. } => "moved",
+            Self::Schema(_) => "schema",
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

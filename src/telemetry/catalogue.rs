@@ -1,9 +1,17 @@
-//! Every metric: its name, its kind, what it says.
+//! Every metric: its name, its kind, its labels with every value that they may have, what it says.
+//!
+//! `docs/metrics.md` is made from this file (`document`).
+
+use super::label::{self, BoundedLabel};
 
 /// What a series is.
 #[derive(Clone, Copy)]
 pub enum Kind {
+    /// Its series appear when they are first counted.
     Counter,
+    /// A counter of what is rare: all of its series are there from the start, at 0. `increase` and `rate` see no step from
+    /// nothing to one.
+    RareCounter,
     Gauge,
     /// With the upper bounds of its buckets.
     Histogram(&'static [f64]),
@@ -13,6 +21,7 @@ pub enum Kind {
 pub struct Metric {
     pub name: &'static str,
     pub kind: Kind,
+    pub labels: &'static [&'static BoundedLabel],
     pub help: &'static str,
 }
 
@@ -39,65 +48,72 @@ const SHORT_SECONDS: &[f64] = &[
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0];
 
 macro_rules! catalogue {
-    ($($constant:ident = $name:literal, $kind:expr, $help:literal;)*) => {
+    ($($constant:ident = $name:literal, $kind:expr, [$($label:ident),*], $help:literal;)*) => {
         /// The names, for the code that records.
         pub mod name {
             $(#[doc = $help] pub const $constant: &str = $name;)*
         }
         /// Every metric of Weir.
-        pub const CATALOGUE: &[Metric] = &[$(Metric { name: $name, kind: $kind, help: $help }),*];
+        pub const CATALOGUE: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: $kind,
+            labels: &[$(&label::$label),*],
+            help: $help,
+        }),*];
     };
 }
 
 catalogue! {
-    REQUESTS = "weir_requests_total", Kind::Counter, "Requests by route, outcome and status. Every request is counted once.";
-    REQUEST_SECONDS = "weir_request_duration_seconds", Kind::Histogram(SECONDS), "Time from a request's head to its answer, by route.";
-    CONNECTIONS = "weir_connections", Kind::Gauge, "Open connections of clients.";
-    CONNECTIONS_MAX = "weir_connections_max", Kind::Gauge, "The most connections of clients; more wait until one ends.";
-    STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(SHORT_SECONDS), "Time in one stage of a request: parse, enrich, journal.";
-    USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
-    USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, "User agents held parsed.";
-    GEOIP_LOADED = "weir_geoip_loaded", Kind::Gauge, "1 when a GeoIP database is loaded.";
-    GEOIP_RELOADS = "weir_geoip_reloads_total", Kind::Counter, "Reloads of a changed GeoIP database by result.";
-    LIMITER_ENTRIES = "weir_limiter_entries", Kind::Gauge, "Open throttle windows.";
-    LIMITER_CAPACITY = "weir_limiter_capacity", Kind::Gauge, "The most throttle windows that are kept.";
-    LIMITER_REFUSALS = "weir_limiter_refusals_total", Kind::Counter, "Requests over their limit, by route.";
-    LIMITER_UNCOUNTED = "weir_limiter_uncounted_total", Kind::Counter, "Requests let through uncounted because the table of windows was full.";
-    FINGERPRINT_ENTRIES = "weir_fingerprint_entries", Kind::Gauge, "Fingerprints of new visitors within their window.";
-    FINGERPRINT_CAPACITY = "weir_fingerprint_capacity", Kind::Gauge, "The most fingerprints that are kept.";
-    FINGERPRINTS_UNCOUNTED = "weir_fingerprints_uncounted_total", Kind::Counter, "Visitors made without a fingerprint because the table was full.";
-    VISITOR_TOKENS = "weir_visitor_tokens", Kind::Gauge, "Visitor tokens known without a look-up.";
-    BATCH_KEY_ENTRIES = "weir_batch_key_entries", Kind::Gauge, "Keys of batches' items known.";
-    BATCH_KEY_CAPACITY = "weir_batch_key_capacity", Kind::Gauge, "The most keys of batches' items that are known.";
-    BATCH_ITEMS = "weir_batch_items_total", Kind::Counter, "Items of batches, by type and outcome.";
-    MAILBOX_DEPTH = "weir_mailbox_depth", Kind::Gauge, "Messages in an actor's mailbox.";
-    MAILBOX_CAPACITY = "weir_mailbox_capacity", Kind::Gauge, "Messages that fit into an actor's mailbox.";
-    ACTOR_RESTARTS = "weir_actor_restarts_total", Kind::Counter, "Restarts by actor and cause.";
-    JOURNAL_APPEND_SECONDS = "weir_journal_append_duration_seconds", Kind::Histogram(SECONDS), "Time to write and sync one batch.";
-    JOURNAL_FSYNC_SECONDS = "weir_journal_fsync_duration_seconds", Kind::Histogram(SECONDS), "Time of one fdatasync.";
-    JOURNAL_BATCH_RECORDS = "weir_journal_batch_records", Kind::Histogram(RECORDS), "Records that shared one append and fsync.";
-    JOURNAL_RECORDS = "weir_journal_appended_records_total", Kind::Counter, "Records made durable.";
-    JOURNAL_BYTES = "weir_journal_appended_bytes_total", Kind::Counter, "Bytes made durable.";
-    JOURNAL_FAILURES = "weir_journal_failures_total", Kind::Counter, "Batches that could not be made durable.";
-    JOURNAL_QUEUE_RECORDS = "weir_journal_queue_records", Kind::Gauge, "Records that wait for the journal's disk.";
-    JOURNAL_QUEUE_CAPACITY = "weir_journal_queue_capacity_records", Kind::Gauge, "Records that may wait for the journal's disk.";
-    JOURNAL_SEGMENTS = "weir_journal_segments", Kind::Gauge, "Segment files.";
-    JOURNAL_DISK_BYTES = "weir_journal_disk_bytes", Kind::Gauge, "Bytes that all files of the journal take.";
-    JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, "The most bytes that the journal may take.";
-    JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, "The last durable position.";
-    JOURNAL_TAKES_RECORDS = "weir_journal_takes_records", Kind::Gauge, "1 while the journal takes records.";
-    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(SECONDS), "Time of one batch's transaction.";
-    WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(RECORDS), "Records applied in one transaction.";
-    WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, "Records applied to the database.";
-    WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, "Rows written, by table.";
-    WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, "Attempts that failed and were repeated.";
-    WRITER_POSITION = "weir_writer_position", Kind::Gauge, "The last position that the database has; absent until it was asked.";
-    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, "Durable records that the database does not have yet; until it was asked, as the journal's notes have it.";
-    WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, "Age of the oldest durable record that the database does not have yet.";
-    WRITER_UP = "weir_writer_up", Kind::Gauge, "1 while the writer can apply.";
-    DEAD_LETTERS = "weir_dead_letters_total", Kind::Counter, "Records set aside, by database and reason.";
-    MAILS = "weir_mails_total", Kind::Counter, "Mails by result: sent (or written to the log), failed, expired (the code, before it could be sent), refused (too many waited).";
-    BUILD_INFO = "weir_build_info", Kind::Gauge, "Always 1; the version is a label.";
+    REQUESTS = "weir_requests_total", Kind::Counter, [ROUTE, OUTCOME, STATUS], "Requests by route, outcome and status. Every request is counted once.";
+    REQUEST_SECONDS = "weir_request_duration_seconds", Kind::Histogram(SECONDS), [ROUTE], "Time from a request's head to its answer, by route.";
+    READY = "weir_ready", Kind::Gauge, [], "1 while /health/ready answers 200.";
+    CONNECTIONS = "weir_connections", Kind::Gauge, [], "Open connections of clients.";
+    CONNECTIONS_MAX = "weir_connections_max", Kind::Gauge, [], "The most connections of clients; more wait until one ends.";
+    STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(SHORT_SECONDS), [STAGE], "Time in one stage of a request: parse, enrich, journal.";
+    USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, [LOOKUP_RESULT], "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
+    USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, [], "User agents held parsed.";
+    GEOIP_LOADED = "weir_geoip_loaded", Kind::Gauge, [], "1 when a GeoIP database is loaded.";
+    GEOIP_RELOADS = "weir_geoip_reloads_total", Kind::RareCounter, [RELOAD_RESULT], "Reloads of a changed GeoIP database by result.";
+    LIMITER_ENTRIES = "weir_limiter_entries", Kind::Gauge, [], "Open throttle windows.";
+    LIMITER_CAPACITY = "weir_limiter_capacity_entries", Kind::Gauge, [], "The most throttle windows that are kept.";
+    LIMITER_REFUSALS = "weir_limiter_refusals_total", Kind::RareCounter, [ROUTE], "Requests over their limit, by route.";
+    LIMITER_UNCOUNTED = "weir_limiter_uncounted_total", Kind::RareCounter, [], "Requests let through uncounted because the table of windows was full.";
+    FINGERPRINT_ENTRIES = "weir_fingerprint_entries", Kind::Gauge, [], "Fingerprints of new visitors within their window.";
+    FINGERPRINT_CAPACITY = "weir_fingerprint_capacity_entries", Kind::Gauge, [], "The most fingerprints that are kept.";
+    FINGERPRINTS_UNCOUNTED = "weir_fingerprints_uncounted_total", Kind::RareCounter, [], "Visitors made without a fingerprint because the table was full.";
+    VISITOR_TOKENS = "weir_visitor_tokens", Kind::Gauge, [], "Visitor tokens known without a look-up.";
+    BATCH_KEY_ENTRIES = "weir_batch_key_entries", Kind::Gauge, [], "Keys of batches' items known.";
+    BATCH_KEY_CAPACITY = "weir_batch_key_capacity_entries", Kind::Gauge, [], "The most keys of batches' items that are known.";
+    BATCH_ITEMS = "weir_batch_items_total", Kind::Counter, [ITEM_TYPE, OUTCOME], "Items of batches, by type and outcome.";
+    MAILBOX_MESSAGES = "weir_mailbox_messages", Kind::Gauge, [MAILBOX], "Messages in an actor's mailbox.";
+    MAILBOX_CAPACITY = "weir_mailbox_capacity_messages", Kind::Gauge, [MAILBOX], "Messages that fit into an actor's mailbox.";
+    ACTOR_RESTARTS = "weir_actor_restarts_total", Kind::RareCounter, [ACTOR, CAUSE], "Restarts by actor and cause.";
+    JOURNAL_APPEND_SECONDS = "weir_journal_append_duration_seconds", Kind::Histogram(SECONDS), [JOURNAL], "Time to write and sync one batch.";
+    JOURNAL_FSYNC_SECONDS = "weir_journal_fsync_duration_seconds", Kind::Histogram(SECONDS), [JOURNAL], "Time of one fdatasync.";
+    JOURNAL_BATCH_RECORDS = "weir_journal_batch_records", Kind::Histogram(RECORDS), [JOURNAL], "Records that shared one append and fsync.";
+    JOURNAL_RECORDS = "weir_journal_appended_records_total", Kind::Counter, [JOURNAL], "Records made durable.";
+    JOURNAL_BYTES = "weir_journal_appended_bytes_total", Kind::Counter, [JOURNAL], "Bytes made durable.";
+    JOURNAL_FAILURES = "weir_journal_failures_total", Kind::Counter, [JOURNAL], "Batches that could not be made durable.";
+    JOURNAL_QUEUE_RECORDS = "weir_journal_queue_records", Kind::Gauge, [JOURNAL], "Records that wait for the journal's disk.";
+    JOURNAL_QUEUE_CAPACITY = "weir_journal_queue_capacity_records", Kind::Gauge, [JOURNAL], "Records that may wait for the journal's disk.";
+    JOURNAL_SEGMENTS = "weir_journal_segments", Kind::Gauge, [JOURNAL], "Segment files.";
+    JOURNAL_DISK_BYTES = "weir_journal_disk_bytes", Kind::Gauge, [JOURNAL], "Bytes that all files of the journal take.";
+    JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, [JOURNAL], "The most bytes that the journal may take.";
+    JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, [JOURNAL], "The last durable position.";
+    JOURNAL_TAKES_RECORDS = "weir_journal_takes_records", Kind::Gauge, [JOURNAL], "1 while the journal takes records.";
+    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(SECONDS), [DATABASE], "Time of one batch's transaction.";
+    WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(RECORDS), [DATABASE], "Records applied in one transaction.";
+    WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database.";
+    WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
+    WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
+    WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there).";
+    WRITER_POSITION = "weir_writer_position", Kind::Gauge, [DATABASE], "The last position that the database has; absent until it was asked.";
+    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, [DATABASE], "Durable records that the database does not have yet; until it was asked, as the journal's notes have it.";
+    WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, [DATABASE], "Age of the oldest durable record that the database does not have yet.";
+    WRITER_UP = "weir_writer_up", Kind::Gauge, [DATABASE], "1 while the writer can apply.";
+    DEAD_LETTERS = "weir_dead_letters_total", Kind::RareCounter, [DATABASE, REASON], "Records set aside, by database and reason.";
+    MAILS = "weir_mails_total", Kind::RareCounter, [MAIL_RESULT], "Mails by result: sent (or written to the log), failed, expired (the code, before it could be sent), refused (too many waited).";
+    BUILD_INFO = "weir_build_info", Kind::Gauge, [VERSION], "Always 1; the version is a label.";
 }
 
 #[cfg(test)]
@@ -108,8 +124,13 @@ mod tests {
     fn names_follow_the_rules_of_the_trade() {
         for metric in CATALOGUE {
             assert!(metric.name.starts_with("weir_"), "{}", metric.name);
-            assert!(metric.help.ends_with('.'), "{}", metric.name);
-            assert_eq!(metric.name.ends_with("_total"), matches!(metric.kind, Kind::Counter), "{}", metric.name);
+            assert!(metric.help.ends_with('.') && !metric.help.contains('|'), "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                matches!(metric.kind, Kind::Counter | Kind::RareCounter),
+                "{}",
+                metric.name
+            );
         }
     }
 }

@@ -1,10 +1,14 @@
-//! What Weir tells of itself: metrics (every name and help text in `catalogue`) and logs.
+//! What Weir tells of itself: metrics (every name and help text in `catalogue`, every label in `label`) and logs.
 //!
 //! Invariant: labels are bounded sets (routes, outcomes, stages, database names), never an id, an address or a URL.
 //! Cost: the handles of the hot path are looked up once; a counter is one atomic add, a histogram about 50 ns.
 
 mod catalogue;
+#[cfg(test)]
+mod document;
+mod label;
 pub mod logs;
+mod process;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,16 +17,14 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::domain::{Outcome, Route};
-use catalogue::{CATALOGUE, Kind};
+use catalogue::{CATALOGUE, Kind, Metric};
+use label::STATUSES;
+use process::ProcessMetrics;
 
 pub use catalogue::name;
+pub use label::UNKNOWN_ITEM;
 
 static METADATA: Metadata<'static> = Metadata::new("weir", Level::INFO, None);
-
-/// The statuses that Weir answers with, as labels; anything else counts as `other`.
-const STATUSES: [u16; 16] = [200, 204, 400, 401, 404, 405, 408, 409, 413, 415, 429, 431, 499, 500, 503, 0];
-const STATUS_LABELS: [&str; 16] =
-    ["200", "204", "400", "401", "404", "405", "408", "409", "413", "415", "429", "431", "499", "500", "503", "other"];
 
 /// The stages whose time is measured one by one.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,7 @@ pub struct WriterMetrics {
 pub struct Telemetry {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    process: ProcessMetrics,
     requests: Vec<OnceLock<Counter>>,
     request_seconds: Vec<Histogram>,
     stage_seconds: Vec<Histogram>,
@@ -86,9 +89,12 @@ impl Telemetry {
         for metric in CATALOGUE {
             let name = KeyName::from_const_str(metric.name);
             match metric.kind {
-                Kind::Counter => recorder.describe_counter(name, None, metric.help.into()),
+                Kind::Counter | Kind::RareCounter => recorder.describe_counter(name, None, metric.help.into()),
                 Kind::Gauge => recorder.describe_gauge(name, None, metric.help.into()),
                 Kind::Histogram(_) => recorder.describe_histogram(name, None, metric.help.into()),
+            }
+            if matches!(metric.kind, Kind::RareCounter) {
+                every_series(metric).into_iter().for_each(|key| drop(recorder.register_counter(&key, &METADATA)));
             }
         }
         let handle = recorder.handle();
@@ -111,6 +117,7 @@ impl Telemetry {
             user_agent_hits: lookups("hit"),
             user_agent_misses: lookups("miss"),
             user_agent_refusals: lookups("refused"),
+            process: ProcessMetrics::described_to(&recorder),
             recorder,
             handle,
         };
@@ -120,13 +127,13 @@ impl Telemetry {
 
     /// Counts a finished request, once.
     pub fn request_finished(&self, route: Route, outcome: Outcome, status: u16, took: Duration) {
-        let status = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        let status = STATUSES.iter().position(|(known, _)| *known == status).unwrap_or(STATUSES.len() - 1);
         let index = (route as usize * Outcome::ALL.len() + outcome as usize) * STATUSES.len() + status;
         let counter = self.requests[index].get_or_init(|| {
             let labels = vec![
                 Label::from_static_parts("route", route.label()),
                 Label::from_static_parts("outcome", outcome.label()),
-                Label::from_static_parts("status", STATUS_LABELS[status]),
+                Label::from_static_parts("status", STATUSES[status].1),
             ];
             self.recorder.register_counter(&Key::from_parts(name::REQUESTS, labels), &METADATA)
         });
@@ -197,9 +204,10 @@ impl Telemetry {
         self.gauge(name, labels).set(value);
     }
 
-    /// The text that Prometheus reads.
+    /// The text that Prometheus reads, the process's own figures among it.
     #[must_use]
     pub fn render(&self) -> String {
+        self.process.collect_into(&self.recorder);
         self.handle.render()
     }
 
@@ -213,6 +221,38 @@ impl Telemetry {
     }
 }
 
+fn is_declared(name: &str, labels: &[(&str, &str)]) -> bool {
+    CATALOGUE.iter().any(|metric| {
+        metric.name == name
+            && metric.labels.len() == labels.len()
+            && metric
+                .labels
+                .iter()
+                .zip(labels)
+                .all(|(label, (name, value))| label.name == *name && (label.values)().contains(value))
+    })
+}
+
+/// The keys of all series that a metric may have.
+fn every_series(metric: &Metric) -> Vec<Key> {
+    let mut series = vec![Vec::new()];
+    for label in metric.labels {
+        let values = (label.values)();
+        series = series
+            .iter()
+            .flat_map(|labels: &Vec<Label>| {
+                values.iter().map(|value| {
+                    let mut labels = labels.clone();
+                    labels.push(Label::from_static_parts(label.name, value));
+                    labels
+                })
+            })
+            .collect();
+    }
+    series.into_iter().map(|labels| Key::from_parts(metric.name, labels)).collect()
+}
+
 fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
+    debug_assert!(is_declared(name, labels), "{name} with {labels:?} is not in the catalogue");
     Key::from_parts(name, labels.iter().map(|(name, value)| Label::from_static_parts(name, value)).collect::<Vec<_>>())
 }

@@ -127,7 +127,11 @@ impl<S: Sink> Pump<S> {
     async fn advance(&mut self) -> Result<bool, PumpError> {
         let position = match self.position {
             Some(position) => position,
-            None => self.attach().await?,
+            None => self.attach().await.inspect_err(|error| {
+                if let PumpError::Store(error) = error {
+                    self.count(error);
+                }
+            })?,
         };
         self.journal.wait_beyond(position).await;
         self.keep_distance(position).await;
@@ -251,7 +255,8 @@ impl<S: Sink> Pump<S> {
         let mut attempts = 0;
         loop {
             let began = Instant::now();
-            let rows = match within(APPLY, self.sink.apply(step, records)).await {
+            let applied = within(APPLY, self.sink.apply(step, records)).await;
+            let rows = match applied.inspect_err(|error| self.count(error)) {
                 Ok(applied) => {
                     fail_points::step("writer.committed");
                     applied
@@ -297,6 +302,11 @@ impl<S: Sink> Pump<S> {
         for (table, rows) in &applied.rows {
             self.telemetry.count(name::WRITER_ROWS, &[("database", self.database), ("table", table)], *rows);
         }
+    }
+
+    fn count(&self, error: &StoreError) {
+        let labels = [("database", self.database), ("kind", error.kind())];
+        self.telemetry.count(name::WRITER_ERRORS, &labels, 1);
     }
 
     fn away(&self, reason: &str) {

@@ -172,7 +172,7 @@ async fn a_full_user_agent_pool_refuses_whom_nobody_knows_and_no_other() {
     let crowd = Crowd(clients);
     let too_many = (CLIENTS - pool::QUEUE) as f64;
     app.until("all have come", async || app.metric(REFUSED_LOOK_UPS).await >= too_many).await;
-    let waiting = app.metric("weir_mailbox_depth{actor=\"user_agent_parser\"}").await;
+    let waiting = app.metric("weir_mailbox_messages{actor=\"user_agent_parser\"}").await;
     assert!(waiting >= pool::QUEUE as f64, "refused while {waiting} wait");
     assert!(visit(&app, &mut ledger, "known").await.is_some(), "who needs no parser waits for none");
     points.disarm();

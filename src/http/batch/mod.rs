@@ -31,7 +31,7 @@ use crate::domain::{
 use crate::idempotency::KeyView;
 use crate::journal::Ack;
 use crate::limit::Pending;
-use crate::telemetry::name;
+use crate::telemetry::{UNKNOWN_ITEM, name};
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -125,7 +125,7 @@ pub async fn batch(request: HttpRequest, payload: Payload) -> HttpResponse {
             }
             call.app.telemetry.count(
                 name::BATCH_ITEMS,
-                &[("type", slot.kind().map_or("unknown", Kind::label)), ("outcome", slot.outcome().label())],
+                &[("type", slot.kind().map_or(UNKNOWN_ITEM, Kind::label)), ("outcome", slot.outcome().label())],
                 1,
             );
             results.push(slot.into_result(call.request));

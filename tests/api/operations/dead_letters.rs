@@ -22,7 +22,7 @@ async fn refuse_heartbeats(app: &TestApp, refused: bool) {
 }
 
 /// A session whose heartbeat is a dead letter; its id, and the letter's position.
-async fn with_a_letter(app: &TestApp) -> (String, u64) {
+pub async fn with_a_letter(app: &TestApp) -> (String, u64) {
     refuse_heartbeats(app, true).await;
     let session = app.create_session(&minimal_session()).await["id"].as_str().unwrap().to_owned();
     // Both in one batch would become one row, and no heartbeat would be left to be refused.

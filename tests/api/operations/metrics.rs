@@ -2,11 +2,20 @@
 
 use serde_json::json;
 
-use crate::support::{Backend, TestApp, data, minimal_session, session_with};
+use super::dead_letters::with_a_letter;
+use crate::support::{Backend, Database, TestApp, data, minimal_session, session_with};
 use crate::{CONSENT, SESSION, on_both_databases};
 
 /// Every series a dashboard can rely on once a session and a choice went through, as name and one label.
-const SERIES: [(&str, &str); 48] = [
+const SERIES: [(&str, &str); 56] = [
+    ("weir_ready", ""),
+    ("weir_dead_letters_total", "reason=\"refused\""),
+    ("weir_actor_restarts_total", "cause=\"panic\""),
+    ("weir_writer_errors_total", "kind=\"unavailable\""),
+    ("process_resident_memory_bytes", ""),
+    ("process_cpu_seconds_total", ""),
+    ("process_open_fds", ""),
+    ("process_start_time_seconds", ""),
     ("weir_requests_total", "route=\"session\""),
     ("weir_request_duration_seconds_bucket", "route=\"session\""),
     ("weir_request_duration_seconds_count", "route=\"consent\""),
@@ -21,9 +30,9 @@ const SERIES: [(&str, &str); 48] = [
     ("weir_user_agent_cache_entries", ""),
     ("weir_geoip_loaded", ""),
     ("weir_limiter_entries", ""),
-    ("weir_limiter_capacity", ""),
-    ("weir_mailbox_depth", "actor=\"user_agent_parser\""),
-    ("weir_mailbox_capacity", "actor=\"user_agent_parser\""),
+    ("weir_limiter_capacity_entries", ""),
+    ("weir_mailbox_messages", "actor=\"user_agent_parser\""),
+    ("weir_mailbox_capacity_messages", "actor=\"user_agent_parser\""),
     ("weir_journal_append_duration_seconds_count", "journal=\"analytics\""),
     ("weir_journal_append_duration_seconds_count", "journal=\"main\""),
     ("weir_journal_fsync_duration_seconds_count", "journal=\"analytics\""),
@@ -124,7 +133,7 @@ on_both_databases! {
             assert!(found, "{name} {label} is not in\n{metrics}");
         }
         for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            assert!(line.starts_with("weir_"), "{line}");
+            assert!(line.starts_with("weir_") || line.starts_with("process_"), "{line}");
             assert!(value(line).is_finite(), "{line}");
             let name = line.split(['{', ' ']).next().unwrap();
             let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
@@ -136,9 +145,52 @@ on_both_databases! {
         }
         assert_eq!(app.metric("weir_journal_position{journal=\"analytics\"}").await, 2.0);
         assert_eq!(app.metric("weir_writer_position{database=\"analytics\"}").await, 2.0);
+        assert_eq!(app.metric("weir_ready").await, 1.0);
+        assert!(app.metric("process_resident_memory_bytes").await > 1e6);
         let rows = "weir_writer_rows_total{database=\"analytics\",table=\"analytics_sessions\"}";
         assert_eq!(app.metric(rows).await, 2.0);
     }
+
+    async fn what_is_on_disk_is_applied_set_aside_or_behind(backend) {
+        let app = TestApp::start(backend).await;
+        with_a_letter(&app).await;
+        assert_eq!(balance(&app).await, Balance { appended: 2.0, applied: 1.0, set_aside: 1.0, behind: 0.0 });
+
+        app.databases.execute(Database::Analytics, "ALTER TABLE analytics_sessions RENAME TO away").await;
+        for _ in 0..3 {
+            app.create_session(&minimal_session()).await;
+        }
+        app.until("the writer fails", async || errors(&app.metrics().await) > 1.0).await;
+        assert_eq!(balance(&app).await, Balance { appended: 5.0, applied: 1.0, set_aside: 1.0, behind: 3.0 });
+
+        app.databases.execute(Database::Analytics, "ALTER TABLE away RENAME TO analytics_sessions").await;
+        app.applied().await;
+        assert_eq!(balance(&app).await, Balance { appended: 5.0, applied: 4.0, set_aside: 1.0, behind: 0.0 });
+    }
+}
+
+/// Where the records of the analytics journal are.
+#[derive(Debug, PartialEq)]
+struct Balance {
+    appended: f64,
+    applied: f64,
+    set_aside: f64,
+    behind: f64,
+}
+
+async fn balance(app: &TestApp) -> Balance {
+    Balance {
+        appended: app.metric("weir_journal_appended_records_total{journal=\"analytics\"}").await,
+        applied: app.metric("weir_writer_applied_records_total{database=\"analytics\"}").await,
+        set_aside: app.metric("weir_dead_letters_total{database=\"analytics\",reason=\"refused\"}").await,
+        behind: app.metric("weir_writer_lag_records{database=\"analytics\"}").await,
+    }
+}
+
+/// How often the analytics database failed, the refused record among it.
+fn errors(metrics: &str) -> f64 {
+    let of_analytics = |line: &&str| line.starts_with("weir_writer_errors_total{database=\"analytics\"");
+    metrics.lines().filter(of_analytics).map(value).sum()
 }
 
 /// Two sessions of one browser and a choice.
