@@ -117,7 +117,17 @@ enum JournalCommand {
     },
 }
 
+/// Pages of memory stay small. The allocator asks for large regions and uses parts of them; where the kernel backs those
+/// with huge pages, an idle process keeps twice the memory, and requests cost the same (docs/performance.md).
+#[cfg(target_os = "linux")]
+fn refuse_huge_pages() {
+    // Where that cannot be had, it is only memory.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    refuse_huge_pages();
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve);
     let (config, problems) = match Config::read(arguments.config.as_deref()) {

@@ -4,5 +4,6 @@ mod command_line;
 mod dead_letters;
 mod description;
 mod health;
+mod memory;
 mod metrics;
 mod settings;
