@@ -14,9 +14,33 @@ test *ARGS:
 check-openapi *ARGS:
     scripts/check-openapi {{ ARGS }}
 
+# Dashboards, rules and alerts against a real Weir, PostgreSQL and Prometheus
+check-grafana *ARGS:
+    grafana/check {{ ARGS }}
+
+# What lies in deploy/, against a real Weir, nginx and Caddy
+check-deploy *ARGS:
+    deploy/check {{ ARGS }}
+
 # The fault campaign: half an hour, or a few minutes with --short
 faults *ARGS:
     load-tests/faults {{ ARGS }}
+
+# Every route of a real Weir, word for word, and what it promised against its databases
+smoke *ARGS:
+    scripts/smoke {{ ARGS }}
+
+# Visitors against a running Weir: PROFILE is smoke, load, stress, spike or soak
+load PROFILE *ARGS:
+    load-tests/k6/run -e PROFILE={{ PROFILE }} {{ ARGS }}
+
+# How many visitors a second a Weir holds
+capacity *ARGS:
+    load-tests/capacity {{ ARGS }}
+
+# Something broken under visitors, and what they were promised against the database
+drill *ARGS:
+    load-tests/drill {{ ARGS }}
 
 # Weir beside a bare handler, in one run
 compare *ARGS:
