@@ -208,6 +208,13 @@ impl Journal {
         Position(self.0.durable.load(Ordering::Acquire))
     }
 
+    /// The position that the next record gets, or an earlier one. After a crash it lies a jump ahead of what is durable.
+    #[must_use]
+    pub fn next_position(&self) -> Position {
+        let begun = self.index().with(|segments| segments.last().map_or(Position::START, |segment| segment.first));
+        begun.max(self.durable().next())
+    }
+
     /// The last position that the database has applied, as far as this process knows.
     #[must_use]
     pub fn applied(&self) -> Position {

@@ -75,6 +75,8 @@ pub struct Pump<S: Sink> {
     paced_until: Option<Instant>,
     /// Where the database stands; `None` until it was asked.
     position: Option<Position>,
+    /// The last reason to halt that the log has: an operator may mend one and find the next.
+    halted_for: String,
 }
 
 /// Records of a chunk that are applied together.
@@ -100,6 +102,7 @@ impl<S: Sink> Pump<S> {
             writer: Uuid::new_v4(),
             metrics: telemetry.writer(database),
             position: None,
+            halted_for: String::new(),
             backoff: Backoff::default(),
             batch_size: BatchSize::of(sink.batch_records()),
             paced_until: None,
@@ -197,6 +200,14 @@ impl<S: Sink> Pump<S> {
                 "the database stands at position {position} of journal {}, but its records up to {released} were \
                  applied and deleted: was it restored from an older copy? To go on without them, set its position to \
                  {released} in journal_positions",
+                self.journal.id(),
+            )));
+        }
+        let next = self.journal.next_position();
+        if position >= next {
+            return Err(PumpError::Halted(format!(
+                "the database stands at position {position} of journal {}, which gives {next} next: what it takes up to \
+                 there would be skipped: is this an older copy of the data directory?",
                 self.journal.id(),
             )));
         }
@@ -321,8 +332,10 @@ impl<S: Sink> Pump<S> {
         let database = self.sink.describe();
         let pause = match error {
             PumpError::Halted(reason) => {
-                if self.state.enter(WriterPhase::Halted) {
+                let is_new = self.state.enter(WriterPhase::Halted);
+                if is_new || self.halted_for != *reason {
                     tracing::error!(database, reason, "writer halted, records stay in the journal");
+                    self.halted_for.clone_from(reason);
                 }
                 HALTED_PAUSE
             }

@@ -25,6 +25,14 @@ async fn halted(app: &TestApp, reason: &str) {
     app.until(reason, async || app.log().contains(reason)).await;
 }
 
+fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 on_both_databases! {
     async fn a_position_moved_by_somebody_else_halts_the_writer_for_good(backend) {
         let mut app = TestApp::start(backend).await;
@@ -80,6 +88,35 @@ on_both_databases! {
         halted(&app, "restored from an older copy").await;
         assert!(!app.data_dir().join("journal/analytics/dead-letters").exists(), "nothing was skipped");
         moved_to(&app, position).await;
+        ledger.settle(&app).await;
+    }
+
+    async fn an_older_copy_of_a_data_directory_skips_nothing(backend) {
+        let mut app = TestApp::start_with(backend, &[("WEIR_THROTTLE__SESSION", "0")]).await;
+        let mut ledger = Ledger::of("older copy of the data directory", backend);
+        for number in 0..3 {
+            visit(&app, &mut ledger, &format!("before {number}")).await;
+        }
+        app.applied().await;
+        app.stop().await;
+        let (journal, copy) = (app.data_dir().join("journal/analytics"), app.data_dir().join("copy"));
+        copy_directory(&journal, &copy);
+        let stood = stands(&app).await;
+        app.launch().await;
+        for number in 0..10 {
+            visit(&app, &mut ledger, &format!("after {number}")).await;
+        }
+        app.applied().await;
+        app.stop().await;
+        std::fs::remove_dir_all(&journal).unwrap();
+        std::fs::rename(&copy, &journal).unwrap();
+        app.launch().await;
+        halted(&app, "copy of this data directory").await;
+        // Somebody clears the name, and does not see that the copy is the older one.
+        app.databases.execute(Database::Analytics, "UPDATE journal_positions SET writer = ''").await;
+        visit(&app, &mut ledger, "on the copy").await.expect("intake goes on");
+        halted(&app, "older copy of the data directory").await;
+        moved_to(&app, stood).await;
         ledger.settle(&app).await;
     }
 
