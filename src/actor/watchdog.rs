@@ -113,7 +113,7 @@ mod tests {
 
     fn scene(capacity: usize) -> Scene {
         let vitals = Vitals::new(Telemetry::new());
-        let (lifeline, starts) = (vitals.lifeline("fragile"), Arc::new(AtomicUsize::new(0)));
+        let (lifeline, starts) = (vitals.lifeline("sweeper"), Arc::new(AtomicUsize::new(0)));
         let watchdog = Watchdog::default();
         let mailbox = {
             let (lifeline, starts) = (lifeline.clone(), Arc::clone(&starts));
@@ -171,7 +171,7 @@ mod tests {
         for _ in 0..=super::super::lifeline::BUDGET {
             scene.mailbox.push(Order::Panic).unwrap();
         }
-        assert_eq!(scene.vitals.wait_failed().await, "fragile");
+        assert_eq!(scene.vitals.wait_failed().await, "sweeper");
     }
 
     #[actix_web::test]

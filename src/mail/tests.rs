@@ -26,7 +26,7 @@ impl Scene {
         let watchdog = Watchdog::default();
         // In the test's own thread, so that its log can be read.
         let arbiter = Arbiter::current();
-        let lifeline = vitals.lifeline("outbox");
+        let lifeline = vitals.lifeline("mailer");
         let bounds = Bounds { postmen: 1, queue: capacity };
         let outbox = Outbox::start_with(way, timing, bounds, &watchdog, &lifeline, Arc::clone(&telemetry), &arbiter);
         watchdog.watch();
@@ -232,7 +232,7 @@ async fn without_a_server_the_log_has_the_code() {
     let (log, _guard) = logged();
     let telemetry = Telemetry::new();
     let (vitals, watchdog) = (Vitals::new(Arc::clone(&telemetry)), Watchdog::default());
-    let outbox = Outbox::start(None, &watchdog, &vitals.lifeline("outbox"), telemetry, &Arbiter::current()).unwrap();
+    let outbox = Outbox::start(None, &watchdog, &vitals.lifeline("mailer"), telemetry, &Arbiter::current()).unwrap();
     outbox.send_code("ann@example.org", "042137", 10).unwrap();
     while outbox.depth_and_capacity().0 > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -94,7 +94,9 @@ impl Telemetry {
                 Kind::Histogram(_) => recorder.describe_histogram(name, None, metric.help.into()),
             }
             if matches!(metric.kind, Kind::RareCounter) {
-                every_series(metric).into_iter().for_each(|key| drop(recorder.register_counter(&key, &METADATA)));
+                for key in every_series(metric) {
+                    drop(recorder.register_counter(&key, &METADATA));
+                }
             }
         }
         let handle = recorder.handle();
