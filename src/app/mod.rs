@@ -1,13 +1,14 @@
 //! The only place that wires stages together: start bottom-up, stop top-down.
 //!
 //! `descriptors` divides the open files, `parts` makes the stages, `sinks` opens the databases, `listen` lets clients in,
-//! `stop` ends it all. Here: the order of a run.
+//! `stop` ends it all, `waiting` tells what takes long in between. Here: the order of a run.
 
 pub mod descriptors;
 mod listen;
 mod parts;
 mod sinks;
 mod stop;
+mod waiting;
 mod warm;
 
 use std::fs::DirBuilder;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::descriptors::Descriptors;
 use super::sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
+use super::waiting::waiting;
 use super::warm::{self, Memory, Warmer};
 use super::{AppError, journal_directory};
 use crate::actor::{Vitals, Watchdog};
@@ -59,8 +60,8 @@ impl Parts<'_> {
         let geo = self.start_geo()?;
         // One housekeeping arbiter for what ticks and blocks nobody.
         let housekeeping = Arbiter::new();
-        let analytics = self.start_journal("analytics", &housekeeping)?;
-        let main = self.start_journal("main", &housekeeping)?;
+        let analytics = self.start_journal("analytics", &housekeeping).await?;
+        let main = self.start_journal("main", &housekeeping).await?;
 
         let main_sink = open_main(&config.databases.main)?;
         let analytics_sink = open_analytics(&config.databases.analytics)?;
@@ -75,14 +76,15 @@ impl Parts<'_> {
             MainSink::Sqlite(sink) => self.start_embedded(sink, &main, &main_writer).await?,
             MainSink::Postgres(sink) => self.start_writer(sink, &main, &main_writer),
         }
-        wait_for_databases(&[&analytics_writer, &main_writer]).await;
+        wait_for_databases([&analytics_writer, &main_writer]).await;
         let settings = Settings::open(&config.data_dir);
         // A database that is away has no settings to tell: those last seen hold until it is back.
         let _ = settings.refresh(tables.settings.as_ref()).await;
         self.start_refresher(&settings, &tables, &housekeeping);
         // A database that is there is waited for: what it remembers must hold across a restart.
         let patience = if all_up(&[&analytics_writer, &main_writer]) { MEMORY_GRACE } else { DATABASE_GRACE };
-        let _ = tokio::time::timeout(patience, memory.read()).await;
+        let unread = || memory.unread().join(", ");
+        let _ = tokio::time::timeout(patience, waiting("what the databases remember", unread, memory.read())).await;
         let lifeline = self.vitals.lifeline("warmer");
         let recalled = memory.clone();
         self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || Warmer {
@@ -209,10 +211,15 @@ impl Parts<'_> {
         Ok(geo)
     }
 
-    fn start_journal(&self, name: &'static str, housekeeping: &Arbiter) -> Result<Journal, AppError> {
+    async fn start_journal(&self, name: &'static str, housekeeping: &Arbiter) -> Result<Journal, AppError> {
         let metrics = self.telemetry.journal(name);
-        let directory = journal_directory(self.config, name);
-        let storage = SegmentStorage::open(&directory, self.config.journal, metrics.fsync_seconds.clone())?;
+        let (directory, options) = (journal_directory(self.config, name), self.config.journal);
+        let fsync_seconds = metrics.fsync_seconds.clone();
+        // Off this thread: what is found there is read, and a disk may take its time.
+        let opening = tokio::task::spawn_blocking(move || SegmentStorage::open(&directory, options, fsync_seconds));
+        let storage = waiting("a journal to open", || name.to_owned(), opening)
+            .await
+            .map_err(|panic| AppError::System { action: "open a journal", source: std::io::Error::other(panic) })??;
         let lifeline = self.vitals.lifeline(if name == "main" { "main_journal" } else { "analytics_journal" });
         let journal = Journal::start(name, storage, self.config.journal, metrics, lifeline)
             .map_err(|source| AppError::System { action: "start a journal's thread", source })?;
@@ -231,7 +238,7 @@ impl Parts<'_> {
         journal: &Journal,
         state: &Arc<WriterState>,
     ) -> Result<(), AppError> {
-        let migrated = sink.migrate().await;
+        let migrated = waiting("the schema of a database", || sink.describe().to_owned(), sink.migrate()).await;
         migrated.map_err(|source| AppError::Database { database: sink.describe().to_owned(), source })?;
         self.start_writer(sink, journal, state);
         Ok(())
@@ -265,12 +272,16 @@ impl Parts<'_> {
     }
 }
 
-async fn wait_for_databases(writers: &[&Arc<WriterState>]) {
+async fn wait_for_databases(writers: [&Arc<WriterState>; 2]) {
     let deadline = Instant::now() + DATABASE_GRACE;
-    while Instant::now() < deadline && writers.iter().any(|writer| writer.phase() == WriterPhase::Starting) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    if !all_up(writers) {
+    let phases = || format!("analytics {}, main {}", writers[0].phase().label(), writers[1].phase().label());
+    waiting("the databases", phases, async {
+        while Instant::now() < deadline && writers.iter().any(|writer| writer.phase() == WriterPhase::Starting) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    if !all_up(&writers) {
         tracing::warn!("starting without a database: records are kept in the journal until it is there");
     }
 }

@@ -8,7 +8,7 @@ use super::AppError;
 use crate::config::DatabaseUrl;
 use crate::store::postgres::{PostgresAnalytics, PostgresMain};
 use crate::store::sqlite::{SqliteAnalytics, SqliteMain};
-use crate::store::{Accounts, BatchKeyTable, MainReads, SettingsTable, VisitorTable};
+use crate::store::{Accounts, BatchKeyTable, MainReads, Positions, SettingsTable, Sink, VisitorTable};
 
 /// The analytics database's sink, by its engine.
 pub enum AnalyticsSink {
@@ -53,6 +53,15 @@ pub struct MainTables {
 }
 
 impl MainSink {
+    /// How far journals are applied.
+    #[must_use]
+    pub fn positions(&self) -> &dyn Positions {
+        match self {
+            Self::Sqlite(sink) => sink.positions(),
+            Self::Postgres(sink) => sink.positions(),
+        }
+    }
+
     /// Its tables beside the writer's.
     #[must_use]
     pub fn tables(&self) -> MainTables {
@@ -74,6 +83,15 @@ impl MainSink {
 }
 
 impl AnalyticsSink {
+    /// How far journals are applied.
+    #[must_use]
+    pub fn positions(&self) -> &dyn Positions {
+        match self {
+            Self::Sqlite(sink) => sink.positions(),
+            Self::Postgres(sink) => sink.positions(),
+        }
+    }
+
     /// The keys of batches' items.
     #[must_use]
     pub fn batch_keys(&self) -> Arc<dyn BatchKeyTable> {

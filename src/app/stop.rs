@@ -13,13 +13,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
 use super::AppError;
+use super::waiting::waiting;
 use crate::http::AppState;
+use crate::journal::Journal;
 
 /// Stops from the front to the back.
 pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, time: Duration) {
     let (clients, deadline) = (Instant::now() + time / 2, Instant::now() + time);
     state.draining.store(true, Ordering::Release);
-    within(clients, "requests in flight", async {
+    let connections = || format!("{} connections", state.connections.open());
+    within(clients, "requests in flight", connections, async {
         for server in &servers {
             server.stop(true).await;
         }
@@ -28,9 +31,10 @@ pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, tim
     let journals = [state.analytics.journal.clone(), state.main.journal.clone()];
     for journal in &journals {
         let closing = journal.clone();
-        within(deadline, "the journals", on_a_thread(move || closing.close())).await;
+        let queued = || format!("{} records of {}", journal.status().queued_records, journal.name());
+        within(deadline, "the journals", queued, on_a_thread(move || closing.close())).await;
     }
-    within(deadline, "the writers", async {
+    within(deadline, "the writers", || behind(&journals), async {
         for journal in &journals {
             journal.wait_applied(journal.durable()).await;
         }
@@ -43,6 +47,7 @@ pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, tim
         within(
             deadline,
             "a note of what is applied",
+            || journal.name().to_owned(),
             on_a_thread(move || {
                 if let Err(error) = noting.remember_applied() {
                     tracing::warn!(journal = noting.name(), %error, "how far the database is could not be noted");
@@ -63,8 +68,14 @@ async fn on_a_thread(work: impl FnOnce() + Send + 'static) {
     let _ = ended.await;
 }
 
-async fn within(deadline: Instant, what: &'static str, work: impl Future<Output = ()>) {
-    if timeout_at(deadline, work).await.is_err() {
+/// How much the databases do not have yet.
+fn behind(journals: &[Journal]) -> String {
+    let of_each = |journal: &Journal| format!("{} records of {}", journal.status().lag_records, journal.name());
+    journals.iter().map(of_each).collect::<Vec<_>>().join(", ")
+}
+
+async fn within(deadline: Instant, what: &'static str, left: impl Fn() -> String, work: impl Future<Output = ()>) {
+    if timeout_at(deadline, waiting(what, left, work)).await.is_err() {
         tracing::warn!(waiting_for = what, "the deadline of the stop passed");
     }
 }

@@ -5,7 +5,7 @@
 //! pass over the backlog, about a second a gigabyte; without one, nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 
@@ -24,6 +24,8 @@ const CHUNK: ReadLimits = ReadLimits { records: 10_000, bytes: 4 << 20 };
 const ANSWER: Duration = Duration::from_mins(1);
 /// How often a database that was away is asked again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often it is told how far the reading of a journal is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes in every visitor that is in the main journal.
 pub(super) async fn visitors_from(journal: &Journal, visitors: &Visitors) -> Result<(), AppError> {
@@ -50,8 +52,10 @@ pub(super) async fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(),
 async fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
     let (mut feed, durable) = (journal.feed(), journal.durable());
     let mut position = journal.released();
+    let (began, mut told, mut records) = (Instant::now(), Instant::now(), 0);
     while position < durable {
         let chunk = feed.read(position, durable, CHUNK)?;
+        records += chunk.entries.len();
         for entry in &chunk.entries {
             if let Ok(record) = R::decode(&entry.payload) {
                 visit(record);
@@ -61,6 +65,11 @@ async fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> 
             break;
         }
         position = chunk.through;
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let (left, seconds) = (journal.records_between(position, durable), began.elapsed().as_secs());
+            tracing::info!(journal = journal.name(), records, left, seconds, "reading back what is in the journal");
+        }
         fail_points::step("start.read");
         tokio::task::yield_now().await;
     }
@@ -78,6 +87,12 @@ impl Memory {
     /// Reads both tables, as often as it takes. What was read is not read again.
     pub async fn read(&self) {
         tokio::join!(self.read_keys(), self.read_visitors());
+    }
+
+    /// What was not read yet.
+    pub fn unread(&self) -> Vec<&'static str> {
+        let tables = [("batch keys", self.keys.are_loaded()), ("visitors", self.visitors.are_warm())];
+        tables.into_iter().filter(|(_, is_read)| !is_read).map(|(table, _)| table).collect()
     }
 
     async fn read_keys(&self) {

@@ -13,6 +13,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,6 +26,8 @@ use super::{JournalId, Position, reserve};
 
 pub(super) const SEGMENT_EXTENSION: &str = "journal";
 const LOCK: &str = "lock";
+/// A directory that takes longer to open is worth a line.
+const LONG: Duration = Duration::from_secs(1);
 /// How often a directory is listed whose every segment was deleted before it could be read.
 const LOOKS: usize = 10;
 const IDENTITY: &str = "identity.json";
@@ -83,6 +86,7 @@ struct Identity {
 impl Directory {
     /// Takes the directory, makes it if it is not there, and finds the journal's end: a torn tail is cut.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let began = Instant::now();
         fs::create_dir_all(path).map_err(OpenError::io(path, "make directory"))?;
         // The directory itself must survive a power cut; how far up it is new is not known here.
         for parent in path.ancestors().skip(1).take(3).filter(|parent| parent.is_dir()) {
@@ -97,11 +101,13 @@ impl Directory {
         let mut last = Position::START;
         let count = segments.len();
         let released = read_position(&path.join(RELEASED)).unwrap_or(Position::START);
-        read_headers(&mut segments, id, released, &codec)?;
+        let mut scanned_bytes = read_headers(&mut segments, id, released, &codec)?;
         for (number, segment) in segments.iter_mut().enumerate() {
             segment.first_at_ms = first_frame_at_ms(&segment.path, &codec)?;
             if number + 1 == count {
-                last = cut_tail(segment, &codec)?.map_or(segment.previous, |found| found.max(segment.previous));
+                let found = cut_tail(segment, &codec)?;
+                scanned_bytes += found.bytes;
+                last = found.last.map_or(segment.previous, |found| found.max(segment.previous));
             }
         }
         let last = last.max(highest_previous(&segments));
@@ -124,6 +130,11 @@ impl Directory {
         // What is noted counts as given, so that the reader names what is missing up to it.
         let last = last.max(noted);
         let clean = if count == 0 { is_new } else { stopped_at == Some(last) };
+        let took = began.elapsed();
+        if took >= LONG {
+            let seconds = took.as_secs_f64();
+            tracing::info!(journal = %path.display(), segments = count, scanned_bytes, seconds, "journal opened");
+        }
         let index = SegmentIndex::of(segments, other_bytes(path));
         let jumped = read_position(&path.join(JUMPED)).unwrap_or(Position::START);
         Ok(Self {

@@ -301,6 +301,12 @@ impl Journal {
         writer.is_empty() || notes::knows_writer(&self.0.path, writer)
     }
 
+    /// How many records were given positions after one and up to another.
+    #[must_use]
+    pub fn records_between(&self, after: Position, through: Position) -> u64 {
+        self.0.index.records_between(after, through)
+    }
+
     /// Everything that health, metrics and the command line tell of it. Reads atomics and a short lock.
     #[must_use]
     pub fn status(&self) -> JournalStatus {

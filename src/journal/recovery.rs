@@ -58,13 +58,14 @@ pub(super) fn header_of(path: &Path) -> Result<Option<SegmentHeader>, OpenError>
 }
 
 /// Takes over what the headers say. A damaged header costs nothing: every frame names itself, and where the segment before
-/// ended is found there.
+/// ended is found there. Returns how many bytes were read for that.
 pub(super) fn read_headers(
     segments: &mut [Segment],
     id: JournalId,
     released: Position,
     codec: &FrameCodec,
-) -> Result<(), OpenError> {
+) -> Result<u64, OpenError> {
+    let mut scanned_bytes = 0;
     for number in 0..segments.len() {
         let (before, rest) = segments.split_at_mut(number);
         let segment = &mut rest[0];
@@ -77,7 +78,11 @@ pub(super) fn read_headers(
             _ => {
                 tracing::error!(segment = %segment.path.display(), "journal segment header is damaged, its frames are read without it");
                 let ended = match before.last() {
-                    Some(before) => scan(&before.path, codec)?.last.unwrap_or(before.previous),
+                    Some(before) => {
+                        let found = scan(&before.path, codec)?;
+                        scanned_bytes += found.bytes;
+                        found.last.unwrap_or(before.previous)
+                    }
                     None => released,
                 };
                 // A jump is no loss; anything else before the first position may be one.
@@ -86,7 +91,7 @@ pub(super) fn read_headers(
             }
         };
     }
-    Ok(())
+    Ok(scanned_bytes)
 }
 
 pub(super) fn first_frame_at_ms(path: &Path, codec: &FrameCodec) -> Result<Option<u64>, OpenError> {
@@ -104,17 +109,19 @@ pub(super) struct Scan {
     pub last: Option<Position>,
     /// Where the last whole frame ends.
     end: usize,
+    /// How much was read.
+    pub bytes: u64,
 }
 
 pub(super) fn scan(path: &Path, codec: &FrameCodec) -> Result<Scan, OpenError> {
     let bytes = fs::read(path).map_err(OpenError::io(path, "read"))?;
-    let mut found = Scan { last: None, end: HEADER_BYTES };
+    let mut found = Scan { last: None, end: HEADER_BYTES, bytes: bytes.len() as u64 };
     let mut at = HEADER_BYTES;
     while at < bytes.len() {
         match codec.parse(&bytes[at..]) {
             Parsed::Whole(frame) => {
                 at += frame.disk_bytes();
-                found = Scan { last: found.last.max(Some(frame.position)), end: at };
+                found = Scan { last: found.last.max(Some(frame.position)), end: at, ..found };
             }
             Parsed::Short(_) | Parsed::Damaged => match codec.find(&bytes, at + 1) {
                 Ok(next) => at = next,
@@ -127,7 +134,7 @@ pub(super) fn scan(path: &Path, codec: &FrameCodec) -> Result<Scan, OpenError> {
 
 /// Cuts what follows the last whole frame: zeros that the file ran ahead with, or the rest of an append that was never
 /// acknowledged.
-pub(super) fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Option<Position>, OpenError> {
+pub(super) fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Scan, OpenError> {
     let path = &segment.path;
     let found = scan(path, codec)?;
     let end = found.end as u64;
@@ -146,7 +153,7 @@ pub(super) fn cut_tail(segment: &mut Segment, codec: &FrameCodec) -> Result<Opti
         file.set_len(end).and_then(|()| file.sync_all()).map_err(OpenError::io(path, "cut the torn tail of"))?;
         segment.bytes = end;
     }
-    Ok(found.last)
+    Ok(found)
 }
 
 /// What there is from here on but zeros, and where that begins.

@@ -76,6 +76,12 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
 }
 
 impl Inspection {
+    /// How many records were given positions after one and up to another.
+    #[must_use]
+    pub fn records_between(&self, after: Position, through: Position) -> u64 {
+        self.index.records_between(after, through)
+    }
+
     /// The status, with how far the database says it is.
     #[must_use]
     pub fn status(&self, applied: Option<Position>, max_bytes: u64) -> JournalStatus {

@@ -5,9 +5,11 @@
 //! every database, and another one refuses to migrate.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use sqlx::SqlSafeStr;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use futures_util::future::BoxFuture;
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Database, Pool, SqlSafeStr};
 
 /// A version, what it does, and its SQL.
 type Embedded = (i64, &'static str, &'static str);
@@ -40,8 +42,105 @@ pub(super) const MAIN_SQLITE: &[Embedded] = &[
     (2, "users, visitors and events", sql!("main/sqlite/0002_users_visitors_and_events.sql")),
 ];
 
-/// What brings a database up to the last of these versions.
-pub(super) fn migrator(embedded: &[Embedded]) -> Migrator {
+/// How far a change of the schema is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrating<'a> {
+    /// One instance changes the schema at a time: another one may have to end first.
+    WaitsForTurn,
+    /// It is this instance's turn.
+    HasTurn,
+    /// The SQL of this version begins to run.
+    Begins { version: i64, description: &'a str },
+    /// It has run, and is committed.
+    Done { version: i64, description: &'a str, took: Duration },
+}
+
+/// Who is told of it.
+pub type Teller<'a> = &'a (dyn Fn(Migrating<'_>) + Send + Sync);
+
+/// Brings a database up to the last of these versions.
+pub(super) async fn run<DB>(embedded: &[Embedded], pool: &Pool<DB>, tell: Teller<'_>) -> Result<(), MigrateError>
+where
+    DB: Database,
+    DB::Connection: Migrate,
+{
+    let mut connection = pool.acquire().await?;
+    let mut told = Told { connection: &mut *connection, tell };
+    // What `Migrator::run` calls, too; that one takes sqlx's own connections only.
+    migrator(embedded).run_direct(None, &mut told, false).await
+}
+
+/// A connection that tells what sqlx's migrator does with it. What is done, when and under which lock is left to sqlx.
+struct Told<'a, C> {
+    connection: &'a mut C,
+    tell: Teller<'a>,
+}
+
+impl<C: Migrate + Send> Migrate for Told<'_, C> {
+    fn create_schema_if_not_exists<'e>(&'e mut self, schema_name: &'e str) -> BoxFuture<'e, Result<(), MigrateError>> {
+        self.connection.create_schema_if_not_exists(schema_name)
+    }
+
+    fn ensure_migrations_table<'e>(&'e mut self, table_name: &'e str) -> BoxFuture<'e, Result<(), MigrateError>> {
+        self.connection.ensure_migrations_table(table_name)
+    }
+
+    fn dirty_version<'e>(&'e mut self, table_name: &'e str) -> BoxFuture<'e, Result<Option<i64>, MigrateError>> {
+        self.connection.dirty_version(table_name)
+    }
+
+    fn list_applied_migrations<'e>(
+        &'e mut self,
+        table_name: &'e str,
+    ) -> BoxFuture<'e, Result<Vec<AppliedMigration>, MigrateError>> {
+        self.connection.list_applied_migrations(table_name)
+    }
+
+    fn lock(&mut self) -> BoxFuture<'_, Result<(), MigrateError>> {
+        Box::pin(async move {
+            (self.tell)(Migrating::WaitsForTurn);
+            self.connection.lock().await?;
+            (self.tell)(Migrating::HasTurn);
+            Ok(())
+        })
+    }
+
+    fn unlock(&mut self) -> BoxFuture<'_, Result<(), MigrateError>> {
+        self.connection.unlock()
+    }
+
+    fn apply<'e>(
+        &'e mut self,
+        table_name: &'e str,
+        migration: &'e Migration,
+    ) -> BoxFuture<'e, Result<Duration, MigrateError>> {
+        Box::pin(async move {
+            let (version, description) = (migration.version, &*migration.description);
+            (self.tell)(Migrating::Begins { version, description });
+            let took = self.connection.apply(table_name, migration).await?;
+            (self.tell)(Migrating::Done { version, description, took });
+            Ok(took)
+        })
+    }
+
+    fn revert<'e>(
+        &'e mut self,
+        table_name: &'e str,
+        migration: &'e Migration,
+    ) -> BoxFuture<'e, Result<Duration, MigrateError>> {
+        self.connection.revert(table_name, migration)
+    }
+
+    fn skip<'e>(
+        &'e mut self,
+        table_name: &'e str,
+        migration: &'e Migration,
+    ) -> BoxFuture<'e, Result<(), MigrateError>> {
+        self.connection.skip(table_name, migration)
+    }
+}
+
+fn migrator(embedded: &[Embedded]) -> Migrator {
     let migration = |&(version, description, sql): &Embedded| {
         Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
     };

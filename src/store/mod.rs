@@ -25,6 +25,7 @@ use crate::journal::{JournalId, Position};
 
 pub use error::StoreError;
 pub use keys::{BatchKeyTable, StoredKey};
+pub use migrations::{Migrating, Teller};
 pub use people::{
     Accounts, Attribution, CODE_LIMITS, CodeRequest, ConsentRow, CreateUser, Created, MainReads, NewUser, Origin,
     Proof, RecentVisitor, SignIn, SignInOutcome, SignedIn, UserRow, VisitorProfile, VisitorTable,
@@ -85,7 +86,22 @@ pub trait Sink: Send + Sync + 'static {
     }
 
     /// Brings the schema up to this version. Repeatable, and safe beside another instance.
-    async fn migrate(&self) -> Result<(), StoreError>;
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let database = self.describe();
+        self.migrate_telling(&|migrating| match migrating {
+            Migrating::WaitsForTurn | Migrating::HasTurn => {}
+            Migrating::Begins { version, description } => {
+                tracing::info!(database, version, description, "schema is being changed");
+            }
+            Migrating::Done { version, took, .. } => {
+                tracing::info!(database, version, seconds = took.as_secs_f64(), "schema is changed");
+            }
+        })
+        .await
+    }
+
+    /// The same, and tells how far it is.
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError>;
 
     /// How far journals are applied here.
     fn positions(&self) -> &dyn Positions;

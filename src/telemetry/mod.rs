@@ -9,6 +9,7 @@ mod document;
 mod label;
 pub mod logs;
 mod process;
+pub mod progress;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

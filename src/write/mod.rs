@@ -11,6 +11,7 @@
 mod ahead;
 mod backoff;
 mod batch_size;
+mod catch_up;
 pub mod letters;
 mod maintenance;
 mod pump;

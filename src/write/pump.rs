@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::ahead::{Ahead, Batch};
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
+use super::catch_up::CatchUp;
 use super::{WriterPhase, WriterState};
 use crate::domain::Clock;
 use crate::fail_points;
@@ -77,6 +78,7 @@ pub struct Pump<S: Sink> {
     position: Option<Position>,
     /// The last reason to halt that the log has: an operator may mend one and find the next.
     halted_for: String,
+    catch_up: Option<CatchUp>,
 }
 
 /// Records of a chunk that are applied together.
@@ -103,6 +105,7 @@ impl<S: Sink> Pump<S> {
             metrics: telemetry.writer(database),
             position: None,
             halted_for: String::new(),
+            catch_up: None,
             backoff: Backoff::default(),
             batch_size: BatchSize::of(sink.batch_records()),
             paced_until: None,
@@ -221,6 +224,7 @@ impl<S: Sink> Pump<S> {
             self.state.enter(WriterPhase::Up);
             tracing::info!(database = self.sink.describe(), position = position.0, lag, "writer attached");
         }
+        self.catch_up = CatchUp::begin(&self.journal, position);
         Ok(position)
     }
 
@@ -305,8 +309,13 @@ impl<S: Sink> Pump<S> {
         self.backoff.reset();
         if self.state.enter(WriterPhase::Up) {
             tracing::info!(database = self.sink.describe(), "database is back");
+            self.catch_up = CatchUp::begin(&self.journal, step.through);
         }
         self.batch_size.went_through(took);
+        let (journal, batch) = (&self.journal, self.batch_size.records());
+        if self.catch_up.as_mut().is_some_and(|catch_up| catch_up.reached(journal, step.through, batch)) {
+            self.catch_up = None;
+        }
         self.metrics.apply_seconds.record(took);
         self.metrics.batch_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
         self.metrics.records.increment(records as u64);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
 use super::super::keys::{BatchKeyTable, StoredKey};
-use super::super::migrations;
+use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::inserts::{Repeats, insert_sessions, insert_views};
@@ -106,8 +106,8 @@ impl Sink for PostgresAnalytics {
         2_000
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(migrations::migrator(migrations::ANALYTICS_POSTGRES).run(&self.pool).await?)
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
+        Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &self.pool, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

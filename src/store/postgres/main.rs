@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row};
 
-use super::super::migrations;
+use super::super::migrations::{self, Teller};
 use super::super::people::People;
 use super::super::position::{PositionTable, Positions};
 use super::super::visitor_fold::{Inviters, TouchedVisitors, VisitorFold, VisitorState, live_fingerprint};
@@ -126,8 +126,8 @@ impl Sink for PostgresMain {
         super::super::FINGERPRINTS_CLEARED_EVERY
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(migrations::migrator(migrations::MAIN_POSTGRES).run(&self.pool).await?)
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
+        Ok(migrations::run(migrations::MAIN_POSTGRES, &self.pool, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
 
 use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
 use super::super::keys::{BatchKeyTable, StoredKey};
-use super::super::migrations;
+use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
@@ -126,8 +126,8 @@ impl Sink for SqliteAnalytics {
         5_000
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(migrations::migrator(migrations::ANALYTICS_SQLITE).run(&self.pool).await?)
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
+        Ok(migrations::run(migrations::ANALYTICS_SQLITE, &self.pool, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

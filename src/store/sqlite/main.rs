@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, SqlitePool};
 
-use super::super::migrations;
+use super::super::migrations::{self, Teller};
 use super::super::people::People;
 use super::super::position::{PositionTable, Positions};
 use super::super::visitor_fold::{Inviters, TouchedVisitors, VisitorFold, VisitorState, live_fingerprint};
@@ -117,8 +117,8 @@ impl Sink for SqliteMain {
         super::super::FINGERPRINTS_CLEARED_EVERY
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(migrations::migrator(migrations::MAIN_SQLITE).run(&self.pool).await?)
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
+        Ok(migrations::run(migrations::MAIN_SQLITE, &self.pool, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

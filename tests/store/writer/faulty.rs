@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use weir::domain::{AnalyticsRecord, UnixMillis};
-use weir::store::{Applied, Maintained, Positions, Sink, Step, StoreError};
+use weir::store::{Applied, Maintained, Positions, Sink, Step, StoreError, Teller};
 
 /// What goes wrong with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl Sink for Faulty {
         7
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        self.inner.migrate().await
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
+        self.inner.migrate_telling(tell).await
     }
 
     fn positions(&self) -> &dyn Positions {
