@@ -1,6 +1,6 @@
 //! An orderly stop under load, and what must not hold it up: clients that do not read, databases that do not answer.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,9 @@ fn mute_client(app: &TestApp) -> TcpStream {
     let body = session_with(&json!({"landingPage": format!("{PAGES}mute")})).to_string();
     let whole = request("POST", "/api/v1/analytics/session", &[], body.as_bytes());
     let mut stream = TcpStream::connect(app.authority()).unwrap();
+    // An answer shows that it was let in: a stop would close the door before it.
+    stream.write_all(&request("GET", "/health/live", &[], b"")).unwrap();
+    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     stream.write_all(&whole[..whole.len() - 10]).unwrap();
     stream
 }
