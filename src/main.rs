@@ -37,6 +37,21 @@ enum Command {
     Serve,
     /// Bring both databases to this version's schema, then exit.
     Migrate,
+    /// Ask a running weir whether it takes records: exits with 0 when it does.
+    Health {
+        /// The weir to ask, instead of the one that the configuration's listen names.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+    /// Watch a running weir: rates, latencies, queues, disk and databases.
+    Top {
+        /// The weir to watch, instead of the one that the configuration's metrics_listen or listen names.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// How often its metrics are read.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval_seconds: u64,
+    },
     /// Check the configuration and everything it points to, and list every problem.
     Check,
     /// Print a tracking token for a bio page, valid for five to ten minutes.
@@ -114,6 +129,12 @@ enum JournalCommand {
         /// Print JSON instead of text.
         #[arg(long)]
         json: bool,
+        /// Look again every second, and tell how fast it goes and how long it will take, until interrupted.
+        #[arg(long)]
+        follow: bool,
+        /// Follow until nothing is behind.
+        #[arg(long, requires = "follow")]
+        until_applied: bool,
     },
 }
 
@@ -130,6 +151,12 @@ fn main() -> ExitCode {
     refuse_huge_pages();
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve);
+    // Whoever names the server to ask needs no configuration beside it.
+    match &command {
+        Command::Health { url: Some(url) } => return end(commands::health(url)),
+        Command::Top { url: Some(url), interval_seconds } => return end(commands::top::top(url, *interval_seconds)),
+        _ => {}
+    }
     let (config, problems) = match Config::read(arguments.config.as_deref()) {
         // `check` looks for more.
         Ok((config, problems)) if problems.0.is_empty() || matches!(command, Command::Check) => (config, problems),
@@ -138,18 +165,28 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let done = match command {
+    end(match command {
         Command::Serve => commands::serve(config),
         Command::Migrate => commands::migrate(&config),
+        Command::Health { .. } => commands::health_of(&config),
+        Command::Top { interval_seconds, .. } => commands::top::top_of(&config, interval_seconds),
         Command::Check => commands::check(&config, problems),
         Command::Token { bio_page_id } => commands::token(&config, &bio_page_id),
         Command::Jwt { user_id, seconds } => commands::jwt(&config, &user_id, seconds),
         Command::Settings(SettingsCommand::Get { key }) => commands::settings_get(&config, &key),
         Command::Settings(SettingsCommand::Set { key, value }) => commands::settings_set(&config, &key, &value),
         Command::Settings(SettingsCommand::List) => commands::settings_list(&config),
-        Command::Journal(JournalCommand::Status { json }) => commands::journal_status(&config, json),
+        Command::Journal(JournalCommand::Status { json, follow: false, .. }) => {
+            commands::journal::status(&config, json)
+        }
+        Command::Journal(JournalCommand::Status { json, until_applied, .. }) => {
+            commands::journal::follow(&config, json, until_applied)
+        }
         Command::DeadLetters(command) => dead_letters(&config, &command),
-    };
+    })
+}
+
+fn end(done: Result<(), commands::Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -7,6 +7,7 @@ use weir::journal::{self, DeadLetter, DeadLetters, JournalId};
 use weir::store::Sink;
 use weir::write::letters;
 
+use super::progress::Progress;
 use super::{Done, Failure, block_on, say, wrong};
 
 /// Which letters a command is about.
@@ -100,15 +101,18 @@ pub fn replay(config: &Config, database: &str, which: Which) -> Done {
 
 async fn replay_into<S: Sink>(sink: &S, found: &Tray, picked: &[DeadLetter]) -> Done {
     let mut kept = 0;
-    for letter in picked {
+    let mut progress = Progress::of("letters", picked.len() as u64);
+    for (done, letter) in (1..).zip(picked) {
         match letters::replay(sink, found.journal, &found.letters, letter).await {
-            Ok(()) => say(&format!("{} applied", letter.position))?,
+            Ok(()) => progress.say(&format!("{} applied", letter.position))?,
             Err(error) => {
                 kept += 1;
-                say(&format!("{} kept: {error}", letter.position))?;
+                progress.say(&format!("{} kept: {error}", letter.position))?;
             }
         }
+        progress.reached(done);
     }
+    std::mem::drop(progress);
     if kept > 0 {
         return Err(Failure { message: format!("{kept} of {} dead letters are still there", picked.len()), code: 1 });
     }

@@ -1,26 +1,34 @@
 //! What each command does.
 
+mod ask;
 pub mod dead_letters;
+mod health;
+pub mod journal;
+mod progress;
+pub mod top;
+mod words;
 
 use std::future::Future;
 use std::io::Write;
-use std::path::Path;
 
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use uuid::Uuid;
 
 use weir::app::{self, AnalyticsSink, AppError, MainSink, Started, descriptors};
 use weir::auth::{AccessTokens, IdTokens};
-use weir::config::{Config, DatabaseUrl, JwtKey, Problems, Secrets};
+use weir::config::{Config, JwtKey, Problems, Secrets};
 use weir::domain::Clock;
 use weir::enrich::geo::Geo;
 use weir::enrich::token::TrackingTokens;
-use weir::journal::{self, JournalId, OpenError, Position};
 use weir::mail;
 use weir::settings;
-use weir::store::Sink;
+use weir::store::{Migrating, Sink};
 use weir::telemetry::logs;
+use weir::telemetry::progress::watched;
+
+use progress::{LINE_EVERY, Waiting};
+
+pub use health::{health, health_of};
 
 /// A command that did not do what it was asked.
 pub struct Failure {
@@ -63,8 +71,29 @@ pub fn migrate(config: &Config) -> Done {
 }
 
 async fn migrate_one<S: Sink>(sink: &S) -> Done {
-    sink.migrate().await.map_err(|error| Failure { message: format!("{}: {error}", sink.describe()), code: 1 })?;
-    say(&format!("{} is up to date", sink.describe()))
+    let (database, waiting) = (sink.describe(), Waiting::new());
+    waiting.on(&format!("{database}: waiting for the database"));
+    let tell = |migrating: Migrating<'_>| {
+        let line = match migrating {
+            Migrating::WaitsForTurn => {
+                return waiting.on(&format!("{database}: waiting for another instance that changes the schema"));
+            }
+            Migrating::HasTurn => return waiting.on(&format!("{database}: looking at what is there")),
+            Migrating::Begins { version, description } => {
+                waiting.on(&format!("{database}: version {version}, {description}"));
+                format!("{database}: version {version}, {description}: begins")
+            }
+            Migrating::Done { version, description, took } => {
+                let took = words::time(took.as_secs_f64());
+                format!("{database}: version {version}, {description}: done in {took}")
+            }
+        };
+        // Nobody may be reading; the schema is changed all the same.
+        let _ = waiting.say(&line);
+    };
+    let migrated = watched(LINE_EVERY, sink.migrate_telling(&tell), |_| waiting.tell()).await;
+    migrated.map_err(|error| Failure { message: format!("{database}: {error}"), code: 1 })?;
+    waiting.say(&format!("{database} is up to date"))
 }
 
 /// Looks at everything that the configuration points to, beside the problems that it has itself.
@@ -166,87 +195,6 @@ async fn migrated_settings(config: &Config) -> Result<std::sync::Arc<dyn weir::s
 
 fn value_of<'a>(rows: &'a [(String, String)], key: &'a settings::Key) -> &'a str {
     rows.iter().find(|(name, _)| name == key.name).map_or(key.default, |(_, value)| value)
-}
-
-/// One journal for `journal status`.
-#[derive(Serialize)]
-struct StatusLine {
-    journal: &'static str,
-    id: String,
-    durable_position: u64,
-    applied_position: Option<u64>,
-    lag_records: u64,
-    segments: usize,
-    disk_bytes: u64,
-    max_bytes: u64,
-    dead_letters: usize,
-}
-
-pub fn journal_status(config: &Config, json: bool) -> Done {
-    for name in ["analytics", "main"] {
-        let directory = app::journal_directory(config, name);
-        let inspection = match journal::inspect(&directory) {
-            Ok(inspection) => inspection,
-            Err(error @ (OpenError::Io { .. } | OpenError::NoIdentity { .. })) if !directory.exists() => {
-                return Err(Failure { message: format!("there is no journal yet ({error})"), code: 1 });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let applied = block_on(applied_position(config, name, inspection.id));
-        let status = inspection.status(applied.as_ref().ok().copied().flatten(), config.journal.max_bytes);
-        let line = StatusLine {
-            journal: name,
-            id: status.id.to_string(),
-            durable_position: status.durable.0,
-            applied_position: status.applied.map(|position| position.0),
-            lag_records: status.lag_records,
-            segments: status.segments,
-            disk_bytes: status.disk_bytes,
-            max_bytes: status.max_bytes,
-            dead_letters: journal::DeadLetters::of(&directory).list()?.len(),
-        };
-        if json {
-            say(&serde_json::to_string(&line)?)?;
-            continue;
-        }
-        say(&format!("{name} (journal {})", line.id))?;
-        say(&format!("  durable position  {}", line.durable_position))?;
-        match (&applied, line.applied_position) {
-            (_, Some(position)) => say(&format!("  applied position  {position}"))?,
-            (Ok(_), None) => say("  applied position  none: the database does not know this journal yet")?,
-            (Err(failure), None) => say(&format!("  applied position  unknown: {}", failure.message))?,
-        }
-        say(&format!("  lag               {} records", line.lag_records))?;
-        say(&format!(
-            "  disk              {} of {} bytes in {} segments",
-            line.disk_bytes, line.max_bytes, line.segments
-        ))?;
-        say(&format!("  dead letters      {}", line.dead_letters))?;
-    }
-    Ok(())
-}
-
-async fn applied_position(config: &Config, name: &str, id: JournalId) -> Result<Option<Position>, Failure> {
-    let url = if name == "main" { &config.databases.main } else { &config.databases.analytics };
-    // To look is not to make.
-    if let DatabaseUrl::Sqlite(url) = url
-        && let Some(file) = url.trim_start_matches("sqlite://").split('?').next()
-        && !Path::new(file).exists()
-    {
-        return Ok(None);
-    }
-    let found = if name == "main" {
-        match app::open_main(&config.databases.main)? {
-            MainSink::Sqlite(sink) => sink.positions().position(id).await,
-            MainSink::Postgres(sink) => sink.positions().position(id).await,
-        }
-    } else {
-        match app::open_analytics(&config.databases.analytics)? {
-            AnalyticsSink::Sqlite(sink) => sink.positions().position(id).await,
-            AnalyticsSink::Postgres(sink) => sink.positions().position(id).await,
-        }
-    };
-    Ok(found?.map(|(position, _)| position))
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

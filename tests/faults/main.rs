@@ -32,6 +32,7 @@ mod position;
 mod postgres_server;
 mod shutdown;
 mod start;
+mod told;
 
 use serde_json::{Value, json};
 

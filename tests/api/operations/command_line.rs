@@ -12,10 +12,12 @@ async fn help_and_version_are_there() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let help = app.run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
-    for part in ["serve", "migrate", "check", "token", "jwt", "settings", "journal", "--config", "WEIR_"] {
+    for part in
+        ["serve", "migrate", "health", "top", "check", "token", "jwt", "settings", "journal", "--config", "WEIR_"]
+    {
         assert!(help.stdout.contains(part), "{part} is not in {}", help.stdout);
     }
-    for command in ["serve", "migrate", "check", "token", "jwt", "settings", "journal"] {
+    for command in ["serve", "migrate", "health", "top", "check", "token", "jwt", "settings", "journal"] {
         let help = app.run(&[command, "--help"]).await;
         assert!(help.code == Some(0) && help.stdout.contains("Usage: weir "), "{help:?}");
     }

@@ -7,3 +7,4 @@ mod health;
 mod memory;
 mod metrics;
 mod settings;
+mod watching;
