@@ -9,6 +9,7 @@ pub mod answers;
 pub mod cluster;
 pub mod databases;
 pub mod keys;
+pub mod metrics;
 pub mod proxy;
 pub mod smtp;
 pub mod wire;

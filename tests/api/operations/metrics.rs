@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::dead_letters::with_a_letter;
+use crate::support::metrics::assert_documented;
 use crate::support::{Backend, Database, TestApp, data, minimal_session, session_with};
 use crate::{CONSENT, SESSION, on_both_databases};
 
@@ -119,6 +120,7 @@ on_both_databases! {
         };
         assert_eq!(sum("weir_requests_total{"), 13.0, "{metrics}");
         assert_eq!(sum("weir_request_duration_seconds_count{"), 13.0, "{metrics}");
+        assert_documented(&metrics);
     }
 
     async fn every_stage_has_its_series(backend) {
@@ -126,6 +128,7 @@ on_both_databases! {
         mix_of_one(&app).await;
         app.applied().await;
         let metrics = app.metrics().await;
+        assert_documented(&metrics);
         for (name, label) in SERIES {
             let found = metrics.lines().any(|line| {
                 line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(label)
