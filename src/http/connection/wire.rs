@@ -30,6 +30,7 @@ pub struct Wire {
 }
 
 impl Wire {
+    #[must_use]
     pub fn new(stream: TcpStream, connections: &Connections) -> Self {
         Self {
             stream: stream.take(0),
@@ -41,6 +42,7 @@ impl Wire {
     }
 
     /// What this side of the connection shares with its requests.
+    #[must_use]
     pub fn connection(&self) -> Rc<Connection> {
         Rc::clone(&self.connection)
     }
