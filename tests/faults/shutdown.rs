@@ -33,12 +33,13 @@ fn deaf_client(app: &TestApp) -> (TcpStream, u64) {
 /// A client whose request has begun, and does not go on.
 fn mute_client(app: &TestApp) -> TcpStream {
     let body = session_with(&json!({"landingPage": format!("{PAGES}mute")})).to_string();
-    let whole = request("POST", "/api/v1/analytics/session", &[], body.as_bytes());
+    let whole = request("POST", "/api/v1/analytics/session", &["Expect: 100-continue"], body.as_bytes());
     let mut stream = TcpStream::connect(app.authority()).unwrap();
-    // An answer shows that it was let in: a stop would close the door before it.
-    stream.write_all(&request("GET", "/health/live", &[], b"")).unwrap();
-    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     stream.write_all(&whole[..whole.len() - 10]).unwrap();
+    // Asked to go on: the request is in service, and a stop has to wait for it.
+    let mut asked = [0; 12];
+    stream.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
     stream
 }
 
