@@ -22,7 +22,7 @@
 // Weir believes that header only from a trusted proxy; loopback and private networks are trusted unless configured
 // otherwise. All of it is stored: this is not for a Weir whose numbers mean something.
 //
-// Needs k6 1.0 or later; load-tests/k6/run does the same on Node.js where there is no k6.
+// Written for k6 1.0 or later and so far tried on Node.js alone: load-tests/k6/run takes that where there is no k6.
 import http from "k6/http";
 import exec from "k6/execution";
 
