@@ -1,8 +1,7 @@
 //! Group commit: many handlers append, one thread writes and syncs, everybody in the batch is answered together.
 //!
 //! While a batch syncs, the next one gathers; a lone record pays one fsync, ten thousand share it. Where records come in
-//! company, an fsync waits until the one before it is [`SYNC_EVERY`] old: a quick disk would sync a handful at a time, and
-//! an fsync costs as much CPU as two or three records. A record that comes alone never waits.
+//! company, fsyncs keep a distance (`pace`).
 //! It is a thread of its own and no actor: an fsync blocks, and a blocked arbiter starves everything else on it.
 //!
 //! Invariants: no ack before its fsync; past the disk's bound a record is refused, never written. A panic in the thread
@@ -18,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::AppendError;
 use super::handle::Shared;
+use super::pace::SYNC_EVERY;
 use super::storage::Storage;
 use crate::actor::Lifeline;
 use crate::fail_points;
@@ -27,8 +27,6 @@ use crate::telemetry::JournalMetrics;
 const BATCH_RECORDS: usize = 4096;
 /// The most payload bytes one append writes.
 const BATCH_BYTES: usize = 4 << 20;
-/// The least time from one fsync to the next, while records come in company.
-const SYNC_EVERY: Duration = Duration::from_micros(300);
 /// How often a failing journal tries whether the disk is back.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
@@ -99,6 +97,7 @@ impl Drop for Answers {
 
 impl<S: Storage> Committer<S> {
     fn run(mut self, intake: Receiver<Command>, open: Sender<()>) {
+        self.shared.pace.attend();
         while self.is_open {
             if catch_unwind(AssertUnwindSafe(|| self.turn(&intake))).is_err() {
                 self.after_panic();
@@ -136,7 +135,7 @@ impl<S: Storage> Committer<S> {
     }
 
     fn release_queue(&mut self) {
-        self.shared.queued_bytes.fetch_sub(std::mem::take(&mut self.batch_bytes), Ordering::Relaxed);
+        self.shared.pace.leave(std::mem::take(&mut self.batch_bytes));
     }
 
     /// Takes what waits, or waits for the first.
@@ -153,8 +152,7 @@ impl<S: Storage> Committer<S> {
             }
         };
         if let Some(until) = self.paced_until.take() {
-            // Asleep, and not receiving: nobody has to wake this thread for every record.
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            self.shared.pace.wait(until);
         }
         let mut waited = false;
         while let Some(command) = next {

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -16,6 +16,7 @@ use super::commit::{self, Command, Pending};
 use super::directory::Directory;
 use super::index::SegmentIndex;
 use super::notes;
+use super::pace::Pace;
 use super::reader::Feed;
 use super::segments::SegmentStorage;
 use super::status::{JournalStatus, State};
@@ -81,7 +82,7 @@ pub(super) struct Shared {
     applied_before: Position,
     path: std::path::PathBuf,
     intake: Sender<Command>,
-    pub(super) queued_bytes: AtomicUsize,
+    pub(super) pace: Pace,
     pub(super) durable: AtomicU64,
     applied: AtomicU64,
     /// The append time of the first record that is not applied, 0 when the writer has caught up.
@@ -129,7 +130,7 @@ impl Journal {
             applied_before: storage.applied_before(),
             path: storage.path(),
             intake: sender,
-            queued_bytes: AtomicUsize::new(0),
+            pace: Pace::default(),
             durable: AtomicU64::new(storage.last().0),
             applied: AtomicU64::new(0),
             unapplied_since_ms: AtomicU64::new(0),
@@ -161,15 +162,17 @@ impl Journal {
         if shared.closed.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
-        if shared.queued_bytes.fetch_add(length, Ordering::Relaxed) + length > shared.options.queue_bytes {
-            shared.queued_bytes.fetch_sub(length, Ordering::Relaxed);
-            return Err(AppendError::QueueFull);
-        }
+        let completes = shared.pace.join(length, shared.options.queue_bytes).ok_or(AppendError::QueueFull)?;
         let (ack, answer) = oneshot::channel();
         match shared.intake.try_send(Command::Append(Pending { payload, ack })) {
-            Ok(()) => Ok(Ack(answer)),
+            Ok(()) => {
+                if completes {
+                    shared.pace.complete();
+                }
+                Ok(Ack(answer))
+            }
             Err(refused) => {
-                shared.queued_bytes.fetch_sub(length, Ordering::Relaxed);
+                shared.pace.leave(length);
                 Err(match refused {
                     TrySendError::Full(_) => AppendError::QueueFull,
                     TrySendError::Disconnected(_) => AppendError::Closed,

@@ -6,6 +6,7 @@
 //!
 //! - `handle`: what everybody else holds of it.
 //! - `commit`: the thread that gathers what waits, appends it at once, syncs once, completes every ack.
+//! - `pace`: how long it lets records gather.
 //! - `storage`: what that thread needs of a log, as a trait.
 //! - `segments`, `reader`, `format`: that log on plain files, and reading it back.
 //! - `directory`, `recovery`, `index`, `notes`: taking a directory, what is found there, and what is kept of it.
@@ -31,6 +32,7 @@ mod handle;
 mod index;
 mod keeper;
 mod notes;
+mod pace;
 mod reader;
 mod recovery;
 mod reserve;
