@@ -56,7 +56,54 @@ async fn views(store: &Store) -> Vec<Value> {
     store.databases.rows(Database::Analytics, "SELECT * FROM analytics_pageviews ORDER BY id").await
 }
 
+/// Sessions and their views with something in every other field, each time another one.
+fn all_kinds(count: usize) -> (Vec<AnalyticsRecord>, Vec<AnalyticsRecord>) {
+    let sessions: Vec<SessionRecord> = (0..count)
+        .map(|number| {
+            let text = |field: usize| (number % 7 != field).then(|| format!("ü{number}\t\\N'{field}"));
+            SessionRecord {
+                bio_page_id: (number % 3 == 0).then(|| Uuid::from_u128(number as u128)),
+                creator_id: (number % 5 == 0).then(|| Uuid::from_u128(number as u128)),
+                landing_page: format!("https://example.org/{number}"),
+                referrer: text(0),
+                utm_source: text(1),
+                utm_content: text(2),
+                os_version: text(3),
+                screen_width: (number % 2 == 0).then_some(u16::try_from(number).unwrap()),
+                language: text(4),
+                place: Place { country: text(5), timezone: text(6), ..Place::default() },
+                ..session_at(later(i64::try_from(number).unwrap()))
+            }
+        })
+        .collect();
+    let views = sessions.iter().enumerate().map(|(number, session)| {
+        let view = view_of(session, session.started_at);
+        viewed(&PageviewRecord { title: (number % 2 == 0).then(|| format!("ü{number}")), ..view })
+    });
+    (sessions.iter().cloned().map(record).collect(), views.collect())
+}
+
+/// How many records a step of the second store has.
+const FEW: usize = 100;
+
 on_both_databases! {
+    async fn many_records_leave_the_rows_that_few_leave(backend) {
+        let (sessions, views) = all_kinds(MANY);
+        let (at_once, in_steps) = (Store::fresh(backend).await, Store::fresh(backend).await);
+        for (number, batch) in (0..).zip([&sessions, &views]) {
+            at_once.analytics.apply(&at_once.step(number, number + 1), batch).await.unwrap();
+        }
+        for (number, batch) in (0..).zip(sessions.chunks(FEW).chain(views.chunks(FEW))) {
+            in_steps.analytics.apply(&in_steps.step(number, number + 1), batch).await.unwrap();
+        }
+        for table in ["analytics_sessions", "analytics_pageviews"] {
+            let all = format!("SELECT * FROM {table} ORDER BY id");
+            let rows = at_once.databases.rows(Database::Analytics, &all).await;
+            assert_eq!(rows.len(), MANY);
+            assert_eq!(rows, in_steps.databases.rows(Database::Analytics, &all).await);
+        }
+    }
+
     async fn every_field_of_a_view_comes_back(backend) {
         let store = Store::fresh(backend).await;
         let session = session_at(DAY);

@@ -29,6 +29,8 @@ use weir::store::{
 
 /// A day in the past, for ids and times that do not change.
 const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
+/// So many records of one kind that PostgreSQL gets them by COPY.
+const MANY: usize = 600;
 
 /// Two fresh, migrated databases and a journal they know.
 struct Store {

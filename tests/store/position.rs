@@ -37,15 +37,20 @@ on_both_databases! {
         let store = Store::fresh(backend).await;
         store.databases.refuse_poison().await;
         store.analytics.apply(&store.step(0, 1), &sessions(1)).await.unwrap();
-        let mut batch = sessions(300);
-        batch.push(record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) }));
-        let refused = store.analytics.apply(&store.step(1, 302), &batch).await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
-        assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 1);
-        assert_eq!(store.analytics_position().await, 1);
-        batch.pop();
-        store.analytics.apply(&store.step(1, 301), &batch).await.unwrap();
-        assert_eq!(store.databases.count(Database::Analytics, COUNT).await, 301);
+        let (mut position, mut rows) = (1, 1);
+        // Many are written another way than few.
+        for (size, place) in [(300, 300), (MANY, MANY), (MANY, 0)] {
+            let mut batch = sessions(size);
+            batch.insert(place, record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) }));
+            let refused = store.analytics.apply(&store.step(position, position + 1), &batch).await;
+            assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+            assert_eq!(store.databases.count(Database::Analytics, COUNT).await, rows);
+            assert_eq!(store.analytics_position().await, position);
+            batch.remove(place);
+            store.analytics.apply(&store.step(position, position + 1), &batch).await.unwrap();
+            (position, rows) = (position + 1, rows + i64::try_from(size).unwrap());
+            assert_eq!(store.databases.count(Database::Analytics, COUNT).await, rows);
+        }
     }
 
     async fn a_record_that_an_index_of_the_operators_refuses_is_refused_and_not_tried_for_ever(backend) {
@@ -53,9 +58,13 @@ on_both_databases! {
         let poison = || record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) });
         store.analytics.apply(&store.step(0, 1), &[poison()]).await.unwrap();
         store.databases.refuse_second_poison().await;
-        let refused = store.analytics.apply(&store.step(1, 3), &[record(session_at(DAY)), poison()]).await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
-        assert_eq!(store.analytics_position().await, 1);
+        for size in [1, MANY] {
+            let mut batch = sessions(size);
+            batch.push(poison());
+            let refused = store.analytics.apply(&store.step(1, 3), &batch).await;
+            assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+            assert_eq!(store.analytics_position().await, 1);
+        }
     }
 
     async fn a_session_that_is_there_already_stays_as_it_is(backend) {
@@ -63,9 +72,14 @@ on_both_databases! {
         let known = session_at(DAY);
         store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
         let again = SessionRecord { landing_page: "https://example.org/other".to_owned(), ..known };
-        store.analytics.apply(&store.step(1, 3), &[record(again), record(session_at(DAY))]).await.unwrap();
+        for (from, size) in [(1, 1), (2, MANY)] {
+            let mut batch = sessions(size);
+            batch.push(record(again.clone()));
+            store.analytics.apply(&store.step(from, from + 1), &batch).await.unwrap();
+        }
         let rows = store.databases.rows(Database::Analytics, "SELECT landing_page FROM analytics_sessions").await;
-        assert!(rows.len() == 2 && rows.iter().all(|row| row["landing_page"] == "https://example.org/"), "{rows:?}");
+        assert_eq!(rows.len(), 2 + MANY);
+        assert!(rows.iter().all(|row| row["landing_page"] == "https://example.org/"));
     }
 
     async fn an_empty_step_moves_the_position_alone(backend) {

@@ -103,7 +103,7 @@ impl Sink for PostgresAnalytics {
     }
 
     fn batch_records(&self) -> usize {
-        2_000
+        4_000
     }
 
     async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {

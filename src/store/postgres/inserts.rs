@@ -1,9 +1,8 @@
-//! New rows of the analytics database, a table's whole batch as one array of composite values.
+//! New rows of the analytics database: few as one array of composite values, many by COPY.
 //!
-//! Measured against one array a column (the `batch` benchmark): PostgreSQL keeps what each column's `unnest` gives in a
-//! store of its own, 31 of them for a session, and Weir walks over the records once a column. Binary COPY would be as
-//! cheap, but its end is a small write after a large one, and sqlx 0.9.0 leaves Nagle's algorithm on: over TCP a batch can
-//! wait 40 ms for the server's delayed acknowledgement. A statement with its array is one write.
+//! An array was measured against one array a column (the `batch` benchmark): PostgreSQL keeps what each column's `unnest`
+//! gives in a store of its own, 31 of them for a session, and Weir walks over the records once a column. COPY costs
+//! PostgreSQL less still, but its end may wait for an acknowledgement (`copy`), and it stops at a row that is there already.
 //!
 //! Invariant: fields stand in the order of `migrations/analytics/postgres/0003_row_types.sql`; PostgreSQL refuses any
 //! other number of them, and any other type.
@@ -16,26 +15,43 @@ use sqlx::{PgConnection, Postgres, Type};
 use super::super::StoreError;
 use super::super::fold::{SessionState, ViewState};
 use super::composite::Composite;
+use super::copy::CopyRows;
+use super::fields::Fields;
 use crate::domain::{PageviewRecord, SessionRecord};
 
-macro_rules! insert_sessions {
-    ($repeats:literal) => {
-        concat!(
-            "INSERT INTO analytics_sessions (
-                id, visitor_id, user_id, bio_page_id, creator_id, landing_page, referrer, referrer_domain, utm_source,
-                utm_medium, utm_campaign, utm_term, utm_content, device, browser, os, os_version, screen_width,
-                screen_height, connection_type, timezone, language, country, city, region, continent, page_views,
-                bounced, duration, started_at, last_activity_at
-            )
-            SELECT * FROM unnest($1::analytics_session_row[])",
-            $repeats
-        )
+/// So many rows are many.
+const MANY: usize = 500;
+/// What a usual row takes.
+const ROW_BYTES: usize = 640;
+
+macro_rules! session_columns {
+    () => {
+        "analytics_sessions (
+            id, visitor_id, user_id, bio_page_id, creator_id, landing_page, referrer, referrer_domain, utm_source,
+            utm_medium, utm_campaign, utm_term, utm_content, device, browser, os, os_version, screen_width,
+            screen_height, connection_type, timezone, language, country, city, region, continent, page_views,
+            bounced, duration, started_at, last_activity_at
+        )"
     };
 }
 
-const INSERT_VIEWS: &str = "
-    INSERT INTO analytics_pageviews (id, session_id, url, path, title, referrer, entered_at, duration, scroll_depth)
-    SELECT * FROM unnest($1::analytics_pageview_row[])";
+macro_rules! view_columns {
+    () => {
+        "analytics_pageviews (id, session_id, url, path, title, referrer, entered_at, duration, scroll_depth)"
+    };
+}
+
+macro_rules! insert {
+    ($columns:ident, $row:literal, $repeats:literal) => {
+        concat!("INSERT INTO ", $columns!(), " SELECT * FROM unnest($1::", $row, "[])", $repeats)
+    };
+}
+
+macro_rules! copy {
+    ($columns:ident) => {
+        concat!("COPY ", $columns!(), " FROM STDIN WITH (FORMAT binary)")
+    };
+}
 
 /// What becomes of a session that is there already: a record that is applied again.
 #[derive(Clone, Copy)]
@@ -51,28 +67,55 @@ pub(super) async fn insert_sessions(
     sessions: &[(&SessionRecord, SessionState)],
     repeats: Repeats,
 ) -> Result<(), StoreError> {
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    let statement = match repeats {
-        Repeats::Refused => insert_sessions!(""),
-        Repeats::Left => insert_sessions!(" ON CONFLICT (id) DO NOTHING"),
-    };
     let rows = sessions.iter().map(|(session, state)| SessionRow { session, state });
-    sqlx::query(statement).bind(rows.bind_iter()).execute(connection).await.map_err(|error| refusal(error, repeats))?;
-    Ok(())
+    let inserted = match repeats {
+        Repeats::Refused if rows.len() >= MANY => copy(connection, copy!(session_columns), rows).await,
+        Repeats::Refused => insert(connection, insert!(session_columns, "analytics_session_row", ""), rows).await,
+        Repeats::Left => {
+            let statement = insert!(session_columns, "analytics_session_row", " ON CONFLICT (id) DO NOTHING");
+            insert(connection, statement, rows).await
+        }
+    };
+    inserted.map_err(|error| refusal(error, repeats))
 }
 
 pub(super) async fn insert_views(
     connection: &mut PgConnection,
     views: &[(&PageviewRecord, ViewState)],
 ) -> Result<(), StoreError> {
-    if views.is_empty() {
-        return Ok(());
-    }
     let rows = views.iter().map(|(view, state)| ViewRow { view, state });
-    sqlx::query(INSERT_VIEWS).bind(rows.bind_iter()).execute(connection).await?;
+    let inserted = if rows.len() >= MANY {
+        copy(connection, copy!(view_columns), rows).await
+    } else {
+        insert(connection, insert!(view_columns, "analytics_pageview_row", ""), rows).await
+    };
+    Ok(inserted?)
+}
+
+async fn insert<'a, R>(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    rows: impl ExactSizeIterator<Item = R> + Clone + Send + 'a,
+) -> Result<(), sqlx::Error>
+where
+    R: Encode<'a, Postgres> + PgHasArrayType + Type<Postgres> + Send + 'a,
+{
+    if rows.len() > 0 {
+        sqlx::query(statement).bind(rows.bind_iter()).execute(connection).await?;
+    }
     Ok(())
+}
+
+async fn copy(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    rows: impl ExactSizeIterator<Item = impl Row>,
+) -> Result<(), sqlx::Error> {
+    let mut copied = CopyRows::with_room(rows.len(), ROW_BYTES);
+    for row in rows {
+        copied.add(|fields| row.write(fields)).map_err(sqlx::Error::Encode)?;
+    }
+    copied.send(connection, statement).await
 }
 
 /// Where rows that are there already are left as they are, what is not unique is so by a rule of the operator's: it refuses
@@ -84,16 +127,23 @@ fn refusal(error: sqlx::Error, repeats: Repeats) -> StoreError {
     }
 }
 
+/// A row whose fields can be written one after the other.
+trait Row {
+    /// # Errors
+    /// When PostgreSQL has no form for a value.
+    fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError>;
+}
+
 struct SessionRow<'a> {
     session: &'a SessionRecord,
     state: &'a SessionState,
 }
 
-impl Encode<'_, Postgres> for SessionRow<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+impl Row for SessionRow<'_> {
+    fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError> {
         let Self { session, state } = self;
         let place = &session.place;
-        let row = Composite::begin(buffer)
+        fields
             .uuid(Some(session.id))
             .ascii(&session.visitor.hex_digits())
             .text(state.user_id.as_deref())
@@ -124,8 +174,13 @@ impl Encode<'_, Postgres> for SessionRow<'_> {
             .boolean(state.bounced)
             .integer(Some(state.duration_seconds))
             .time(session.started_at)?
-            .time(state.last_activity_at)?;
-        Ok(row.end())
+            .time(state.last_activity_at)
+    }
+}
+
+impl Encode<'_, Postgres> for SessionRow<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Ok(self.write(Composite::begin(buffer))?.end())
     }
 }
 
@@ -146,10 +201,10 @@ struct ViewRow<'a> {
     state: &'a ViewState,
 }
 
-impl Encode<'_, Postgres> for ViewRow<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+impl Row for ViewRow<'_> {
+    fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError> {
         let Self { view, state } = self;
-        let row = Composite::begin(buffer)
+        Ok(fields
             .uuid(Some(view.id))
             .uuid(Some(view.session_id))
             .text(Some(&view.url))
@@ -158,8 +213,13 @@ impl Encode<'_, Postgres> for ViewRow<'_> {
             .text(view.referrer.as_deref())
             .time(view.entered_at)?
             .double(state.duration_seconds)
-            .double(state.scroll_depth);
-        Ok(row.end())
+            .double(state.scroll_depth))
+    }
+}
+
+impl Encode<'_, Postgres> for ViewRow<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Ok(self.write(Composite::begin(buffer))?.end())
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod analytics;
 mod composite;
+mod copy;
+mod fields;
 mod inserts;
 mod main;
 mod partitions;
