@@ -1,5 +1,5 @@
-//! The way not taken: the session insert by binary COPY (PostgreSQL documentation, "COPY", section "Binary Format"), the
-//! whole batch gathered into one buffer and one send.
+//! What Weir's own way is compared with: any number of sessions by binary COPY (PostgreSQL documentation, "COPY", section
+//! "Binary Format"), the whole batch gathered into one buffer and one send.
 
 use sqlx::PgConnection;
 use uuid::Uuid;

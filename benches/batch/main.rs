@@ -3,11 +3,15 @@
 //! Run: `TEST_POSTGRES_DURABLE=1 scripts/with-postgres cargo bench --bench batch`; without PostgreSQL only SQLite is
 //! measured. After criterion's own part a table tells the CPU time a row, of all of PostgreSQL's processes and of this one.
 //!
+//! Weir sends fewer than 500 new rows as one array and a plain INSERT, and more of them by binary COPY; beside it stands COPY
+//! for any number, into the same table and into one without partitions.
+//!
 //! sqlx 0.9.0 leaves Nagle's algorithm on (its issue 4335, mended after 0.9.0). COPY ends with a small write after a large
 //! one, which over TCP may wait for the server's delayed acknowledgement; whether it does depends on where the last packet
-//! ends. That is why Weir does not use COPY, but one array of rows and a plain INSERT.
+//! ends. A batch of 100 lost by it, which is why few rows go another way.
 //!
-//! 2026-11, 2 cores, PostgreSQL 15 on the same machine, the table of one run (CPU is counted in steps of 10 ms):
+//! 21 November 2026, 2 cores, PostgreSQL 15 on the same machine, the table of one run (CPU is counted in steps of 10 ms), when
+//! Weir sent every number of rows as an array:
 //!
 //! | door | rows a batch | Weir rows/s | PostgreSQL + Weir µs/row | COPY rows/s | PostgreSQL + client µs/row |
 //! |---|---|---|---|---|---|
@@ -47,7 +51,7 @@ const TABLE_BATCHES: usize = 200;
 /// How a batch is brought to PostgreSQL.
 #[derive(Clone, Copy)]
 enum Way {
-    /// As Weir does it: one array of rows.
+    /// As Weir does it.
     Weir,
     /// COPY into this table.
     Copy(&'static str),
