@@ -17,10 +17,11 @@ async fn a_server_that_takes_no_records_is_not_healthy() {
     app.launch().await;
     assert_eq!(app.run(&["health", "--url", &app.url("")]).await.code, Some(0));
     points.arm(&["journal.sync=return(5)"]);
-    // Both journals fail at their next record.
+    // Both journals fail at their next record once the points are read; a choice is a record each time it is made.
+    let choice = json!({"analytics": true, "marketing": true, "functional": true});
     app.until("no record is taken", async || {
         app.create_session(&minimal_session()).await;
-        app.post("/track/init", &json!({})).send().await.unwrap();
+        app.post("/api/v1/consent/cookies", &choice).send().await.unwrap();
         readiness(&app).await["status"] == json!("unavailable")
     })
     .await;
