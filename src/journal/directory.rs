@@ -3,7 +3,7 @@
 //! `lock` (held while a process owns it), `identity.json` (the journal's id), `NNN.journal` (segments, named after their
 //! first position), `released` (how far segments were deleted), `clean` (written by an orderly stop, removed by the next
 //! start), `applied` (how far the database was at an orderly stop), `jumped` (the first position after the last jump),
-//! `writers` (names of the writers that moved positions from here), `dead-letters`, `torn-tail` (what the last unclean
+//! `spare` (what is to be the next segment), `writers` (names of the writers that moved positions from here), `dead-letters`, `torn-tail` (what the last unclean
 //! start cut), `reserve` (room for all of these on a full disk).
 //!
 //! Invariant: after a stop that was not orderly, positions jump ahead. The tail may have been lost, the database may

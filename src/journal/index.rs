@@ -28,11 +28,17 @@ pub(super) struct SegmentIndex {
     segments: Mutex<Vec<Segment>>,
     /// What the journal's other files take: dead letters, the torn tail, notes.
     pub other_bytes: AtomicU64,
+    /// What the file takes that is to be the next segment.
+    pub spare_bytes: AtomicU64,
 }
 
 impl SegmentIndex {
     pub fn of(segments: Vec<Segment>, other_bytes: u64) -> Self {
-        Self { segments: Mutex::new(segments), other_bytes: AtomicU64::new(other_bytes) }
+        Self {
+            segments: Mutex::new(segments),
+            other_bytes: AtomicU64::new(other_bytes),
+            spare_bytes: AtomicU64::new(0),
+        }
     }
 
     pub fn with<T>(&self, look: impl FnOnce(&mut Vec<Segment>) -> T) -> T {
@@ -42,6 +48,7 @@ impl SegmentIndex {
     pub fn disk_bytes(&self) -> u64 {
         self.with(|segments| segments.iter().map(|segment| segment.bytes).sum::<u64>())
             + self.other_bytes.load(Ordering::Relaxed)
+            + self.spare_bytes.load(Ordering::Relaxed)
     }
 
     /// When the segment was begun that holds the record after a position; that record itself may be younger.

@@ -9,6 +9,7 @@
 //! - `pace`: how long it lets records gather.
 //! - `storage`: what that thread needs of a log, as a trait.
 //! - `segments`, `reader`, `format`: that log on plain files, and reading it back.
+//! - `spare`: the next of these files, written before its time.
 //! - `directory`, `recovery`, `index`, `notes`: taking a directory, what is found there, and what is kept of it.
 //! - `keeper`: deletes what the database has applied.
 //! - `reserve`: room for that on a disk that is full.
@@ -37,6 +38,7 @@ mod reader;
 mod recovery;
 mod reserve;
 mod segments;
+mod spare;
 mod status;
 mod storage;
 

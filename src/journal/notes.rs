@@ -7,15 +7,17 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::directory::SEGMENT_EXTENSION;
+use super::spare::SpareFile;
 use super::{Position, reserve};
 
 const WRITERS: &str = "writers";
 
-/// What all files but the segments take.
+/// What all files take but the segments and the one that is to be the next of them.
 pub(super) fn other_bytes(directory: &Path) -> u64 {
-    let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    let others = files.filter(|file| file.path().extension().is_none_or(|extension| extension != SEGMENT_EXTENSION));
-    others.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    let paths = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let others = paths.filter(|path| path.extension().is_none_or(|extension| extension != SEGMENT_EXTENSION));
+    let others = others.filter(|path| !SpareFile::is_at(path));
+    others.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Notes that a writer of this name uses the directory. The newest thousand are kept.

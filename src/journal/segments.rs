@@ -7,13 +7,15 @@
 //!
 //! Cost: an fsync that makes a file longer also commits the file system's own log, and costs twice what one costs that
 //! only changes bytes. So the file runs ahead of its records, in zeros that are written with the batch that reaches the
-//! end, and are cut when the segment is sealed, given up or closed. A crash leaves them; the next start cuts them.
+//! end, and are cut when the segment is sealed, given up or closed. A crash leaves them; the next start cuts them. Once a
+//! segment is half full, the whole file of the next is written so by another thread (`spare`).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::Histogram;
@@ -22,6 +24,7 @@ use super::directory::{Directory, OpenError};
 use super::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, SegmentHeader};
 use super::index::{Segment, SegmentIndex};
 use super::notes::sync_directory;
+use super::spare::{Spare, SpareFile};
 use super::storage::{Storage, StorageError};
 use super::{JournalId, JournalOptions, Position};
 use crate::fail_points;
@@ -44,6 +47,8 @@ pub struct SegmentStorage {
     last: Position,
     /// `None` after a failure, until a new segment stands.
     active: Option<Active>,
+    /// What the next segment begins with, once this one is half full.
+    spare: SpareFile,
     frames: Vec<u8>,
 }
 
@@ -55,6 +60,8 @@ struct Active {
     length: u64,
     /// False while it has no record.
     used: bool,
+    /// Whether the next segment's file was asked for: once, whatever became of it.
+    spare_asked: bool,
 }
 
 impl SegmentStorage {
@@ -67,8 +74,9 @@ impl SegmentStorage {
         let index = Arc::new(std::mem::take(&mut directory.index));
         let codec = FrameCodec::new(directory.id);
         let last = directory.last;
+        let spare = SpareFile::of(path);
         let mut storage =
-            Self { directory, codec, options, fsync_seconds, index, last, active: None, frames: Vec::new() };
+            Self { directory, codec, options, fsync_seconds, index, last, active: None, spare, frames: Vec::new() };
         match storage.begin_first_segment() {
             Ok(()) => Ok(storage),
             // The backlog must flow all the same: what is applied and deleted makes room.
@@ -122,7 +130,8 @@ impl SegmentStorage {
                 let opened = OpenOptions::new().write(true).open(&segment.path);
                 let file = opened.map_err(StorageError::while_trying("open segment"))?;
                 let end = segment.bytes;
-                self.active = Some(Active { file, end, length: end, used: end > HEADER_BYTES as u64 });
+                self.active =
+                    Some(Active { file, end, length: end, used: end > HEADER_BYTES as u64, spare_asked: false });
                 return Ok(());
             }
             _ if self.directory.clean => self.next_position(),
@@ -150,26 +159,54 @@ impl SegmentStorage {
             }
             _ => {}
         }
-        let file = self.make_file(&path, first).inspect_err(|_| {
-            // Half a header would look like damage.
-            let _ = std::fs::remove_file(&path);
-        })?;
-        let bytes = HEADER_BYTES as u64;
-        let segment = Segment { path, first, previous: self.last, first_at_ms: None, bytes };
+        let (file, length) = self.new_file(&path, first)?;
+        let segment = Segment { path, first, previous: self.last, first_at_ms: None, bytes: length };
         self.index.with(|segments| {
             segments.retain(|known| known.first != first);
             segments.push(segment);
         });
-        self.active = Some(Active { file, end: bytes, length: bytes, used: false });
+        self.active = Some(Active { file, end: HEADER_BYTES as u64, length, used: false, spare_asked: false });
         Ok(())
+    }
+
+    /// A file with a header, and how long it is.
+    fn new_file(&mut self, path: &Path, first: Position) -> Result<(File, u64), StorageError> {
+        let spare = self.spare.take();
+        self.note_spare();
+        // Half a header would look like damage.
+        let remove = |_: &StorageError| _ = std::fs::remove_file(path);
+        if let Some(spare) = spare {
+            match self.rename_spare(&spare, path, first).inspect_err(remove) {
+                Ok(()) => return Ok((spare.file, spare.bytes.max(HEADER_BYTES as u64))),
+                Err(error) => {
+                    let _ = std::fs::remove_file(&spare.path);
+                    tracing::debug!(%error, "the segment that was written ahead is of no use");
+                }
+            }
+        }
+        let file = self.make_file(path, first).inspect_err(remove)?;
+        Ok((file, HEADER_BYTES as u64))
+    }
+
+    /// Makes the file that was written ahead a segment: first its header, then its name.
+    fn rename_spare(&self, spare: &Spare, path: &Path, first: Position) -> Result<(), StorageError> {
+        fail_points::disk("journal.segment")
+            .and_then(|()| spare.file.write_all_at(&self.header(first).encode(), 0))
+            .map_err(StorageError::while_trying("write segment header"))?;
+        spare.file.sync_data().map_err(StorageError::while_trying("sync segment header"))?;
+        std::fs::rename(&spare.path, path).map_err(StorageError::while_trying("name segment"))?;
+        sync_directory(&self.directory.path).map_err(StorageError::while_trying("sync directory"))
+    }
+
+    fn header(&self, first: Position) -> SegmentHeader {
+        SegmentHeader { journal: self.directory.id, first, previous: self.last }
     }
 
     fn make_file(&self, path: &Path, first: Position) -> Result<File, StorageError> {
         let made = fail_points::disk("journal.segment")
             .and_then(|()| OpenOptions::new().create_new(true).write(true).open(path));
         let mut file = made.map_err(StorageError::while_trying("make segment"))?;
-        let header = SegmentHeader { journal: self.directory.id, first, previous: self.last };
-        file.write_all(&header.encode()).map_err(StorageError::while_trying("write segment header"))?;
+        file.write_all(&self.header(first).encode()).map_err(StorageError::while_trying("write segment header"))?;
         if self.options.fsync {
             file.sync_all().map_err(StorageError::while_trying("sync segment header"))?;
             sync_directory(&self.directory.path).map_err(StorageError::while_trying("sync directory"))?;
@@ -205,6 +242,36 @@ impl SegmentStorage {
     fn next_position(&self) -> Position {
         let begun = self.index.with(|segments| segments.last().map_or(Position::START, |segment| segment.first));
         begun.max(self.last.next()).max(self.directory.jumped)
+    }
+
+    /// Has the next segment's file written, once this one is half full and where there is room for it.
+    fn ask_for_spare(&mut self) {
+        let segment_bytes = self.options.effective_segment_bytes();
+        // What a batch goes past the end by finds its place there too.
+        let bytes = segment_bytes + segment_bytes / 64;
+        let room = self.options.max_bytes.saturating_sub(self.index.disk_bytes() + RESERVED_BYTES);
+        let Some(active) = &mut self.active else { return };
+        if self.options.fsync && active.end >= segment_bytes / 2 && !active.spare_asked {
+            active.spare_asked = true;
+            if bytes <= room {
+                self.spare.make(bytes);
+                self.note_spare();
+            }
+        }
+    }
+
+    /// Near the bound the next segment's file gives way to records.
+    fn make_room(&mut self) {
+        let all = self.index.disk_bytes() + RESERVED_BYTES + self.frames.len() as u64;
+        let ahead = self.active.as_ref().map_or(0, |active| active.length - active.end);
+        if self.spare.bytes() > 0 && all.saturating_sub(ahead) > self.options.max_bytes {
+            self.spare.discard();
+            self.note_spare();
+        }
+    }
+
+    fn note_spare(&self) {
+        self.index.spare_bytes.store(self.spare.bytes(), Ordering::Relaxed);
     }
 
     /// The zeros that are to be written behind the next records: none while there are some, or where nothing is synced.
@@ -292,11 +359,13 @@ impl Storage for SegmentStorage {
             self.codec.encode(position, at_ms, payload, &mut self.frames);
             position = position.next();
         }
+        self.make_room();
         if let Err(error) = self.write_frames(at_ms) {
             self.abandon();
             return Err(error);
         }
         self.last = Position(position.0 - 1);
+        self.ask_for_spare();
         Ok(self.last)
     }
 
@@ -320,7 +389,7 @@ impl Storage for SegmentStorage {
     fn disk_bytes(&self) -> u64 {
         // What lies ahead of the records is theirs to take.
         let ahead = self.active.as_ref().map_or(0, |active| active.length - active.end);
-        (self.index.disk_bytes() + RESERVED_BYTES).saturating_sub(ahead)
+        (self.index.disk_bytes() + RESERVED_BYTES).saturating_sub(ahead + self.spare.bytes())
     }
 
     fn seal(&mut self) -> Result<(), StorageError> {
@@ -333,6 +402,8 @@ impl Storage for SegmentStorage {
     }
 
     fn close(&mut self) {
+        self.spare.discard();
+        self.note_spare();
         let cut = self.trim();
         if let Some(active) = self.active.take() {
             let closed = cut

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::directory::{self, Look, OpenError};
 use super::index::SegmentIndex;
 use super::notes::other_bytes;
 use super::reader::{Feed, ReadLimits};
+use super::spare::SpareFile;
 use super::{JournalId, Position};
 
 /// Whether a journal takes records.
@@ -71,7 +73,9 @@ pub struct Inspection {
 /// When there is none, or it cannot be read.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     let Look { id, segments, last, released, applied_before } = directory::look(path)?;
-    let index = Arc::new(SegmentIndex::of(segments, other_bytes(path)));
+    let index = SegmentIndex::of(segments, other_bytes(path));
+    index.spare_bytes.store(SpareFile::bytes_in(path), Ordering::Relaxed);
+    let index = Arc::new(index);
     Ok(Inspection { id, durable: last, released, applied_before, index })
 }
 

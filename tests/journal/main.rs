@@ -4,6 +4,7 @@ mod ahead;
 mod file_limit;
 mod machine;
 mod restarts;
+mod spare;
 mod status;
 mod unfinished;
 
