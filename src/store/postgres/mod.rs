@@ -40,9 +40,13 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
         .connect_lazy_with(options(url, PATIENT)?))
 }
 
+/// How much the writer's rows may change of the tables' files before the server has the system begin to write it. Left
+/// alone, Linux writes half a minute's worth at once, and every fsync on that disk waits for it, the journal's too.
+const WRITE_EARLY: [(&str, &str); 1] = [("backend_flush_after", "256kB")];
+
 /// The writer's own connection; made when it is first used.
 fn writer_connection(url: &str) -> Result<WriterConnection, StoreError> {
-    Ok(WriterConnection::new(options(url, PATIENT)?))
+    Ok(WriterConnection::new(options(url, PATIENT)?.options(WRITE_EARLY)))
 }
 
 /// A pool for what requests read and write themselves: somebody waits for each of these statements.
