@@ -178,15 +178,15 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
 #[ignore = "takes more than a minute"]
 async fn a_database_too_slow_for_a_whole_batch_gets_smaller_ones() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
-    // A batch of 4,000 takes 32 seconds, and the server ends a statement after 30.
+    // A batch of 8,000 takes 32 seconds, and the server ends a statement after 30.
     let crawl = "CREATE FUNCTION crawl() RETURNS trigger LANGUAGE plpgsql AS
-                   'BEGIN PERFORM pg_sleep(0.008); RETURN NEW; END';
+                   'BEGIN PERFORM pg_sleep(0.004); RETURN NEW; END';
                  CREATE TRIGGER crawl BEFORE INSERT ON analytics_sessions FOR EACH ROW EXECUTE FUNCTION crawl()";
     app.databases.execute(Database::Analytics, crawl).await;
     let mut ledger = Ledger::of("a database too slow for a whole batch", Backend::Postgres);
     let load = Load::start(&app, 8, "crawl");
     app.until("there is more than a batch", async || {
-        app.metric("weir_writer_lag_records{database=\"analytics\"}").await > 4400.0
+        app.metric("weir_writer_lag_records{database=\"analytics\"}").await > 8800.0
     })
     .await;
     load.finish(&mut ledger).await;
