@@ -24,7 +24,7 @@ use super::directory::{Directory, OpenError};
 use super::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, SegmentHeader};
 use super::index::{Segment, SegmentIndex};
 use super::notes::sync_directory;
-use super::spare::{Spare, SpareFile};
+use super::spare::SpareFile;
 use super::storage::{Storage, StorageError};
 use super::{JournalId, JournalOptions, Position};
 use crate::fail_points;
@@ -171,42 +171,27 @@ impl SegmentStorage {
 
     /// A file with a header, and how long it is.
     fn new_file(&mut self, path: &Path, first: Position) -> Result<(File, u64), StorageError> {
+        let header = SegmentHeader { journal: self.directory.id, first, previous: self.last };
         let spare = self.spare.take();
         self.note_spare();
-        // Half a header would look like damage.
-        let remove = |_: &StorageError| _ = std::fs::remove_file(path);
         if let Some(spare) = spare {
-            match self.rename_spare(&spare, path, first).inspect_err(remove) {
-                Ok(()) => return Ok((spare.file, spare.bytes.max(HEADER_BYTES as u64))),
-                Err(error) => {
-                    let _ = std::fs::remove_file(&spare.path);
-                    tracing::debug!(%error, "the segment that was written ahead is of no use");
-                }
+            match spare.begin_segment(&header, path) {
+                Ok(begun) => return Ok(begun),
+                Err(error) => tracing::debug!(%error, "the segment that was written ahead is of no use"),
             }
         }
-        let file = self.make_file(path, first).inspect_err(remove)?;
+        let file = self.make_file(path, &header).inspect_err(|_| {
+            // Half a header would look like damage.
+            let _ = std::fs::remove_file(path);
+        })?;
         Ok((file, HEADER_BYTES as u64))
     }
 
-    /// Makes the file that was written ahead a segment: first its header, then its name.
-    fn rename_spare(&self, spare: &Spare, path: &Path, first: Position) -> Result<(), StorageError> {
-        fail_points::disk("journal.segment")
-            .and_then(|()| spare.file.write_all_at(&self.header(first).encode(), 0))
-            .map_err(StorageError::while_trying("write segment header"))?;
-        spare.file.sync_data().map_err(StorageError::while_trying("sync segment header"))?;
-        std::fs::rename(&spare.path, path).map_err(StorageError::while_trying("name segment"))?;
-        sync_directory(&self.directory.path).map_err(StorageError::while_trying("sync directory"))
-    }
-
-    fn header(&self, first: Position) -> SegmentHeader {
-        SegmentHeader { journal: self.directory.id, first, previous: self.last }
-    }
-
-    fn make_file(&self, path: &Path, first: Position) -> Result<File, StorageError> {
+    fn make_file(&self, path: &Path, header: &SegmentHeader) -> Result<File, StorageError> {
         let made = fail_points::disk("journal.segment")
             .and_then(|()| OpenOptions::new().create_new(true).write(true).open(path));
         let mut file = made.map_err(StorageError::while_trying("make segment"))?;
-        file.write_all(&self.header(first).encode()).map_err(StorageError::while_trying("write segment header"))?;
+        file.write_all(&header.encode()).map_err(StorageError::while_trying("write segment header"))?;
         if self.options.fsync {
             file.sync_all().map_err(StorageError::while_trying("sync segment header"))?;
             sync_directory(&self.directory.path).map_err(StorageError::while_trying("sync directory"))?;

@@ -13,22 +13,55 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use super::format::{HEADER_BYTES, SegmentHeader};
+use super::notes::sync_directory;
+use crate::fail_points;
 
 const FILE: &str = "spare";
 /// How much is written before it is synced: what the records' own syncs may have to wait for.
 const PIECE_BYTES: usize = 256 << 10;
 static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
+/// The longest pause between two pieces: whoever gives the file up waits for it.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// A file of zeros that is on disk as a whole.
 pub(super) struct Spare {
-    pub file: File,
-    pub path: PathBuf,
-    pub bytes: u64,
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Spare {
+    /// Makes it a segment with this header and name, and says how long that is.
+    ///
+    /// # Errors
+    /// When the disk fails; there is no such segment then.
+    pub fn begin_segment(self, header: &SegmentHeader, path: &Path) -> io::Result<(File, u64)> {
+        match self.named(header, path) {
+            Ok(()) => Ok((self.file, self.bytes.max(HEADER_BYTES as u64))),
+            Err(error) => {
+                let _ = fs::remove_file(&self.path);
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
+        }
+    }
+
+    fn named(&self, header: &SegmentHeader, path: &Path) -> io::Result<()> {
+        fail_points::disk("journal.segment")?;
+        self.file.write_all_at(&header.encode(), 0)?;
+        self.file.sync_data()?;
+        fs::rename(&self.path, path)?;
+        sync_directory(path.parent().unwrap_or(Path::new(".")))
+    }
 }
 
 /// The one spare file of a journal. Dropping this removes it.
@@ -79,7 +112,7 @@ impl SpareFile {
         self.making.as_ref().map_or(0, |making| making.bytes)
     }
 
-    /// The file, where it is made. The caller is to give it another name.
+    /// The file, where it is made. There is none from then on.
     pub fn take(&mut self) -> Option<Spare> {
         let Making { bytes, thread, .. } = self.making.take_if(|making| making.thread.is_finished())?;
         match thread.join() {
@@ -120,7 +153,7 @@ fn write_zeros(path: &Path, bytes: u64, given_up: &AtomicBool) -> io::Result<Fil
         file.write_all(&ZEROS[..piece])?;
         file.sync_all()?;
         left -= piece as u64;
-        thread::sleep(began.elapsed());
+        thread::sleep(began.elapsed().min(PAUSE));
     }
     Ok(file)
 }
