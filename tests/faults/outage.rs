@@ -17,7 +17,7 @@ const LAG: &str = "weir_writer_lag_records{database=\"analytics\"}";
 const AGE: &str = "weir_writer_oldest_unapplied_age_seconds{database=\"analytics\"}";
 const APPLIED: &str = "weir_writer_position{database=\"analytics\"}";
 /// The most records that are committed and not yet counted as applied: one batch of either engine.
-const BATCH: u64 = 5000;
+const BATCH: u64 = 8_000;
 
 /// Keeps the analytics database from everybody, until it is let go.
 pub enum Outage {
