@@ -17,12 +17,12 @@ use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use mmdb_writer::{Value, Writer};
 use weir::actor::{Vitals, Watchdog};
-use weir::domain::{ClientIp, Clock, IdSource};
+use weir::domain::{ClientIp, Clock, IdSource, Place, SessionRecord};
 use weir::enrich::geo::Geo;
 use weir::enrich::pool::UserAgents;
 use weir::enrich::token::TrackingTokens;
 use weir::enrich::user_agent::UserAgentParser;
-use weir::enrich::{Discarded, Enricher, SessionVisit};
+use weir::enrich::{Discarded, Enricher, Moment, SessionVisit};
 use weir::telemetry::Telemetry;
 
 const PAGE: &str = "11111111-2222-3333-4444-555555555555";
@@ -112,25 +112,49 @@ fn geo() -> Geo {
     Geo::open(&path).expect("what was just written is a database")
 }
 
-fn visit(enricher: &Enricher, user_agent: String) -> SessionVisit<'static> {
-    let text = |text: &str| Some(text.to_owned());
-    SessionVisit {
-        visitor_id: "0f3c9a52-7d4e-4b1a-9a57-3b0f6f1f2d11".into(),
-        landing_page: "https://links.example.org/anna?utm_source=insta".to_owned(),
-        consent_analytics: Some("granted".into()),
-        bio_page_id: Some(PAGE.into()),
-        referrer: text("https://l.instagram.com/"),
-        utm_source: text("insta"),
-        utm_medium: text("social"),
-        language: text("tr-TR"),
-        timezone: text("Europe/Istanbul"),
-        screen_width: Some(1170),
-        screen_height: Some(2532),
-        tracking_token: Some(enricher.tokens.mint(PAGE, Clock::system().now()).into()),
-        user_agent: Some(user_agent.into()),
-        client: ClientIp::parse("80.0.77.9"),
-        ..SessionVisit::default()
+/// A visit whose parts a benchmark may change.
+struct Visit {
+    user_agent: String,
+    token: String,
+    consent: Option<&'static str>,
+}
+
+impl Visit {
+    fn of(enricher: &Enricher, user_agent: String) -> Self {
+        let token = enricher.tokens.mint(PAGE, Clock::system().now());
+        Self { user_agent, token, consent: Some("granted") }
     }
+
+    fn says(&self) -> SessionVisit<'_> {
+        SessionVisit {
+            visitor_id: "0f3c9a52-7d4e-4b1a-9a57-3b0f6f1f2d11",
+            landing_page: "https://links.example.org/anna?utm_source=insta",
+            consent_analytics: self.consent,
+            bio_page_id: Some(PAGE),
+            referrer: Some("https://l.instagram.com/"),
+            utm_source: Some("insta"),
+            utm_medium: Some("social"),
+            language: Some("tr-TR"),
+            timezone: Some("Europe/Istanbul"),
+            screen_width: Some(1170),
+            screen_height: Some(2532),
+            tracking_token: Some(&self.token),
+            ..SessionVisit::default()
+        }
+    }
+}
+
+async fn session(enricher: &Enricher, visit: &Visit) -> Result<SessionRecord, Discarded> {
+    let when = Moment { now: Clock::system().now(), age_ms: 0 };
+    let user_agent = Some(visit.user_agent.as_str());
+    let says = visit.says();
+    let admitted = enricher.admit(&says, user_agent, when.now)?;
+    let agent = match admitted.agent {
+        Some(agent) => agent,
+        None => enricher.parse(user_agent).await?,
+    };
+    let place = enricher.place(ClientIp::parse("80.0.77.9"), Place::default());
+    Ok(enricher.record(&says, admitted.bio_page_id, &agent, place, when))
 }
 
 fn bench(
@@ -138,12 +162,12 @@ fn bench(
     system: &System,
     enricher: &Enricher,
     name: &str,
-    mut make: impl FnMut() -> SessionVisit<'static>,
+    mut make: impl FnMut() -> Visit,
 ) {
     group.bench_function(name, |bencher| {
         bencher.to_async(system).iter_batched(
             &mut make,
-            |visit| async { black_box(enricher.session(visit, Clock::system().now(), 0).await) },
+            |visit| async move { black_box(session(enricher, &visit).await) },
             BatchSize::SmallInput,
         );
     });
@@ -153,33 +177,31 @@ fn enrich(criterion: &mut Criterion) {
     let system = System(actix::System::new());
     // The pool's arbiters belong to the system that is current when they are made.
     let (bare, full) = system.0.block_on(async { (enricher(Geo::none()), enricher(geo())) });
-    let known = system
-        .0
-        .block_on(full.session(visit(&full, BROWSER.to_owned()), Clock::system().now(), 0))
-        .expect("nothing is wrong with it");
+    let known =
+        system.0.block_on(session(&full, &Visit::of(&full, BROWSER.to_owned()))).expect("nothing is wrong with it");
     assert_eq!(known.place.region.as_deref(), Some("Land Berlin"));
 
     let mut group = criterion.benchmark_group("enrich");
-    bench(&mut group, &system, &bare, "hit", || visit(&bare, BROWSER.to_owned()));
-    bench(&mut group, &system, &full, "hit, with GeoIP", || visit(&full, BROWSER.to_owned()));
+    bench(&mut group, &system, &bare, "hit", || Visit::of(&bare, BROWSER.to_owned()));
+    bench(&mut group, &system, &full, "hit, with GeoIP", || Visit::of(&full, BROWSER.to_owned()));
     let mut build = 0_u64;
     bench(&mut group, &system, &bare, "miss", || {
         build += 1;
-        visit(&bare, format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/137.0.{build}.0"))
+        Visit::of(&bare, format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/137.0.{build}.0"))
     });
 
-    let mut refused = |name, expected, change: fn(&mut SessionVisit<'_>)| {
+    let mut refused = |name, expected, change: fn(&mut Visit)| {
         let make = || {
-            let mut visit = visit(&full, BROWSER.to_owned());
+            let mut visit = Visit::of(&full, BROWSER.to_owned());
             change(&mut visit);
             visit
         };
-        assert_eq!(system.0.block_on(full.session(make(), Clock::system().now(), 0)).err(), Some(expected));
+        assert_eq!(system.0.block_on(session(&full, &make())).err(), Some(expected));
         bench(&mut group, &system, &full, name, make);
     };
-    refused("refused, bot", Discarded::Bot, |visit| visit.user_agent = Some(BOT.into()));
-    refused("refused, no consent", Discarded::NoConsent, |visit| visit.consent_analytics = None);
-    refused("refused, bad token", Discarded::BadToken, |visit| visit.tracking_token = Some("0".repeat(32).into()));
+    refused("refused, bot", Discarded::Bot, |visit| BOT.clone_into(&mut visit.user_agent));
+    refused("refused, no consent", Discarded::NoConsent, |visit| visit.consent = None);
+    refused("refused, bad token", Discarded::BadToken, |visit| visit.token = "0".repeat(32));
     group.finish();
 }
 

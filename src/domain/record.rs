@@ -64,7 +64,7 @@ impl AnalyticsEvent {
     #[must_use]
     pub fn answer(&self) -> KeyedAnswer {
         match self {
-            Self::Session(session) => KeyedAnswer { id: Some(session.id), created_at: Some(session.started_at) },
+            Self::Session(session) => session.answer(),
             Self::Pageview(view) => KeyedAnswer { id: Some(view.id), created_at: None },
             Self::Leave(_) | Self::Heartbeat(_) | Self::Identify(_) => KeyedAnswer::default(),
         }
@@ -104,6 +104,14 @@ impl JournalRecord for AnalyticsRecord {
         let (KEYED, 1, body) = head(bytes)? else { return decode_event(bytes).map(Self::from) };
         let (mark, event) = postcard::take_from_bytes(body).map_err(|error| undecodable(KEYED, 1, &error))?;
         Ok(Self { key: Some(mark), event: decode_event(event)? })
+    }
+}
+
+impl SessionRecord {
+    /// The bytes of an [`AnalyticsRecord`] that is this session, without a key.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        append_body(Vec::with_capacity(512), SESSION, 1, self)
     }
 }
 

@@ -13,4 +13,4 @@ mod session;
 pub mod token;
 pub mod user_agent;
 
-pub use session::{Discarded, Enricher, SessionVisit};
+pub use session::{Admitted, Discarded, Enricher, Moment, SessionVisit};

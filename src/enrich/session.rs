@@ -1,7 +1,6 @@
 //! A session's way from what the client sent to what is stored: the contract's rules 2 to 8, in its order, except that
 //! the token (rule 6) is checked before the costly parts of rules 4 and 5. No answer shows the difference.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -12,38 +11,33 @@ use super::geo::{Found, Geo};
 use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
-use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, parse_uuid};
+use super::user_agent::{DeviceClass, UserAgentFacts};
+use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, Text, UnixMillis, VisitorHash, parse_uuid};
 
-/// A request for a session that passed validation, with what its connection tells. What is not stored as it came is borrowed
-/// from the request.
-#[derive(Debug, Default)]
+/// What a session's request says, checked. Borrowed from where it stands: nothing of it is kept but in the record.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SessionVisit<'a> {
-    pub visitor_id: Cow<'a, str>,
-    pub landing_page: String,
-    pub consent_analytics: Option<Cow<'a, str>>,
-    pub bio_page_id: Option<Cow<'a, str>>,
-    pub creator_id: Option<Cow<'a, str>>,
-    pub referrer: Option<String>,
-    pub utm_source: Option<String>,
-    pub utm_medium: Option<String>,
-    pub utm_campaign: Option<String>,
-    pub utm_term: Option<String>,
-    pub utm_content: Option<String>,
-    pub language: Option<String>,
-    pub device: Option<String>,
-    pub browser: Option<String>,
-    pub os: Option<String>,
-    pub os_version: Option<String>,
-    pub connection_type: Option<String>,
-    pub timezone: Option<String>,
+    pub visitor_id: &'a str,
+    pub landing_page: &'a str,
+    pub consent_analytics: Option<&'a str>,
+    pub bio_page_id: Option<&'a str>,
+    pub creator_id: Option<&'a str>,
+    pub referrer: Option<&'a str>,
+    pub utm_source: Option<&'a str>,
+    pub utm_medium: Option<&'a str>,
+    pub utm_campaign: Option<&'a str>,
+    pub utm_term: Option<&'a str>,
+    pub utm_content: Option<&'a str>,
+    pub language: Option<&'a str>,
+    pub device: Option<&'a str>,
+    pub browser: Option<&'a str>,
+    pub os: Option<&'a str>,
+    pub os_version: Option<&'a str>,
+    pub connection_type: Option<&'a str>,
+    pub timezone: Option<&'a str>,
     pub screen_width: Option<u16>,
     pub screen_height: Option<u16>,
-    pub tracking_token: Option<Cow<'a, str>>,
-    /// The `User-Agent` header, cut to its maximum.
-    pub user_agent: Option<Cow<'a, str>>,
-    pub client: Option<ClientIp>,
-    /// What a trusted proxy says, for addresses that the GeoIP database does not know.
-    pub proxy_place: Place,
+    pub tracking_token: Option<&'a str>,
 }
 
 /// A visit that is not stored, and is answered with `id: null`.
@@ -67,6 +61,21 @@ impl From<Discarded> for Outcome {
     }
 }
 
+/// When a visit is looked at, and how long before that it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub now: UnixMillis,
+    pub age_ms: i64,
+}
+
+/// What is known of a visit that passed every gate.
+pub struct Admitted {
+    /// The page whose token it brought.
+    pub bio_page_id: Option<Uuid>,
+    /// What its user agent tells; `None` when that has to be parsed first.
+    pub agent: Option<Arc<UserAgentFacts>>,
+}
+
 /// Everything that enrichment needs; one for the whole process.
 pub struct Enricher {
     pub agents: UserAgents,
@@ -76,65 +85,82 @@ pub struct Enricher {
 }
 
 impl Enricher {
-    /// Turns a visit that began `age_ms` before `now` into the record to store.
+    /// Passes a visit through the gates.
     ///
     /// # Errors
-    /// When the visit is not to be stored, with the reason.
-    pub async fn session(
+    /// When it is not to be stored, with the reason.
+    pub fn admit(
         &self,
-        visit: SessionVisit<'_>,
+        visit: &SessionVisit<'_>,
+        user_agent: Option<&str>,
         now: UnixMillis,
-        age_ms: i64,
-    ) -> Result<SessionRecord, Discarded> {
-        let user_agent = visit.user_agent.as_deref().filter(|user_agent| !user_agent.is_empty());
-        let known = user_agent.and_then(|user_agent| self.agents.known(user_agent));
-        let bot = known.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
+    ) -> Result<Admitted, Discarded> {
+        let user_agent = user_agent.filter(|user_agent| !user_agent.is_empty());
+        let agent = match user_agent {
+            Some(user_agent) => self.agents.known(user_agent),
+            None => Some(Arc::default()),
+        };
+        let bot = agent.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
         if bot {
             return Err(Discarded::Bot);
         }
-        if visit.consent_analytics.as_deref() != Some("granted") {
+        if visit.consent_analytics != Some("granted") {
             return Err(Discarded::NoConsent);
         }
-        let bio_page_id = self.check_page(&visit, now)?;
-        let agent = match (known, user_agent) {
-            (Some(facts), _) => facts,
-            (None, Some(user_agent)) => {
-                self.agents.parse(user_agent).await.map_err(|PoolBusy| Discarded::Unavailable)?
-            }
-            (None, None) => Arc::default(),
-        };
-        let mut place = self.place(visit.client, visit.proxy_place);
-        place.timezone = place.timezone.or(visit.timezone);
-        Ok(SessionRecord {
-            id: self.ids.next(now),
-            started_at: UnixMillis(now.0 - age_ms),
+        Ok(Admitted { bio_page_id: self.check_page(visit, now)?, agent })
+    }
+
+    /// What a user agent tells that [`Self::admit`] did not know.
+    ///
+    /// # Errors
+    /// When nobody has time to parse it.
+    pub async fn parse(&self, user_agent: Option<&str>) -> Result<Arc<UserAgentFacts>, Discarded> {
+        let parsed = self.agents.parse(user_agent.unwrap_or_default()).await;
+        parsed.map_err(|PoolBusy| Discarded::Unavailable)
+    }
+
+    /// The record of a visit of this page that passed every gate, from this place.
+    #[must_use]
+    pub fn record(
+        &self,
+        visit: &SessionVisit<'_>,
+        bio_page_id: Option<Uuid>,
+        agent: &UserAgentFacts,
+        mut place: Place,
+        when: Moment,
+    ) -> SessionRecord {
+        let text = |text: Option<&str>| text.map(Text::from);
+        place.timezone = place.timezone.or_else(|| text(visit.timezone));
+        SessionRecord {
+            id: self.ids.next(when.now),
+            started_at: UnixMillis(when.now.0 - when.age_ms),
             visitor: VisitorHash(Sha256::digest(visit.visitor_id.as_bytes()).into()),
             bio_page_id,
-            creator_id: visit.creator_id.as_deref().and_then(parse_uuid),
-            referrer_domain: referrer::domain(visit.referrer.as_deref()),
-            landing_page: visit.landing_page,
-            referrer: visit.referrer,
-            utm_source: visit.utm_source,
-            utm_medium: visit.utm_medium,
-            utm_campaign: visit.utm_campaign,
-            utm_term: visit.utm_term,
-            utm_content: visit.utm_content,
-            device: agent.device.map(|device| device.as_str().to_owned()).or(visit.device),
-            browser: agent.browser.as_deref().map(str::to_owned).or(visit.browser),
-            os: agent.os.as_deref().map(str::to_owned).or(visit.os),
-            os_version: agent.os_version.as_deref().map(str::to_owned).or(visit.os_version),
+            creator_id: visit.creator_id.and_then(parse_uuid),
+            referrer_domain: referrer::domain(visit.referrer),
+            landing_page: visit.landing_page.into(),
+            referrer: text(visit.referrer),
+            utm_source: text(visit.utm_source),
+            utm_medium: text(visit.utm_medium),
+            utm_campaign: text(visit.utm_campaign),
+            utm_term: text(visit.utm_term),
+            utm_content: text(visit.utm_content),
+            device: text(agent.device.map(DeviceClass::as_str).or(visit.device)),
+            browser: text(agent.browser.as_deref().or(visit.browser)),
+            os: text(agent.os.as_deref().or(visit.os)),
+            os_version: text(agent.os_version.as_deref().or(visit.os_version)),
             screen_width: visit.screen_width,
             screen_height: visit.screen_height,
-            connection_type: visit.connection_type,
-            language: visit.language,
+            connection_type: text(visit.connection_type),
+            language: text(visit.language),
             place,
-        })
+        }
     }
 
     fn check_page(&self, visit: &SessionVisit<'_>, now: UnixMillis) -> Result<Option<Uuid>, Discarded> {
-        let Some(page) = visit.bio_page_id.as_deref() else { return Ok(None) };
+        let Some(page) = visit.bio_page_id else { return Ok(None) };
         let id = parse_uuid(page).ok_or(Discarded::BadToken)?;
-        let token = visit.tracking_token.as_deref().ok_or(Discarded::BadToken)?;
+        let token = visit.tracking_token.ok_or(Discarded::BadToken)?;
         // The token is made over the id as the page wrote it, not over its canonical form.
         if self.tokens.verify(page, token, now) { Ok(Some(id)) } else { Err(Discarded::BadToken) }
     }

@@ -165,7 +165,7 @@ fn open(call: &Call<'_>) -> Result<(), Refusal> {
 pub fn read_code_request(body: &[u8]) -> Result<EmailAddress, Refusal> {
     let body: CodeBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let email = email(&mut rules, body.email);
+    let email = email(&mut rules, &body.email);
     rules.finish()?;
     email.ok_or(Refusal::CodeRefused)
 }
@@ -177,11 +177,11 @@ pub fn read_code_request(body: &[u8]) -> Result<EmailAddress, Refusal> {
 pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorToken>), Refusal> {
     let body: VerifyBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let email = email(&mut rules, body.email);
-    let code = rules.required_text("code", body.code, CODE_MAX);
-    let visitor = visitor(&mut rules, body.visitor_token);
+    let email = email(&mut rules, &body.email);
+    let code = rules.required_text("code", &body.code, CODE_MAX);
+    let visitor = visitor(&mut rules, &body.visitor_token);
     rules.finish()?;
-    Ok((email.ok_or(Refusal::CodeRefused)?, code.into_owned(), visitor))
+    Ok((email.ok_or(Refusal::CodeRefused)?, code.to_owned(), visitor))
 }
 
 /// One of the `known` providers, its id token, and the visitor, checked rule by rule.
@@ -191,20 +191,20 @@ pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorTok
 pub fn read_id_token(body: &[u8], known: &[&str]) -> Result<(String, String, Option<VisitorToken>), Refusal> {
     let body: ExternalBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let provider = rules.required_text("provider", body.provider, TEXT_MAX);
-    if !provider.is_empty() && !known.contains(&provider.as_ref()) {
+    let provider = rules.required_text("provider", &body.provider, TEXT_MAX);
+    if !provider.is_empty() && !known.contains(&provider) {
         rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
     }
-    let id_token = rules.required_text("idToken", body.id_token, ID_TOKEN_MAX);
-    let visitor = visitor(&mut rules, body.visitor_token);
+    let id_token = rules.required_text("idToken", &body.id_token, ID_TOKEN_MAX);
+    let visitor = visitor(&mut rules, &body.visitor_token);
     rules.finish()?;
-    Ok((provider.into_owned(), id_token.into_owned(), visitor))
+    Ok((provider.to_owned(), id_token.to_owned(), visitor))
 }
 
 /// A mail address. `None` comes with a violated rule.
-pub(super) fn email(rules: &mut Rules, field: fields::Field<'_>) -> Option<EmailAddress> {
+pub(super) fn email(rules: &mut Rules, field: &fields::Field<'_>) -> Option<EmailAddress> {
     let text = rules.required_string("email", field, TEXT_MAX);
-    let address = EmailAddress::parse(&text);
+    let address = EmailAddress::parse(text);
     if address.is_none() {
         rules.refuse("email", "must be an email");
     }
@@ -212,8 +212,8 @@ pub(super) fn email(rules: &mut Rules, field: fields::Field<'_>) -> Option<Email
 }
 
 /// A visitor's token. One that is not well-formed is nobody's, which is no error.
-pub(super) fn visitor(rules: &mut Rules, field: fields::Field<'_>) -> Option<VisitorToken> {
-    rules.optional_text("visitorToken", field, TEXT_MAX).as_deref().and_then(VisitorToken::parse)
+pub(super) fn visitor(rules: &mut Rules, field: &fields::Field<'_>) -> Option<VisitorToken> {
+    rules.optional_text("visitorToken", field, TEXT_MAX).and_then(VisitorToken::parse)
 }
 
 /// What this very request tells of a new user.
@@ -221,5 +221,5 @@ async fn origin(call: &Call<'_>, visitor: Option<VisitorToken>) -> Origin {
     let enricher = &call.app.enricher;
     let place = enricher.place(call.client.ip, call.client.proxy_place(call.request.headers()));
     let device = enricher.device(call.user_agent().as_deref()).await;
-    Origin { visitor, device, country: place.country, acquired_via_creator_id: None }
+    Origin { visitor, device, country: place.country.map(String::from), acquired_via_creator_id: None }
 }

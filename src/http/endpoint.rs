@@ -5,7 +5,8 @@
 //! Whatever happens, the body is read to its end: a connection with unread bytes on it is lost.
 
 use std::borrow::Cow;
-
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use actix_web::web::{Bytes, Data, Payload};
@@ -18,10 +19,10 @@ use super::refusal::Refusal;
 use super::request_id::RequestId;
 use super::{AppState, answer, bearer, body, passage};
 use crate::auth::UserId;
-use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route};
+use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route, SessionRecord};
 use crate::fail_points;
-use crate::journal::{AppendError, Journal};
-use crate::telemetry::Stage;
+use crate::journal::{Ack, AppendError, Journal};
+use crate::telemetry::{Stage, Telemetry};
 
 /// A request that was let in.
 pub struct Call<'a> {
@@ -96,30 +97,26 @@ impl Call<'_> {
 }
 
 impl AppState {
-    /// Makes a record of the analytics database durable.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub(super) async fn keep_analytics(&self, record: &AnalyticsRecord) -> Result<(), AppendError> {
-        self.keep(&self.analytics.journal, record.encode()).await
+    /// Hands a record of the analytics database to its journal.
+    pub(super) fn keep_analytics(&self, record: impl Into<AnalyticsRecord>) -> Keeping<'_> {
+        self.keep(&self.analytics.journal, record.into().encode())
     }
 
-    /// Makes a record of the main database durable.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub(super) async fn keep_main(&self, record: &MainRecord) -> Result<(), AppendError> {
-        self.keep(&self.main.journal, record.encode()).await
+    /// The same of a session, which is large and needs not be moved for it.
+    pub(super) fn keep_session(&self, session: &SessionRecord) -> Keeping<'_> {
+        self.keep(&self.analytics.journal, session.encode())
     }
 
-    async fn keep(&self, journal: &Journal, record: Vec<u8>) -> Result<(), AppendError> {
+    /// Hands a record of the main database to its journal.
+    pub(super) fn keep_main(&self, record: MainRecord) -> Keeping<'_> {
+        let bytes = record.encode();
+        drop(record);
+        self.keep(&self.main.journal, bytes)
+    }
+
+    fn keep(&self, journal: &Journal, record: Vec<u8>) -> Keeping<'_> {
         let began = Instant::now();
-        let durable = match journal.append(record) {
-            Ok(ack) => ack.await,
-            Err(error) => Err(error),
-        };
-        self.telemetry.stage(Stage::Journal, began.elapsed());
-        durable
+        Keeping { telemetry: &self.telemetry, began, appended: journal.append(record) }
     }
 
     /// Times what reads and checks a body.
@@ -128,6 +125,30 @@ impl AppState {
         let parsed = parse()?;
         self.telemetry.stage(Stage::Parse, began.elapsed());
         Ok(parsed)
+    }
+}
+
+/// A record that was handed to its journal. Completes when it is durable, or with the reason why it is not.
+///
+/// It is all that is left of a request's data while it waits. What stays alive across an fsync is cold when it is over, and
+/// paid for twice.
+#[must_use = "a record is not durable before this completes"]
+pub struct Keeping<'a> {
+    telemetry: &'a Telemetry,
+    began: Instant,
+    appended: Result<Ack, AppendError>,
+}
+
+impl Future for Keeping<'_> {
+    type Output = Result<(), AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let durable = match &mut self.appended {
+            Ok(ack) => ready!(Pin::new(ack).poll(context)),
+            Err(error) => Err(*error),
+        };
+        self.telemetry.stage(Stage::Journal, self.began.elapsed());
+        Poll::Ready(durable)
     }
 }
 

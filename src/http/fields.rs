@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::refusal::{Detail, Refusal};
@@ -82,16 +82,39 @@ impl<'de> Visitor<'de> for FieldVisitor {
 }
 
 /// Parses a body into one of the structs that `json_fields!` makes. An empty body is `{}`.
-pub fn parse<'a, T: Deserialize<'a> + Default>(body: &'a [u8]) -> Result<T, Refusal> {
+pub fn parse<'de, T>(body: &'de [u8]) -> Result<T, Refusal>
+where
+    T: Default,
+    for<'o> &'o mut T: DeserializeSeed<'de, Value = ()>,
+{
+    let mut object = T::default();
+    fill(body, &mut object)?;
+    Ok(object)
+}
+
+/// The same into one that is there, and has nothing in it yet: a large one is not moved about.
+pub fn fill<'de, T>(body: &'de [u8], object: T) -> Result<(), Refusal>
+where
+    T: DeserializeSeed<'de, Value = ()>,
+{
     if body.is_empty() {
-        return Ok(T::default());
+        return Ok(());
     }
     // Text that is known to be UTF-8 is not looked at once more string by string.
-    let parsed = match std::str::from_utf8(body) {
-        Ok(body) => serde_json::from_str(body),
-        Err(_) => serde_json::from_slice(body),
+    let filled = match std::str::from_utf8(body) {
+        Ok(body) => fill_from(serde_json::Deserializer::from_str(body), object),
+        Err(_) => fill_from(serde_json::Deserializer::from_slice(body), object),
     };
-    parsed.map_err(|error| refusal_of(&error))
+    filled.map_err(|error| refusal_of(&error))
+}
+
+fn fill_from<'de, R, T>(mut parser: serde_json::Deserializer<R>, object: T) -> serde_json::Result<()>
+where
+    R: serde_json::de::Read<'de>,
+    T: DeserializeSeed<'de, Value = ()>,
+{
+    object.deserialize(&mut parser)?;
+    parser.end()
 }
 
 /// The one field of this name of an object, as it was written.
@@ -152,8 +175,11 @@ macro_rules! json_fields {
             pub const FIELDS: &'static [&'static str] = &[$($key),*];
         }
 
-        impl<'de> serde::Deserialize<'de> for $name<'de> {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Fills in what is found.
+        impl<'de> serde::de::DeserializeSeed<'de> for &mut $name<'de> {
+            type Value = ();
+
+            fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
                 #[allow(non_camel_case_types)]
                 enum Key { $($field,)* Unknown }
 
@@ -173,24 +199,23 @@ macro_rules! json_fields {
                     }
                 }
 
-                struct ObjectVisitor;
-                impl<'de> serde::de::Visitor<'de> for ObjectVisitor {
-                    type Value = $name<'de>;
+                struct ObjectVisitor<'o, 'de>(&'o mut $name<'de>);
+                impl<'de> serde::de::Visitor<'de> for ObjectVisitor<'_, 'de> {
+                    type Value = ();
                     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         formatter.write_str("an object")
                     }
-                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                        let mut object = $name::default();
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
                         while let Some(found) = map.next_key::<Key>()? {
                             match found {
-                                $(Key::$field => object.$field = map.next_value()?,)*
+                                $(Key::$field => self.0.$field = map.next_value()?,)*
                                 Key::Unknown => { map.next_value::<serde::de::IgnoredAny>()?; }
                             }
                         }
-                        Ok(object)
+                        Ok(())
                     }
                 }
-                deserializer.deserialize_map(ObjectVisitor)
+                deserializer.deserialize_map(ObjectVisitor(self))
             }
         }
     };

@@ -1,7 +1,5 @@
 //! `POST /internal/v1/users`: a company's own account service tells of a new user, so that the visitor's origin is kept.
 
-use std::borrow::Cow;
-
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, Datelike};
@@ -92,18 +90,18 @@ fn check_key(call: &Call<'_>) -> Result<(), Refusal> {
 pub fn read_user(body: &[u8]) -> Result<(ForeignUser, Option<VisitorToken>), Refusal> {
     let body: UserBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let id = rules.required_text("id", body.id, USER_ID_MAX).into_owned();
-    let email = match body.email {
+    let id = rules.required_text("id", &body.id, USER_ID_MAX).to_owned();
+    let email = match &body.email {
         Field::Absent | Field::Null => None,
         given => email(&mut rules, given),
     };
-    let referral_code = rules.optional_text("referralCode", body.referral_code, TEXT_MAX).map(Cow::into_owned);
+    let referral_code = rules.optional_text("referralCode", &body.referral_code, TEXT_MAX).map(str::to_owned);
     if referral_code.as_deref() == Some("") {
         rules.refuse("referralCode", "should not be empty");
     }
-    let visitor = visitor(&mut rules, body.visitor_token);
+    let visitor = visitor(&mut rules, &body.visitor_token);
     let acquired_via_creator_id =
-        rules.optional_text("acquiredViaCreatorId", body.acquired_via_creator_id, TEXT_MAX).map(Cow::into_owned);
+        rules.optional_text("acquiredViaCreatorId", &body.acquired_via_creator_id, TEXT_MAX).map(str::to_owned);
     let created_at = created_at(&mut rules, body.created_at);
     rules.finish()?;
     let origin = Origin { acquired_via_creator_id, ..Origin::default() };

@@ -40,5 +40,5 @@ pub use connection::{Connections, HEAD_TIMEOUT, Wire};
 pub use edge::edge;
 pub use refusal::Refusal;
 pub use routes::{metrics_routes, routes, unknown_routes};
-pub use session::read_visit;
+pub use session::{SessionBody, read_visit};
 pub use state::{AppState, DatabaseState};

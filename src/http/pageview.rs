@@ -1,7 +1,5 @@
 //! Views: `POST /api/v1/analytics/pageview` opens a page, `leave` closes it.
 
-use std::borrow::Cow;
-
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -17,7 +15,7 @@ use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::session::Done;
 use crate::domain::{
-    AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, UnixMillis, parse_uuid, url_path,
+    AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, Text, UnixMillis, parse_uuid, url_path,
 };
 use crate::enrich::bot::is_bot;
 
@@ -59,10 +57,10 @@ impl From<KeyedAnswer> for Viewed {
 pub struct View {
     /// `None` when what was given is no UUID: then there is nothing to store.
     session_id: Option<Uuid>,
-    url: String,
-    path: Option<String>,
-    title: Option<String>,
-    referrer: Option<String>,
+    url: Text,
+    path: Option<Text>,
+    title: Option<Text>,
+    referrer: Option<Text>,
 }
 
 /// How a page was left.
@@ -90,7 +88,7 @@ pub async fn view(request: HttpRequest, payload: Payload) -> HttpResponse {
         };
         let event = AnalyticsEvent::Pageview(Box::new(record));
         let viewed = Viewed::from(event.answer());
-        Ok(match call.app.keep_analytics(&event.into()).await {
+        Ok(match call.app.keep_analytics(event).await {
             Ok(()) => call.answer(Outcome::Accepted, viewed),
             Err(_) => call.answer(Outcome::Unavailable, Viewed::default()),
         })
@@ -123,7 +121,7 @@ async fn left(request: HttpRequest, payload: Payload) -> HttpResponse {
         let body = call.body(body::MAX_BYTES).await?;
         let leave = call.app.parsed(|| read_leave(&body))?;
         let Some(view_id) = parse_uuid(call.path_part("id")) else { return Ok(call.answer(Outcome::Served, Done::OK)) };
-        call.app.keep_analytics(&AnalyticsEvent::Leave(leave.into_record(view_id)).into()).await?;
+        call.app.keep_analytics(AnalyticsEvent::Leave(leave.into_record(view_id))).await?;
         Ok(call.answer(Outcome::Accepted, Done::OK))
     })
     .await
@@ -136,19 +134,19 @@ async fn left(request: HttpRequest, payload: Payload) -> HttpResponse {
 pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, Refusal> {
     let body: PageviewBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let session_id = match (of_session, body.session_id) {
+    let session_id = match (of_session, &body.session_id) {
         (Some(session_id), Field::Absent | Field::Null) => Some(session_id),
         (of_session, given) => {
             let given = rules.required_string("sessionId", given, TEXT_MAX);
-            of_session.or_else(|| parse_uuid(&given))
+            of_session.or_else(|| parse_uuid(given))
         }
     };
     let view = View {
         session_id,
-        url: rules.required_text("url", body.url, URL_MAX).into_owned(),
-        path: rules.optional_text("path", body.path, URL_MAX).map(Cow::into_owned),
-        title: rules.optional_text("title", body.title, TEXT_MAX).map(Cow::into_owned),
-        referrer: rules.optional_text("referrer", body.referrer, URL_MAX).map(Cow::into_owned),
+        url: rules.required_text("url", &body.url, URL_MAX).into(),
+        path: rules.optional_text("path", &body.path, URL_MAX).map(Text::from),
+        title: rules.optional_text("title", &body.title, TEXT_MAX).map(Text::from),
+        referrer: rules.optional_text("referrer", &body.referrer, URL_MAX).map(Text::from),
     };
     rules.finish()?;
     Ok(view)

@@ -2,8 +2,6 @@
 //!
 //! Lengths count Unicode scalar values. A NUL is refused in any string: no database column may ever see one.
 
-use std::borrow::Cow;
-
 use super::fields::Field;
 use super::refusal::{Detail, Refusal};
 
@@ -20,36 +18,36 @@ pub struct Rules {
 
 impl Rules {
     /// A string that must be there and not be empty.
-    pub fn required_text<'a>(&mut self, name: &'static str, field: Field<'a>, max: usize) -> Cow<'a, str> {
+    pub fn required_text<'a>(&mut self, name: &'static str, field: &'a Field<'_>, max: usize) -> &'a str {
         match field {
             Field::Text(text) if text.is_empty() => {
                 self.violated(name, format_args!("should not be empty"));
-                Cow::default()
+                ""
             }
             Field::Text(text) => self.checked_text(name, text, max),
             Field::Absent | Field::Null => {
                 self.violated(name, format_args!("should not be empty"));
                 self.violated(name, format_args!("must be a string"));
-                Cow::default()
+                ""
             }
             _ => {
                 self.violated(name, format_args!("must be a string"));
-                Cow::default()
+                ""
             }
         }
     }
 
     /// A string that must be there, and may be empty.
-    pub fn required_string<'a>(&mut self, name: &'static str, field: Field<'a>, max: usize) -> Cow<'a, str> {
+    pub fn required_string<'a>(&mut self, name: &'static str, field: &'a Field<'_>, max: usize) -> &'a str {
         if let Field::Text(text) = field {
             return self.checked_text(name, text, max);
         }
         self.violated(name, format_args!("must be a string"));
-        Cow::default()
+        ""
     }
 
     /// A string that may be missing or null.
-    pub fn optional_text<'a>(&mut self, name: &'static str, field: Field<'a>, max: usize) -> Option<Cow<'a, str>> {
+    pub fn optional_text<'a>(&mut self, name: &'static str, field: &'a Field<'_>, max: usize) -> Option<&'a str> {
         match field {
             Field::Absent | Field::Null => None,
             Field::Text(text) => Some(self.checked_text(name, text, max)),
@@ -136,7 +134,7 @@ impl Rules {
         if self.details.is_empty() { Ok(()) } else { Err(Refusal::Validation(self.details)) }
     }
 
-    fn checked_text<'a>(&mut self, name: &'static str, text: Cow<'a, str>, max: usize) -> Cow<'a, str> {
+    fn checked_text<'a>(&mut self, name: &'static str, text: &'a str, max: usize) -> &'a str {
         // Bytes are an upper bound of characters: nearly every text is short enough without counting.
         if text.len() > max && text.chars().count() > max {
             self.violated(name, format_args!("must be shorter than or equal to {max} characters"));
@@ -173,23 +171,23 @@ mod tests {
     #[test]
     fn the_words_are_class_validators() {
         assert_eq!(
-            messages(|rules| drop(rules.required_text("visitorId", Field::Number(1.0), 9))),
+            messages(|rules| _ = rules.required_text("visitorId", &Field::Number(1.0), 9)),
             ["visitorId must be a string"]
         );
         assert_eq!(
-            messages(|rules| drop(rules.required_text("visitorId", text(""), 9))),
+            messages(|rules| _ = rules.required_text("visitorId", &text(""), 9)),
             ["visitorId should not be empty"]
         );
         assert_eq!(
-            messages(|rules| drop(rules.required_text("visitorId", Field::Null, 9))),
+            messages(|rules| _ = rules.required_text("visitorId", &Field::Null, 9)),
             ["visitorId should not be empty", "visitorId must be a string"]
         );
         assert_eq!(
-            messages(|rules| drop(rules.optional_text("osVersion", text("123456789012345678901"), 20))),
+            messages(|rules| _ = rules.optional_text("osVersion", &text("123456789012345678901"), 20)),
             ["osVersion must be shorter than or equal to 20 characters"]
         );
         assert_eq!(
-            messages(|rules| drop(rules.optional_text("os", text("a\0b"), 20))),
+            messages(|rules| _ = rules.optional_text("os", &text("a\0b"), 20)),
             ["os must not contain a NUL character"]
         );
         assert_eq!(
@@ -215,7 +213,7 @@ mod tests {
         #[test]
         fn length_counts_characters(value in "\\PC{0,30}", max in 1_usize..30) {
             let too_long = value.chars().count() > max;
-            let found = messages(|rules| drop(rules.optional_text("city", text(&value), max)));
+            let found = messages(|rules| _ = rules.optional_text("city", &text(&value), max));
             prop_assert_eq!(!found.is_empty(), too_long);
         }
 

@@ -3,19 +3,18 @@
 //! Every way in which a visit is not stored, short of a bad request, is answered with `id: null` (contract, section 2):
 //! clients must not care why.
 
-use std::borrow::Cow;
-
 use std::time::Instant;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::{Wrapped, WrappedError};
 use super::body;
-use super::endpoint::{Call, serve};
+use super::endpoint::{Call, Keeping, serve};
 use super::fields::{self, json_fields};
 use super::openapi::bodies::SessionRequest;
 use super::refusal::Refusal;
@@ -23,7 +22,8 @@ use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use crate::domain::{
     AnalyticsEvent, HeartbeatRecord, IdentifyRecord, KeyedAnswer, Outcome, Route, SessionRecord, UnixMillis, parse_uuid,
 };
-use crate::enrich::{Discarded, SessionVisit};
+use crate::enrich::user_agent::UserAgentFacts;
+use crate::enrich::{Admitted, Discarded, Moment, SessionVisit};
 use crate::telemetry::Stage;
 
 const SCREEN_MAX: u32 = 7680;
@@ -93,19 +93,46 @@ impl Done {
 pub async fn create(request: HttpRequest, payload: Payload) -> HttpResponse {
     serve(request, payload, Route::Session, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
-        let visit = call.app.parsed(|| read_visit(&body))?;
-        let record = match enrich(call, visit, call.app.clock.now(), 0).await {
-            Ok(record) => record,
+        let begun = match begin(call, &body)? {
+            Step::Begun(begun) => begun,
+            Step::Parsing(parsing) => parsing.await,
+        };
+        drop(body);
+        let (answer, keeping) = match begun {
+            Ok(begun) => begun,
             Err(discarded) => return Ok(call.answer(discarded.into(), Created::default())),
         };
-        let event = AnalyticsEvent::Session(Box::new(record));
-        let created = Created::from(event.answer());
-        Ok(match call.app.keep_analytics(&event.into()).await {
-            Ok(()) => call.answer(Outcome::Accepted, created),
+        Ok(match keeping.await {
+            Ok(()) => call.answer(Outcome::Accepted, Created::from(answer)),
             Err(_) => call.answer(Outcome::Unavailable, Created::default()),
         })
     })
     .await
+}
+
+/// A session that was handed to its journal, with its answer; or why there is none.
+type Begun<'app> = Result<(KeyedAnswer, Keeping<'app>), Discarded>;
+
+/// How far a session comes by itself. Small, and made by plain functions: a visit and its record have no place in the
+/// future of every request.
+enum Step<'a, 'app> {
+    Begun(Begun<'app>),
+    /// Its user agent has to be parsed first, by somebody else.
+    Parsing(LocalBoxFuture<'a, Begun<'app>>),
+}
+
+fn begin<'a, 'app>(call: &'a Call<'app>, body: &'a [u8]) -> Result<Step<'a, 'app>, Refusal> {
+    let mut fields = SessionBody::default();
+    let visit = call.app.parsed(|| read_visit(body, &mut fields))?;
+    let when = Moment { now: call.app.clock.now(), age_ms: 0 };
+    Ok(match enrich(call, &visit, body, when) {
+        Enriched::Now(record) => Step::Begun(keep(call, &record)),
+        Enriched::Later(parsing) => Step::Parsing(Box::pin(async move { keep(call, &parsing.await) })),
+    })
+}
+
+fn keep<'app>(call: &Call<'app>, record: &Result<SessionRecord, Discarded>) -> Begun<'app> {
+    record.as_ref().map(|record| (record.answer(), call.app.keep_session(record))).map_err(|discarded| *discarded)
 }
 
 /// Say whose session it is
@@ -126,7 +153,7 @@ pub async fn identify(request: HttpRequest, payload: Payload) -> HttpResponse {
             return Ok(call.answer(Outcome::Served, Done::OK));
         };
         let event = AnalyticsEvent::Identify(IdentifyRecord { session_id, user_id });
-        call.app.keep_analytics(&event.into()).await?;
+        call.app.keep_analytics(event).await?;
         Ok(call.answer(Outcome::Accepted, Done::OK))
     })
     .await
@@ -146,67 +173,114 @@ pub async fn heartbeat(request: HttpRequest, payload: Payload) -> HttpResponse {
             return Ok(call.answer(Outcome::Served, Done::OK));
         };
         let event = AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id, at: call.app.clock.now() });
-        call.app.keep_analytics(&event.into()).await?;
+        call.app.keep_analytics(event).await?;
         Ok(call.answer(Outcome::Accepted, Done::OK))
     })
     .await
 }
 
-/// Adds what the server knows of a visit that began `age_ms` before `now`.
-///
-/// # Errors
-/// When the visit is not to be stored, with the reason.
-pub async fn enrich(
-    call: &Call<'_>,
-    visit: SessionVisit<'_>,
-    now: UnixMillis,
-    age_ms: i64,
-) -> Result<SessionRecord, Discarded> {
-    let began = Instant::now();
-    let visit = SessionVisit {
-        user_agent: call.user_agent(),
-        client: call.client.ip,
-        proxy_place: call.client.proxy_place(call.request.headers()),
-        ..visit
-    };
-    let enriched = call.app.enricher.session(visit, now, age_ms).await;
-    call.app.telemetry.stage(Stage::Enrich, began.elapsed());
-    if matches!(enriched, Err(Discarded::BadToken)) {
-        tracing::debug!(request_id = call.request_id().map(tracing::field::display), "rejected as spam");
-    }
-    enriched
-}
-
-/// What a session's body says, checked rule by rule.
+/// Reads a session that is an item of a batch, and adds what the server knows of it.
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_visit(body: &[u8]) -> Result<SessionVisit<'_>, Refusal> {
-    let body: SessionBody<'_> = fields::parse(body)?;
+pub fn read_and_enrich<'a>(call: &'a Call<'_>, body: &'a [u8], when: Moment) -> Result<Enriched<'a>, Refusal> {
+    let mut fields = SessionBody::default();
+    let visit = read_visit(body, &mut fields)?;
+    Ok(enrich(call, &visit, body, when))
+}
+
+/// A visit with what the server knows of it, or why it is not to be stored.
+pub type Record = Result<SessionRecord, Discarded>;
+
+/// What became of a visit.
+#[allow(clippy::large_enum_variant)] // nearly every one is the large one: a box would be one more allocation
+pub enum Enriched<'a> {
+    Now(Record),
+    /// Its user agent has to be parsed first.
+    Later(LocalBoxFuture<'a, Record>),
+}
+
+/// Adds what the server knows of a visit. `body` is what it was read from.
+fn enrich<'a>(call: &'a Call<'_>, visit: &SessionVisit<'_>, body: &'a [u8], when: Moment) -> Enriched<'a> {
+    let began = Instant::now();
+    let admitted = call.app.enricher.admit(visit, call.user_agent().as_deref(), when.now);
+    let record = match admitted {
+        Ok(Admitted { bio_page_id, agent: Some(agent) }) => Ok(record(call, visit, bio_page_id, &agent, when)),
+        Ok(Admitted { bio_page_id, agent: None }) => {
+            return Enriched::Later(Box::pin(parse_and_enrich(call, body, bio_page_id, when, began)));
+        }
+        Err(discarded) => {
+            if discarded == Discarded::BadToken {
+                tracing::debug!(request_id = call.request_id().map(tracing::field::display), "rejected as spam");
+            }
+            Err(discarded)
+        }
+    };
+    call.app.telemetry.stage(Stage::Enrich, began.elapsed());
+    Enriched::Now(record)
+}
+
+/// A user agent that nobody knows costs as much as ten requests. The visit is read once more after it rather than kept
+/// meanwhile.
+async fn parse_and_enrich(
+    call: &Call<'_>,
+    body: &[u8],
+    bio_page_id: Option<Uuid>,
+    when: Moment,
+    began: Instant,
+) -> Record {
+    let agent = call.app.enricher.parse(call.user_agent().as_deref()).await?;
+    let mut fields = SessionBody::default();
+    let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
+    let record = record(call, &visit, bio_page_id, &agent, when);
+    call.app.telemetry.stage(Stage::Enrich, began.elapsed());
+    Ok(record)
+}
+
+fn record(
+    call: &Call<'_>,
+    visit: &SessionVisit<'_>,
+    bio_page_id: Option<Uuid>,
+    agent: &UserAgentFacts,
+    when: Moment,
+) -> SessionRecord {
+    let enricher = &call.app.enricher;
+    let place = enricher.place(call.client.ip, call.client.proxy_place(call.request.headers()));
+    enricher.record(visit, bio_page_id, agent, place, when)
+}
+
+/// What a session's body says, checked rule by rule. `fields` have nothing in them yet.
+///
+/// # Errors
+/// When it is malformed, or with every rule that it breaks.
+pub fn read_visit<'a, 'body>(
+    body: &'body [u8],
+    fields: &'a mut SessionBody<'body>,
+) -> Result<SessionVisit<'a>, Refusal> {
+    fields::fill(body, &mut *fields)?;
     let mut rules = Rules::default();
     let visit = SessionVisit {
-        visitor_id: rules.required_text("visitorId", body.visitor_id, TEXT_MAX),
-        landing_page: rules.required_text("landingPage", body.landing_page, URL_MAX).into_owned(),
-        consent_analytics: rules.optional_text("consentAnalytics", body.consent_analytics, 50),
-        bio_page_id: rules.optional_text("bioPageId", body.bio_page_id, TEXT_MAX),
-        creator_id: rules.optional_text("creatorId", body.creator_id, TEXT_MAX),
-        referrer: rules.optional_text("referrer", body.referrer, URL_MAX).map(Cow::into_owned),
-        utm_source: rules.optional_text("utmSource", body.utm_source, TEXT_MAX).map(Cow::into_owned),
-        utm_medium: rules.optional_text("utmMedium", body.utm_medium, TEXT_MAX).map(Cow::into_owned),
-        utm_campaign: rules.optional_text("utmCampaign", body.utm_campaign, TEXT_MAX).map(Cow::into_owned),
-        utm_term: rules.optional_text("utmTerm", body.utm_term, TEXT_MAX).map(Cow::into_owned),
-        utm_content: rules.optional_text("utmContent", body.utm_content, TEXT_MAX).map(Cow::into_owned),
-        language: rules.optional_text("language", body.language, TEXT_MAX).map(Cow::into_owned),
-        device: rules.optional_text("device", body.device, TEXT_MAX).map(Cow::into_owned),
-        browser: rules.optional_text("browser", body.browser, TEXT_MAX).map(Cow::into_owned),
-        os: rules.optional_text("os", body.os, TEXT_MAX).map(Cow::into_owned),
-        os_version: rules.optional_text("osVersion", body.os_version, 20).map(Cow::into_owned),
-        connection_type: rules.optional_text("connectionType", body.connection_type, 20).map(Cow::into_owned),
-        timezone: rules.optional_text("timezone", body.timezone, 50).map(Cow::into_owned),
-        screen_width: screen(&mut rules, "screenWidth", &body.screen_width),
-        screen_height: screen(&mut rules, "screenHeight", &body.screen_height),
-        tracking_token: rules.optional_text("trackingToken", body.tracking_token, TEXT_MAX),
-        ..SessionVisit::default()
+        visitor_id: rules.required_text("visitorId", &fields.visitor_id, TEXT_MAX),
+        landing_page: rules.required_text("landingPage", &fields.landing_page, URL_MAX),
+        consent_analytics: rules.optional_text("consentAnalytics", &fields.consent_analytics, 50),
+        bio_page_id: rules.optional_text("bioPageId", &fields.bio_page_id, TEXT_MAX),
+        creator_id: rules.optional_text("creatorId", &fields.creator_id, TEXT_MAX),
+        referrer: rules.optional_text("referrer", &fields.referrer, URL_MAX),
+        utm_source: rules.optional_text("utmSource", &fields.utm_source, TEXT_MAX),
+        utm_medium: rules.optional_text("utmMedium", &fields.utm_medium, TEXT_MAX),
+        utm_campaign: rules.optional_text("utmCampaign", &fields.utm_campaign, TEXT_MAX),
+        utm_term: rules.optional_text("utmTerm", &fields.utm_term, TEXT_MAX),
+        utm_content: rules.optional_text("utmContent", &fields.utm_content, TEXT_MAX),
+        language: rules.optional_text("language", &fields.language, TEXT_MAX),
+        device: rules.optional_text("device", &fields.device, TEXT_MAX),
+        browser: rules.optional_text("browser", &fields.browser, TEXT_MAX),
+        os: rules.optional_text("os", &fields.os, TEXT_MAX),
+        os_version: rules.optional_text("osVersion", &fields.os_version, 20),
+        connection_type: rules.optional_text("connectionType", &fields.connection_type, 20),
+        timezone: rules.optional_text("timezone", &fields.timezone, 50),
+        screen_width: screen(&mut rules, "screenWidth", &fields.screen_width),
+        screen_height: screen(&mut rules, "screenHeight", &fields.screen_height),
+        tracking_token: rules.optional_text("trackingToken", &fields.tracking_token, TEXT_MAX),
     };
     rules.finish()?;
     Ok(visit)

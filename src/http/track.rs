@@ -1,7 +1,5 @@
 //! `POST /api/v1/analytics/track`: a step of a signed-in user through the funnel.
 
-use std::borrow::Cow;
-
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -67,7 +65,7 @@ pub async fn track(request: HttpRequest, payload: Payload) -> HttpResponse {
             session_id,
             properties,
         };
-        app.keep_main(&MainRecord::FunnelEvent(Box::new(record))).await?;
+        app.keep_main(MainRecord::FunnelEvent(Box::new(record))).await?;
         Ok(call.answer(Outcome::Accepted, Tracked { tracked: true }))
     })
     .await
@@ -80,8 +78,8 @@ pub async fn track(request: HttpRequest, payload: Payload) -> HttpResponse {
 pub fn read_event(body: &[u8]) -> Result<Event, Refusal> {
     let fields: TrackBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let name = rules.required_text("event", fields.event, EVENT_MAX);
-    let session_id = rules.optional_text("sessionId", fields.session_id, TEXT_MAX);
+    let name = rules.required_text("event", &fields.event, EVENT_MAX);
+    let session_id = rules.optional_text("sessionId", &fields.session_id, TEXT_MAX);
     let properties = match fields.properties {
         Field::Absent | Field::Null => None,
         Field::Structure => read_properties(body, &mut rules)?,
@@ -91,7 +89,7 @@ pub fn read_event(body: &[u8]) -> Result<Event, Refusal> {
         }
     };
     rules.finish()?;
-    Ok(Event { name: name.into_owned(), session_id: session_id.map(Cow::into_owned), properties })
+    Ok(Event { name: name.to_owned(), session_id: session_id.map(str::to_owned), properties })
 }
 
 /// The one field whose value is kept as it is. Whatever is in a field that nobody knows is no reason to refuse the event.

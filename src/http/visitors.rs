@@ -71,24 +71,24 @@ pub fn read_visit(body: &[u8]) -> Result<Visit, Refusal> {
     let mut rules = Rules::default();
     // An empty string says as little as none, and must not keep a later one out.
     let mut text =
-        |name, field, max| rules.optional_text(name, field, max).filter(|text| !text.is_empty()).map(Cow::into_owned);
-    let token = text("token", body.token, TEXT_MAX);
+        |name, field, max| rules.optional_text(name, field, max).filter(|text| !text.is_empty()).map(str::to_owned);
+    let token = text("token", &body.token, TEXT_MAX);
     let visit = Visit {
         token: token.as_deref().and_then(VisitorToken::parse),
-        user_agent: text("userAgent", body.user_agent, TEXT_MAX),
+        user_agent: text("userAgent", &body.user_agent, TEXT_MAX),
         attributes: Attributes {
-            utm_source: text("utmSource", body.utm_source, TEXT_MAX),
-            utm_medium: text("utmMedium", body.utm_medium, TEXT_MAX),
-            utm_campaign: text("utmCampaign", body.utm_campaign, TEXT_MAX),
-            utm_term: text("utmTerm", body.utm_term, TEXT_MAX),
-            utm_content: text("utmContent", body.utm_content, TEXT_MAX),
+            utm_source: text("utmSource", &body.utm_source, TEXT_MAX),
+            utm_medium: text("utmMedium", &body.utm_medium, TEXT_MAX),
+            utm_campaign: text("utmCampaign", &body.utm_campaign, TEXT_MAX),
+            utm_term: text("utmTerm", &body.utm_term, TEXT_MAX),
+            utm_content: text("utmContent", &body.utm_content, TEXT_MAX),
             invited_by: None,
         },
-        referrer: text("referrer", body.referrer, URL_MAX),
-        landing_url: text("landingUrl", body.landing_url, URL_MAX),
+        referrer: text("referrer", &body.referrer, URL_MAX),
+        landing_url: text("landingUrl", &body.landing_url, URL_MAX),
         client: None,
     };
-    let invited_by = text("invitedBy", body.invited_by, TEXT_MAX);
+    let invited_by = text("invitedBy", &body.invited_by, TEXT_MAX);
     rules.finish()?;
     Ok(Visit { attributes: Attributes { invited_by, ..visit.attributes }, ..visit })
 }

@@ -1,7 +1,5 @@
 //! What a batch is made of: items, read and checked one by one.
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 
 use crate::domain::{BatchKey, Route};
@@ -100,17 +98,17 @@ pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, Refusal)> {
     if kind.is_none() {
         rules.refuse("type", "must be one of the following values: session, pageview, leave, heartbeat");
     }
-    let key = rules.optional_text("key", found.key, KEY_MAX);
-    if key.as_deref() == Some("") {
+    let key = rules.optional_text("key", &found.key, KEY_MAX);
+    if key == Some("") {
         rules.refuse("key", "should not be empty");
     }
     let age_ms = rules.optional_number_within("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0.0);
-    let id = rules.optional_text("id", found.id, TEXT_MAX).map(Cow::into_owned);
+    let id = rules.optional_text("id", &found.id, TEXT_MAX).map(str::to_owned);
     let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
     let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
     rules.finish().map_err(|refusal| (kind, refusal))?;
     let Some(kind) = kind else { return Err((None, Refusal::Validation(Vec::new()))) };
-    let key = key.map(|key| BatchKey::new(kind.label(), &key));
+    let key = key.map(|key| BatchKey::new(kind.label(), key));
     let body = body.map_or(&b""[..], |body| body.get().as_bytes());
     #[allow(clippy::cast_possible_truncation)] // at most a day, checked above; clients measure in fractions
     let age_ms = age_ms as i64;

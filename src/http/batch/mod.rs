@@ -22,12 +22,13 @@ use super::endpoint::{Call, serve};
 use super::openapi::bodies::{BatchItemData, BatchRequest};
 use super::pageview::{self, Viewed};
 use super::refusal::{Detail, Refusal};
-use super::session::{self, Created, Done};
+use super::session::{self, Created, Done, Enriched};
 use super::{AppState, body};
 use crate::domain::{
     AnalyticsEvent, AnalyticsRecord, BatchKey, HeartbeatRecord, JournalRecord, KeyMark, KeyedAnswer, Outcome, Route,
     UnixMillis, parse_uuid,
 };
+use crate::enrich::Moment;
 use crate::idempotency::KeyView;
 use crate::journal::Ack;
 use crate::limit::Pending;
@@ -176,8 +177,10 @@ async fn event(
     let at = UnixMillis(now.0 - item.age_ms);
     match item.kind {
         Kind::Session => {
-            let visit = session::read_visit(item.body)?;
-            let record = session::enrich(call, visit, now, item.age_ms).await;
+            let record = match session::read_and_enrich(call, item.body, Moment { now, age_ms: item.age_ms })? {
+                Enriched::Now(record) => record,
+                Enriched::Later(parsing) => parsing.await,
+            };
             Ok(record.map(|record| AnalyticsEvent::Session(Box::new(record))).map_err(Outcome::from))
         }
         Kind::Pageview => {

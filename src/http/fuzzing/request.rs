@@ -146,24 +146,25 @@ fn read_as(kind: u8, body: &[u8]) {
 }
 
 fn session(body: &[u8]) {
-    let read = session::read_visit(body);
+    let mut fields = session::SessionBody::default();
+    let read = session::read_visit(body, &mut fields);
     judge(body, SESSION, &read);
     let Ok(visit) = read else { return };
     for (text, max) in [
-        (Some(visit.visitor_id.as_ref()), 1024),
-        (Some(visit.landing_page.as_ref()), 8192),
-        (visit.consent_analytics.as_deref(), 50),
-        (visit.referrer.as_deref(), 8192),
-        (visit.os_version.as_deref(), 20),
-        (visit.connection_type.as_deref(), 20),
-        (visit.timezone.as_deref(), 50),
-        (visit.tracking_token.as_deref(), 1024),
+        (Some(visit.visitor_id), 1024),
+        (Some(visit.landing_page), 8192),
+        (visit.consent_analytics, 50),
+        (visit.referrer, 8192),
+        (visit.os_version, 20),
+        (visit.connection_type, 20),
+        (visit.timezone, 50),
+        (visit.tracking_token, 1024),
     ] {
         assert_storable(text, max);
     }
     assert!(!visit.visitor_id.is_empty() && !visit.landing_page.is_empty());
     assert!(visit.screen_width.into_iter().chain(visit.screen_height).all(|pixels| pixels <= 7680));
-    let domain = referrer::domain(visit.referrer.as_deref());
+    let domain = referrer::domain(visit.referrer);
     assert!(!domain.is_empty() && !domain.contains('\0'));
 }
 
