@@ -6,13 +6,11 @@
 
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
 use lettre::Address;
-use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{AccessTokens, ExternalIdentity, IdTokens, JwtError};
-use crate::domain::{Clock, IdSource, UnixMillis, VisitorToken};
+use crate::domain::{Clock, HmacKey, IdSource, UnixMillis, VisitorToken};
 use crate::mail::Outbox;
 use crate::read::{Freshness, Unavailable};
 use crate::store::{Accounts, CodeRequest, CreateUser, Created, NewUser, Proof, SignIn, SignInOutcome, VisitorTable};
@@ -92,7 +90,7 @@ pub struct ForeignUser {
 /// Signs people in.
 pub struct SignInDesk {
     parts: DeskParts,
-    key: Hmac<Sha256>,
+    key: HmacKey,
 }
 
 /// What a desk works with.
@@ -110,13 +108,9 @@ pub struct DeskParts {
 
 impl SignInDesk {
     /// A desk that keeps codes under this key.
-    ///
-    /// # Panics
-    /// Never: HMAC takes a key of any length.
     #[must_use]
     pub fn new(sign_in_key: &[u8], parts: DeskParts) -> Self {
-        let key = Hmac::new_from_slice(sign_in_key).expect("HMAC takes a key of any length (RFC 2104)");
-        Self { parts, key }
+        Self { parts, key: HmacKey::new(sign_in_key) }
     }
 
     /// Whether this process can make access tokens: where it has only a public key, an account service does that.
@@ -252,12 +246,12 @@ impl SignInDesk {
 
     /// What is kept of parts that belong together. No part can run into the next one.
     fn hash(&self, purpose: &str, parts: &[&str]) -> String {
-        let mut mac = self.key.clone();
+        let mut message = Vec::new();
         for part in std::iter::once(&purpose).chain(parts) {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
+            message.extend((part.len() as u64).to_be_bytes());
+            message.extend(part.as_bytes());
         }
-        hex::encode(mac.finalize().into_bytes())
+        hex::encode(self.key.sign(&message))
     }
 }
 

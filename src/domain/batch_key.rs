@@ -1,9 +1,8 @@
 //! The key that makes a batch's item idempotent.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::UnixMillis;
+use super::{UnixMillis, sha256};
 
 /// How long a key is known after its item was stored.
 pub const BATCH_KEY_LIFETIME_MS: i64 = 24 * 3_600_000;
@@ -16,7 +15,7 @@ impl BatchKey {
     /// The same key of another type of item is another key.
     #[must_use]
     pub fn new(item_type: &str, key: &str) -> Self {
-        let digest = Sha256::new().chain_update(item_type).chain_update([0]).chain_update(key).finalize();
+        let digest = sha256(&[item_type.as_bytes(), &[0], key.as_bytes()]);
         let mut half = [0; 16];
         half.copy_from_slice(&digest[..16]);
         Self(half)

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use sha2::{Digest, Sha256};
+use super::sha256;
 
 /// A client's IP address, canonical: IPv4-mapped IPv6 is held as IPv4.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl ClientIp {
     /// searched for the address: what is kept of it must be keyed.
     #[must_use]
     pub fn fingerprint(self, user_agent: &str) -> [u8; 32] {
-        Sha256::new().chain_update(self.0.to_string()).chain_update(user_agent).finalize().into()
+        sha256(&[self.0.to_string().as_bytes(), user_agent.as_bytes()])
     }
 
     /// The canonical text, for a consent record whose visitor agreed to analytics.

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::bot::is_bot;
@@ -12,7 +11,9 @@ use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
 use super::user_agent::{DeviceClass, UserAgentFacts};
-use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, Text, UnixMillis, VisitorHash, parse_uuid};
+use crate::domain::{
+    ClientIp, IdSource, Outcome, Place, SessionRecord, Text, UnixMillis, VisitorHash, parse_uuid, sha256,
+};
 
 /// What a session's request says, checked. Borrowed from where it stands: nothing of it is kept but in the record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,7 +135,7 @@ impl Enricher {
         SessionRecord {
             id: self.ids.next(when.now),
             started_at: UnixMillis(when.now.0 - when.age_ms),
-            visitor: VisitorHash(Sha256::digest(visit.visitor_id.as_bytes()).into()),
+            visitor: VisitorHash(sha256(&[visit.visitor_id.as_bytes()])),
             bio_page_id,
             creator_id: visit.creator_id.and_then(parse_uuid),
             referrer_domain: referrer::domain(visit.referrer),

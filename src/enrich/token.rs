@@ -6,11 +6,9 @@
 
 use std::io::Write;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::domain::UnixMillis;
+use crate::domain::{HmacKey, UnixMillis};
 
 const BUCKET_MS: i64 = 300_000;
 /// Half of the digest.
@@ -21,17 +19,14 @@ const BUCKET_CHARACTERS: usize = 21;
 /// Makes and checks tracking tokens.
 #[derive(Clone)]
 pub struct TrackingTokens {
-    keyed: Hmac<Sha256>,
+    key: HmacKey,
 }
 
 impl TrackingTokens {
     /// With the secret that the renderer uses too.
-    ///
-    /// # Panics
-    /// Never: HMAC takes a key of any length.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        Self { keyed: Hmac::new_from_slice(secret).expect("HMAC takes a key of any length (RFC 2104)") }
+        Self { key: HmacKey::new(secret) }
     }
 
     /// The token for a page at a time.
@@ -54,14 +49,10 @@ impl TrackingTokens {
     }
 
     fn of_bucket(&self, bio_page_id: &str, bucket: i64) -> [u8; TOKEN_BYTES] {
-        let mut written = [0; BUCKET_CHARACTERS];
-        let mut rest = written.as_mut_slice();
-        write!(rest, ":{bucket}").expect("no i64 is longer than this");
-        let unused = rest.len();
-        let mut mac = self.keyed.clone();
-        mac.update(bio_page_id.as_bytes());
-        mac.update(&written[..BUCKET_CHARACTERS - unused]);
-        let digest = mac.finalize().into_bytes();
+        let mut message = Vec::with_capacity(bio_page_id.len() + BUCKET_CHARACTERS);
+        message.extend(bio_page_id.as_bytes());
+        write!(message, ":{bucket}").expect("a vector takes whatever it is given");
+        let digest = self.key.sign(&message);
         std::array::from_fn(|at| digest[at])
     }
 }

@@ -10,13 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use moka::sync::Cache;
-use sha2::Sha256;
 
 use crate::domain::{
-    Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, JournalRecord, MainRecord, Place, UnixMillis,
-    VisitorFillRecord, VisitorRecord, VisitorToken,
+    Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, HmacKey, JournalRecord, MainRecord, Place,
+    UnixMillis, VisitorFillRecord, VisitorRecord, VisitorToken,
 };
 use crate::journal::{AppendError, Journal};
 use crate::limit::{Held, Once, OnceError};
@@ -58,7 +56,7 @@ pub struct Initiated {
 pub struct Visitors {
     known: Cache<VisitorToken, ()>,
     recent: Once<Fingerprint, VisitorToken>,
-    key: Option<Hmac<Sha256>>,
+    key: Option<HmacKey>,
     table: Arc<dyn VisitorTable>,
     journal: Journal,
     writer: Arc<WriterState>,
@@ -70,9 +68,6 @@ pub struct Visitors {
 
 impl Visitors {
     /// An empty memory. An empty `fingerprint_key` keeps fingerprints in their plain form.
-    ///
-    /// # Panics
-    /// Never: HMAC takes a key of any length.
     #[must_use]
     pub fn new(
         fingerprint_key: &str,
@@ -82,9 +77,7 @@ impl Visitors {
         clock: Arc<Clock>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let key = (!fingerprint_key.is_empty()).then(|| {
-            Hmac::new_from_slice(fingerprint_key.as_bytes()).expect("HMAC takes a key of any length (RFC 2104)")
-        });
+        let key = (!fingerprint_key.is_empty()).then(|| HmacKey::new(fingerprint_key.as_bytes()));
         Self {
             known: Cache::new(KNOWN_TOKENS),
             recent: Once::new(FINGERPRINTS, FINGERPRINT_LIFETIME_MS),
@@ -232,12 +225,8 @@ impl Visitors {
         let plain = visit.client.map_or([0; 32], |client| client.fingerprint(user_agent));
         match &self.key {
             None => Fingerprint(plain),
-            Some(key) => {
-                let mut mac = key.clone();
-                // Over the text, so that whoever has the key can check a column against the plain form.
-                mac.update(hex::encode(plain).as_bytes());
-                Fingerprint(mac.finalize().into_bytes().into())
-            }
+            // Over the text, so that whoever has the key can check a column against the plain form.
+            Some(key) => Fingerprint(key.sign(hex::encode(plain).as_bytes())),
         }
     }
 }

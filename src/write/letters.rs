@@ -4,10 +4,9 @@
 //! removal: each letter is a journal of its own, of one record, whose position is committed with it. Trying again finds
 //! it there. A letter whose record the writer has not passed is the writer's to judge again, not ours.
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::domain::{DecodeError, JournalRecord};
+use crate::domain::{DecodeError, JournalRecord, sha256};
 use crate::journal::{DeadLetter, DeadLetters, JournalId, Position};
 use crate::store::{Sink, Step, StoreError};
 
@@ -59,11 +58,7 @@ pub async fn replay<S: Sink>(
 
 /// The same letter is always the same journal.
 fn journal_of(of: JournalId, position: Position) -> JournalId {
-    let digest = Sha256::new()
-        .chain_update("dead letter")
-        .chain_update(of.0.as_bytes())
-        .chain_update(position.0.to_be_bytes())
-        .finalize();
+    let digest = sha256(&[b"dead letter", of.0.as_bytes(), &position.0.to_be_bytes()]);
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     JournalId(uuid::Builder::from_custom_bytes(half).into_uuid())
