@@ -229,12 +229,14 @@ async fn parse_and_enrich(
     when: Moment,
     began: Instant,
 ) -> Record {
-    let agent = call.app.enricher.parse(call.user_agent().as_deref()).await?;
-    let mut fields = SessionBody::default();
-    let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
-    let record = record(call, &visit, bio_page_id, &agent, when);
+    let agent = call.app.enricher.parse(call.user_agent().as_deref()).await;
+    let record = agent.map(|agent| {
+        let mut fields = SessionBody::default();
+        let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
+        record(call, &visit, bio_page_id, &agent, when)
+    });
     call.app.telemetry.stage(Stage::Enrich, began.elapsed());
-    Ok(record)
+    record
 }
 
 fn record(
