@@ -1,7 +1,7 @@
 //! Sessions as a busy day brings them: new ids and visitors, a few pages, values of real length.
 
 use uuid::Uuid;
-use weir::domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, Text, VisitorHash};
+use weir::domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
 use weir::journal::{JournalId, Position};
 use weir::store::{Sink, Step};
 
@@ -31,7 +31,7 @@ impl Source {
 
     fn session(&self) -> SessionRecord {
         let now = self.clock.now();
-        let text = |text: &str| Some(Text::from(text));
+        let text = |text: &str| Some(text.to_owned());
         let id = self.ids.next(now);
         let page = u128::from(id.as_bytes()[15]) % 200;
         SessionRecord {
@@ -40,9 +40,9 @@ impl Source {
             visitor: VisitorHash(std::array::from_fn(|at| id.as_bytes()[at % 16] ^ at.to_le_bytes()[0])),
             bio_page_id: Some(Uuid::from_u128(page)),
             creator_id: Some(Uuid::from_u128(page / 2)),
-            landing_page: "https://links.example.org/anna?utm_source=insta".into(),
+            landing_page: "https://links.example.org/anna?utm_source=insta".to_owned(),
             referrer: text("https://l.instagram.com/"),
-            referrer_domain: "l.instagram.com".into(),
+            referrer_domain: "l.instagram.com".to_owned(),
             utm_source: text("insta"),
             utm_medium: text("social"),
             utm_campaign: text("spring"),

@@ -13,10 +13,6 @@ mod url_path;
 mod view;
 mod visitor;
 
-/// A text of a record. Up to 24 bytes of it, nearly every one, need no allocation: a writer decodes thousands of records at
-/// once, whose texts would all lie in memory that no cache holds.
-pub use compact_str::CompactString as Text;
-
 pub use batch_key::{BATCH_KEY_LIFETIME_MS, BatchKey, KeyMark, KeyedAnswer};
 pub use client_ip::{ClientIp, ThrottleKey};
 pub use clock::{Clock, IdSource, UnixMillis, lowest_id, parse_uuid};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{KeyedAnswer, Text, UnixMillis};
+use super::{KeyedAnswer, UnixMillis};
 
 /// SHA-256 of the visitor id. The id itself never reaches a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +32,15 @@ impl VisitorHash {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// ISO 3166-1 alpha-2.
-    pub country: Option<Text>,
+    pub country: Option<String>,
     /// English name.
-    pub city: Option<Text>,
+    pub city: Option<String>,
     /// First subdivision, English name.
-    pub region: Option<Text>,
+    pub region: Option<String>,
     /// Two-letter code.
-    pub continent: Option<Text>,
+    pub continent: Option<String>,
     /// IANA name.
-    pub timezone: Option<Text>,
+    pub timezone: Option<String>,
 }
 
 /// A session that passed every gate. Field order is the journal's format: append, never reorder (see `record`).
@@ -51,22 +51,22 @@ pub struct SessionRecord {
     pub visitor: VisitorHash,
     pub bio_page_id: Option<Uuid>,
     pub creator_id: Option<Uuid>,
-    pub landing_page: Text,
-    pub referrer: Option<Text>,
-    pub referrer_domain: Text,
-    pub utm_source: Option<Text>,
-    pub utm_medium: Option<Text>,
-    pub utm_campaign: Option<Text>,
-    pub utm_term: Option<Text>,
-    pub utm_content: Option<Text>,
-    pub device: Option<Text>,
-    pub browser: Option<Text>,
-    pub os: Option<Text>,
-    pub os_version: Option<Text>,
+    pub landing_page: String,
+    pub referrer: Option<String>,
+    pub referrer_domain: String,
+    pub utm_source: Option<String>,
+    pub utm_medium: Option<String>,
+    pub utm_campaign: Option<String>,
+    pub utm_term: Option<String>,
+    pub utm_content: Option<String>,
+    pub device: Option<String>,
+    pub browser: Option<String>,
+    pub os: Option<String>,
+    pub os_version: Option<String>,
     pub screen_width: Option<u16>,
     pub screen_height: Option<u16>,
-    pub connection_type: Option<Text>,
-    pub language: Option<Text>,
+    pub connection_type: Option<String>,
+    pub language: Option<String>,
     pub place: Place,
 }
 

@@ -1,13 +1,11 @@
 //! The path of a page.
 
-use super::Text;
-
 /// The path of a URL, whole or relative to its site, without query and fragment; of anything else none.
 #[must_use]
-pub fn url_path(url: &str) -> Option<Text> {
+pub fn url_path(url: &str) -> Option<String> {
     match url::Url::parse(url) {
-        Ok(url) if !url.cannot_be_a_base() => Some(url.path().into()),
-        _ if url.starts_with('/') => url.split(['?', '#']).next().map(Text::from),
+        Ok(url) if !url.cannot_be_a_base() => Some(url.path().to_owned()),
+        _ if url.starts_with('/') => url.split(['?', '#']).next().map(str::to_owned),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Text, UnixMillis};
+use super::UnixMillis;
 
 /// A page was opened: one row of `analytics_pageviews`, and the session's counters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,10 +12,10 @@ pub struct PageviewRecord {
     pub id: Uuid,
     pub entered_at: UnixMillis,
     pub session_id: Uuid,
-    pub url: Text,
-    pub path: Option<Text>,
-    pub title: Option<Text>,
-    pub referrer: Option<Text>,
+    pub url: String,
+    pub path: Option<String>,
+    pub title: Option<String>,
+    pub referrer: Option<String>,
 }
 
 /// A page was left.

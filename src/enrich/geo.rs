@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use maxminddb::{Reader, geoip2};
 
 use crate::actor::Lifeline;
-use crate::domain::{ClientIp, Place, Text};
+use crate::domain::{ClientIp, Place};
 use crate::telemetry::{Telemetry, name};
 
 /// How often the file is looked at.
@@ -116,8 +116,8 @@ fn look_up(reader: &Reader<Vec<u8>>, address: IpAddr) -> Found {
 }
 
 /// A database file is foreign data too: no column may ever see a NUL.
-fn text(value: Option<&str>) -> Option<Text> {
-    value.filter(|value| !value.is_empty() && !value.contains('\0')).map(Text::from)
+fn text(value: Option<&str>) -> Option<String> {
+    value.filter(|value| !value.is_empty() && !value.contains('\0')).map(str::to_owned)
 }
 
 /// The supervised actor that exchanges the database when its file changes.

@@ -4,8 +4,6 @@
 
 use url::Url;
 
-use crate::domain::Text;
-
 /// What is stored when there is no referring host.
 pub const DIRECT: &str = "direct";
 
@@ -19,19 +17,19 @@ pub const DIRECT: &str = "direct";
 /// assert_eq!(domain(None), "direct");
 /// ```
 #[must_use]
-pub fn domain(referrer: Option<&str>) -> Text {
+pub fn domain(referrer: Option<&str>) -> String {
     if let Some(host) = referrer.and_then(plain_host) {
-        return host.strip_prefix("www.").unwrap_or(host).into();
+        return host.strip_prefix("www.").unwrap_or(host).to_owned();
     }
     let parsed = referrer.and_then(|referrer| Url::parse(referrer).ok());
     let host = parsed.as_ref().and_then(Url::host_str).filter(|host| !host.is_empty());
     match host {
         // A host that is nothing but `www.` has nothing left to name.
         Some(host) => match host.strip_prefix("www.") {
-            Some("") | None => host.into(),
-            Some(rest) => rest.into(),
+            Some("") | None => host.to_owned(),
+            Some(rest) => rest.to_owned(),
         },
-        None => Text::const_new(DIRECT),
+        None => DIRECT.to_owned(),
     }
 }
 

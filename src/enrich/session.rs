@@ -11,9 +11,7 @@ use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
 use super::user_agent::{DeviceClass, UserAgentFacts};
-use crate::domain::{
-    ClientIp, IdSource, Outcome, Place, SessionRecord, Text, UnixMillis, VisitorHash, parse_uuid, sha256,
-};
+use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, parse_uuid, sha256};
 
 /// What a session's request says, checked. Borrowed from where it stands: nothing of it is kept but in the record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -130,7 +128,7 @@ impl Enricher {
         mut place: Place,
         when: Moment,
     ) -> SessionRecord {
-        let text = |text: Option<&str>| text.map(Text::from);
+        let text = |text: Option<&str>| text.map(str::to_owned);
         place.timezone = place.timezone.or_else(|| text(visit.timezone));
         SessionRecord {
             id: self.ids.next(when.now),
@@ -139,7 +137,7 @@ impl Enricher {
             bio_page_id,
             creator_id: visit.creator_id.and_then(parse_uuid),
             referrer_domain: referrer::domain(visit.referrer),
-            landing_page: visit.landing_page.into(),
+            landing_page: visit.landing_page.to_owned(),
             referrer: text(visit.referrer),
             utm_source: text(visit.utm_source),
             utm_medium: text(visit.utm_medium),

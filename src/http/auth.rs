@@ -221,5 +221,5 @@ async fn origin(call: &Call<'_>, visitor: Option<VisitorToken>) -> Origin {
     let enricher = &call.app.enricher;
     let place = enricher.place(call.client.ip, call.client.proxy_place(call.request.headers()));
     let device = enricher.device(call.user_agent().as_deref()).await;
-    Origin { visitor, device, country: place.country.map(String::from), acquired_via_creator_id: None }
+    Origin { visitor, device, country: place.country, acquired_via_creator_id: None }
 }

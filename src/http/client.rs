@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::AppState;
 use crate::config::{Proxies, XForwardedFor};
-use crate::domain::{ClientIp, Place, Text};
+use crate::domain::{ClientIp, Place};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const CF_COUNTRY: HeaderName = HeaderName::from_static("cf-ipcountry");
@@ -102,18 +102,18 @@ fn is_private(peer: IpAddr) -> bool {
     }
 }
 
-fn proxy_country(headers: &HeaderMap) -> Option<Text> {
+fn proxy_country(headers: &HeaderMap) -> Option<String> {
     let country = headers.get(CF_COUNTRY)?.to_str().ok()?.trim().to_ascii_uppercase();
     let is_code = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    (is_code && country != "XX").then(|| country.into())
+    (is_code && country != "XX").then_some(country)
 }
 
-fn proxy_city(headers: &HeaderMap) -> Option<Text> {
+fn proxy_city(headers: &HeaderMap) -> Option<String> {
     let header: &HeaderValue = headers.get(CF_CITY)?;
     let raw = String::from_utf8_lossy(header.as_bytes());
-    let city = percent_decode_str(raw.trim()).decode_utf8().ok()?;
+    let city = percent_decode_str(raw.trim()).decode_utf8().ok()?.into_owned();
     let fits = !city.is_empty() && !city.contains('\0') && city.chars().count() <= CITY_MAX_CHARACTERS;
-    fits.then(|| city.into())
+    fits.then_some(city)
 }
 
 #[cfg(test)]

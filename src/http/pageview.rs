@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use super::session::Done;
 use crate::domain::{
-    AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, Text, UnixMillis, parse_uuid, url_path,
+    AnalyticsEvent, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, Route, UnixMillis, parse_uuid, url_path,
 };
 use crate::enrich::bot::is_bot;
 
@@ -57,10 +57,10 @@ impl From<KeyedAnswer> for Viewed {
 pub struct View {
     /// `None` when what was given is no UUID: then there is nothing to store.
     session_id: Option<Uuid>,
-    url: Text,
-    path: Option<Text>,
-    title: Option<Text>,
-    referrer: Option<Text>,
+    url: String,
+    path: Option<String>,
+    title: Option<String>,
+    referrer: Option<String>,
 }
 
 /// How a page was left.
@@ -143,10 +143,10 @@ pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, Refusal>
     };
     let view = View {
         session_id,
-        url: rules.required_text("url", &body.url, URL_MAX).into(),
-        path: rules.optional_text("path", &body.path, URL_MAX).map(Text::from),
-        title: rules.optional_text("title", &body.title, TEXT_MAX).map(Text::from),
-        referrer: rules.optional_text("referrer", &body.referrer, URL_MAX).map(Text::from),
+        url: rules.required_text("url", &body.url, URL_MAX).to_owned(),
+        path: rules.optional_text("path", &body.path, URL_MAX).map(str::to_owned),
+        title: rules.optional_text("title", &body.title, TEXT_MAX).map(str::to_owned),
+        referrer: rules.optional_text("referrer", &body.referrer, URL_MAX).map(str::to_owned),
     };
     rules.finish()?;
     Ok(view)

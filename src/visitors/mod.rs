@@ -115,9 +115,9 @@ impl Visitors {
             attributes: visit.attributes.clone(),
             referrer: visit.referrer,
             landing_url: visit.landing_url,
-            country: place.country.map(String::from),
-            city: place.city.map(String::from),
-            state: place.region.map(String::from),
+            country: place.country,
+            city: place.city,
+            state: place.region,
         };
         let record = MainRecord::Visitor(Box::new(visitor));
         let append = || Ok((token, self.journal.append(record.encode())?));

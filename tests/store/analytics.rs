@@ -81,7 +81,7 @@ on_both_databases! {
             .map(|text| record(SessionRecord { utm_term: Some((*text).into()), ..session_at(DAY) }))
             .collect();
         let long = "é".repeat(8192);
-        batch.push(record(SessionRecord { landing_page: long.clone().into(), utm_term: Some("long".into()), ..session_at(DAY) }));
+        batch.push(record(SessionRecord { landing_page: long.clone(), utm_term: Some("long".into()), ..session_at(DAY) }));
         store.analytics.apply(&store.step(0, 1), &batch).await.unwrap();
         let rows = store.databases.rows(Database::Analytics, "SELECT utm_term, landing_page FROM analytics_sessions").await;
         for text in texts {

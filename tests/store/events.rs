@@ -3,8 +3,7 @@
 
 use serde_json::{Value, json};
 use weir::domain::{
-    BATCH_KEY_LIFETIME_MS, BatchKey, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord,
-    PageviewRecord, Text,
+    BATCH_KEY_LIFETIME_MS, BatchKey, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord, PageviewRecord,
 };
 use weir::store::StoredKey;
 
@@ -61,11 +60,11 @@ async fn views(store: &Store) -> Vec<Value> {
 fn all_kinds(count: usize) -> (Vec<AnalyticsRecord>, Vec<AnalyticsRecord>) {
     let sessions: Vec<SessionRecord> = (0..count)
         .map(|number| {
-            let text = |field: usize| (number % 7 != field).then(|| Text::from(format!("ü{number}\t\\N'{field}")));
+            let text = |field: usize| (number % 7 != field).then(|| format!("ü{number}\t\\N'{field}"));
             SessionRecord {
                 bio_page_id: (number % 3 == 0).then(|| Uuid::from_u128(number as u128)),
                 creator_id: (number % 5 == 0).then(|| Uuid::from_u128(number as u128)),
-                landing_page: format!("https://example.org/{number}").into(),
+                landing_page: format!("https://example.org/{number}"),
                 referrer: text(0),
                 utm_source: text(1),
                 utm_content: text(2),
@@ -79,7 +78,7 @@ fn all_kinds(count: usize) -> (Vec<AnalyticsRecord>, Vec<AnalyticsRecord>) {
         .collect();
     let views = sessions.iter().enumerate().map(|(number, session)| {
         let view = view_of(session, session.started_at);
-        viewed(&PageviewRecord { title: (number % 2 == 0).then(|| format!("ü{number}").into()), ..view })
+        viewed(&PageviewRecord { title: (number % 2 == 0).then(|| format!("ü{number}")), ..view })
     });
     (sessions.iter().cloned().map(record).collect(), views.collect())
 }
@@ -219,7 +218,7 @@ on_both_databases! {
     async fn a_key_of_a_refused_step_is_not_kept(backend) {
         let store = Store::fresh(backend).await;
         store.databases.refuse_poison().await;
-        let poison = SessionRecord { landing_page: "poison".into(), ..session_at(DAY) };
+        let poison = SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) };
         let batch = [keyed(record(session_at(DAY)), "good", DAY), keyed(record(poison), "poison", DAY)];
         let refused = store.analytics.apply(&store.step(0, 2), &batch).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");

@@ -41,7 +41,7 @@ on_both_databases! {
         // Many are written another way than few.
         for (size, place) in [(300, 300), (MANY, MANY), (MANY, 0)] {
             let mut batch = sessions(size);
-            batch.insert(place, record(SessionRecord { landing_page: "poison".into(), ..session_at(DAY) }));
+            batch.insert(place, record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) }));
             let refused = store.analytics.apply(&store.step(position, position + 1), &batch).await;
             assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
             assert_eq!(store.databases.count(Database::Analytics, COUNT).await, rows);
@@ -55,7 +55,7 @@ on_both_databases! {
 
     async fn a_record_that_an_index_of_the_operators_refuses_is_refused_and_not_tried_for_ever(backend) {
         let store = Store::fresh(backend).await;
-        let poison = || record(SessionRecord { landing_page: "poison".into(), ..session_at(DAY) });
+        let poison = || record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) });
         store.analytics.apply(&store.step(0, 1), &[poison()]).await.unwrap();
         store.databases.refuse_second_poison().await;
         for size in [1, MANY] {
@@ -71,7 +71,7 @@ on_both_databases! {
         let store = Store::fresh(backend).await;
         let known = session_at(DAY);
         store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
-        let again = SessionRecord { landing_page: "https://example.org/other".into(), ..known };
+        let again = SessionRecord { landing_page: "https://example.org/other".to_owned(), ..known };
         for (from, size) in [(1, 1), (2, MANY)] {
             let mut batch = sessions(size);
             batch.push(record(again.clone()));

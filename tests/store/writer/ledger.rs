@@ -36,7 +36,7 @@ impl Ledger {
             What::Session | What::Poison => {
                 let mut session = SessionRecord { id: self.ids.next(DAY), ..session_at(DAY) };
                 if matches!(what, What::Poison) {
-                    session.landing_page = POISON.into();
+                    POISON.clone_into(&mut session.landing_page);
                 }
                 self.sessions.push(session.id);
                 AnalyticsEvent::Session(Box::new(session))
@@ -46,8 +46,8 @@ impl Ledger {
                 id: self.ids.next(DAY),
                 entered_at: DAY,
                 session_id: *session.get(&self.sessions),
-                url: "https://example.org/a".into(),
-                path: Some("/a".into()),
+                url: "https://example.org/a".to_owned(),
+                path: Some("/a".to_owned()),
                 title: None,
                 referrer: None,
             })),

@@ -106,7 +106,7 @@ macro_rules! on_engine {
                 .bind(of_visitor(7)?)
                 .bind(of_visitor(8)?)
                 .bind(of_visitor(0)?)
-                .bind(of_visitor(1)?.as_deref().and_then(url_path).map(String::from))
+                .bind(of_visitor(1)?.as_deref().and_then(url_path))
                 .bind(&draft.origin.acquired_via_creator_id)
                 .bind(of_visitor(2)?)
                 .bind(of_visitor(3)?)
