@@ -36,9 +36,6 @@ use stop::{Signals, stop};
 
 pub use sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
 
-/// How often histograms are folded; they keep every sample until then.
-const FOLD_EVERY: Duration = Duration::from_secs(1);
-
 /// Why Weir does not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -106,7 +103,6 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
         }
     };
     parts.watchdog.watch();
-    spawn_fold(Arc::clone(&parts.telemetry));
 
     let (servers, started) = listen(&config, &state, secrets)?;
     state.started.store(true, Ordering::Release);
@@ -141,14 +137,4 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
 fn make_data_dir(path: &Path) -> Result<(), AppError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| AppError::System { action: "make data_dir", source })
-}
-
-fn spawn_fold(telemetry: Arc<Telemetry>) {
-    actix::spawn(async move {
-        let mut ticks = tokio::time::interval(FOLD_EVERY);
-        loop {
-            ticks.tick().await;
-            telemetry.fold();
-        }
-    });
 }

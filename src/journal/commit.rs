@@ -201,7 +201,7 @@ impl<S: Storage> Committer<S> {
                 answers.known = Ok(());
                 fail_points::step("journal.synced");
                 self.metrics.append_seconds.record(began.elapsed());
-                self.metrics.batch_records.record(u32::try_from(payloads.len()).map_or(f64::MAX, f64::from));
+                self.metrics.batch_records.record_number(payloads.len());
                 self.metrics.records.increment(payloads.len() as u64);
                 self.metrics.bytes.increment(payloads.iter().map(|payload| self.storage.cost(payload.len())).sum());
                 self.shared.failing.store(false, Ordering::Release);

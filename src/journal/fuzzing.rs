@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use metrics::Histogram;
+use crate::telemetry::Histogram;
 use uuid::Uuid;
 
 use super::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, SegmentHeader};
@@ -68,7 +68,7 @@ impl<'a> Input<'a> {
 type Records = BTreeMap<Position, Vec<u8>>;
 
 fn open(directory: &Path) -> Result<SegmentStorage, OpenError> {
-    SegmentStorage::open(directory, OPTIONS, Histogram::noop())
+    SegmentStorage::open(directory, OPTIONS, Histogram::unread())
 }
 
 /// Everything that a journal's reader yields, checked for order on the way.

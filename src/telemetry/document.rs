@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::catalogue::{CATALOGUE, Kind, Metric};
+use super::catalogue::{Buckets, CATALOGUE, Kind, Metric};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -63,8 +63,8 @@ fn kind(metric: &Metric) -> String {
         Kind::Counter => "counter".to_owned(),
         Kind::RareCounter => "counter, from 0".to_owned(),
         Kind::Gauge => "gauge".to_owned(),
-        Kind::Histogram(buckets) => {
-            format!("histogram, {} buckets to {}", buckets.len(), buckets.last().unwrap())
+        Kind::Histogram(Buckets { bounds, .. }) => {
+            format!("histogram, {} buckets to {}", bounds.len(), bounds.last().unwrap())
         }
     }
 }

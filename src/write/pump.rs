@@ -317,7 +317,7 @@ impl<S: Sink> Pump<S> {
             self.catch_up = None;
         }
         self.metrics.apply_seconds.record(took);
-        self.metrics.batch_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
+        self.metrics.batch_records.record_number(records);
         self.metrics.records.increment(records as u64);
         for (table, rows) in &applied.rows {
             self.telemetry.count(name::WRITER_ROWS, &[("database", self.database), ("table", table)], *rows);

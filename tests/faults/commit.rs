@@ -15,7 +15,7 @@ fn journal(directory: &std::path::Path) -> Journal {
     let telemetry = Telemetry::new();
     let vitals = Vitals::new(telemetry.clone());
     let options = JournalOptions::default();
-    let storage = SegmentStorage::open(directory, options, metrics::Histogram::noop()).unwrap();
+    let storage = SegmentStorage::open(directory, options, weir::telemetry::Histogram::unread()).unwrap();
     Journal::start("test", storage, options, telemetry.journal("test"), vitals.lifeline("test_journal")).unwrap()
 }
 

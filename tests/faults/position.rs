@@ -124,7 +124,7 @@ on_both_databases! {
         let mut app = TestApp::prepare(backend).await;
         let directory = app.data_dir().join("journal/analytics");
         std::fs::create_dir_all(&directory).unwrap();
-        let mut storage = SegmentStorage::open(&directory, JournalOptions::default(), metrics::Histogram::noop()).unwrap();
+        let mut storage = SegmentStorage::open(&directory, JournalOptions::default(), weir::telemetry::Histogram::unread()).unwrap();
         storage.append(&[vec![250, 1, 0]]).unwrap();
         storage.close();
         drop(storage);

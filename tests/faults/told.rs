@@ -39,7 +39,8 @@ async fn a_start_tells_what_it_waits_for() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     let points = FailPoints::of(&mut app);
     let directory = app.data_dir().join("journal/main");
-    let mut backlog = SegmentStorage::open(&directory, JournalOptions::default(), metrics::Histogram::noop()).unwrap();
+    let mut backlog =
+        SegmentStorage::open(&directory, JournalOptions::default(), weir::telemetry::Histogram::unread()).unwrap();
     for _ in 0..3 {
         backlog.append(&vec![b"nothing that a writer knows".to_vec(); 10_000]).unwrap();
     }

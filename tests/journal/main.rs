@@ -27,7 +27,7 @@ fn small_segments() -> JournalOptions {
 }
 
 fn open(directory: &Path, options: JournalOptions) -> Result<SegmentStorage, OpenError> {
-    SegmentStorage::open(directory, options, metrics::Histogram::noop())
+    SegmentStorage::open(directory, options, weir::telemetry::Histogram::unread())
 }
 
 fn start(directory: &Path, options: JournalOptions) -> Journal {

@@ -29,7 +29,8 @@ async fn a_transaction_keeps_its_distance_after_many_records_and_not_after_one()
         panic!("another engine");
     };
     let (telemetry, options) = (Telemetry::new(), JournalOptions { fsync: false, ..JournalOptions::default() });
-    let storage = SegmentStorage::open(&directory.path().join("journal"), options, metrics::Histogram::noop()).unwrap();
+    let storage =
+        SegmentStorage::open(&directory.path().join("journal"), options, weir::telemetry::Histogram::unread()).unwrap();
     let lifeline = Vitals::new(telemetry.clone()).lifeline("journal");
     let journal = Journal::start("analytics", storage, options, telemetry.journal("analytics"), lifeline).unwrap();
     let clock = Arc::new(Clock::system());

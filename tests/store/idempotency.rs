@@ -24,7 +24,7 @@ impl Scene {
         let (store, directory) = (Store::fresh(backend).await, tempfile::tempdir().unwrap());
         let telemetry = Telemetry::new();
         let options = JournalOptions::default();
-        let storage = SegmentStorage::open(directory.path(), options, metrics::Histogram::noop()).unwrap();
+        let storage = SegmentStorage::open(directory.path(), options, weir::telemetry::Histogram::unread()).unwrap();
         let lifeline = Vitals::new(Arc::clone(&telemetry)).lifeline("journal");
         let journal = Journal::start("analytics", storage, options, telemetry.journal("analytics"), lifeline).unwrap();
         let clock = Arc::new(Clock::system());

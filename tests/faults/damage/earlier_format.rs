@@ -111,7 +111,7 @@ fn kinds_of(journals: &Path, directory: &Path) -> BTreeMap<&'static str, usize> 
 
 fn payloads(directory: &Path) -> Vec<Vec<u8>> {
     let (options, telemetry) = (JournalOptions::default(), Telemetry::new());
-    let storage = SegmentStorage::open(directory, options, metrics::Histogram::noop()).unwrap();
+    let storage = SegmentStorage::open(directory, options, weir::telemetry::Histogram::unread()).unwrap();
     let lifeline = weir::actor::Vitals::new(telemetry.clone()).lifeline("journal");
     let journal = Journal::start("fixture", storage, options, telemetry.journal("fixture"), lifeline).unwrap();
     let limits = ReadLimits { records: 1000, bytes: 1 << 20 };

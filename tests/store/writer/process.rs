@@ -75,7 +75,7 @@ impl Process {
         let options = JournalOptions { segment_bytes: 700, fsync: false, ..JournalOptions::default() };
         let telemetry = Telemetry::new();
         let lifeline = Vitals::new(Arc::clone(&telemetry)).lifeline("journal");
-        let storage = SegmentStorage::open(&home, options, metrics::Histogram::noop()).unwrap();
+        let storage = SegmentStorage::open(&home, options, weir::telemetry::Histogram::unread()).unwrap();
         let journal = Journal::start("analytics", storage, options, telemetry.journal("analytics"), lifeline).unwrap();
         let (sink, state) = (Arc::new(Faulty::new(sink(databases))), Arc::<WriterState>::default());
         let pump = new_pump(&sink, &journal, &state, &telemetry);
