@@ -5,21 +5,20 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{HttpService, Request};
 use actix_service::{Service, ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
-use actix_web::body::MessageBody;
-use actix_web::dev::{AppConfig, Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::from_fn;
+use actix_web::App;
+use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{App, Error};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{AppError, Started};
 use crate::config::{Config, Secrets};
-use crate::http::{self, AppState, Connections, HEAD_TIMEOUT, Wire};
+use crate::http::{self, AppState, Connections, Edge, HEAD_TIMEOUT, Wire};
 
 /// How long a connection may be silent between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -116,7 +115,15 @@ fn start(
     let ending = builder.graceful_shutdown_signal();
     let server = builder.listen(format!("weir-{address}"), listener, move || {
         let (ending, connections) = (ending.clone(), connections.clone());
-        let app = map_config(app(state.clone(), routes.clone()), |()| AppConfig::default());
+        let app = App::new().app_data(state.clone()).configure(routes.clone());
+        let app = map_config(app, |()| AppConfig::default());
+        // Each worker's own: a request's handle on it is counted without the other cores.
+        let state = Rc::new(state.clone());
+        let app = apply_fn_factory(app, move |request: Request, app| {
+            let edge = Edge::enter(&state, &request);
+            let inside = edge.permission(&request).map_or_else(|| Ok(app.call(request)), Err);
+            edge.leave(inside)
+        });
         let service = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_TIMEOUT)
@@ -148,19 +155,4 @@ fn start(
         }
     });
     Ok(handle)
-}
-
-fn app(
-    state: Data<AppState>,
-    routes: impl FnOnce(&mut ServiceConfig),
-) -> App<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse<impl MessageBody>,
-        Error = Error,
-        InitError = (),
-    >,
-> {
-    App::new().app_data(state).wrap(from_fn(http::edge)).configure(routes)
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::passage;
+use super::passage::Passage;
 use super::refusal::{Detail, Refusal, Wording};
 use super::request_id::RequestId;
 use crate::domain::Outcome;
@@ -49,54 +49,91 @@ pub struct BareError {
     details: Vec<Detail>,
 }
 
-/// A 200 with data, counted under `outcome`.
-pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: T) -> HttpResponse {
-    if is_wrapped(request.match_info().as_str()) {
-        json(request, StatusCode::OK, outcome, &Wrapped { success: true, data })
-    } else {
-        json(request, StatusCode::OK, outcome, &data)
+/// What answers are put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// Under `/api/v1`.
+    Wrapped,
+    /// Anywhere else.
+    Bare,
+}
+
+impl Envelope {
+    /// That of a request.
+    pub fn of(request: &HttpRequest) -> Self {
+        Self::at(request.match_info().as_str())
     }
+
+    /// By the path as it is routed (`match_info`), in which `%61` and `a` are one.
+    pub fn at(path: &str) -> Self {
+        if path.starts_with("/api/v1/") || path == "/api/v1" { Self::Wrapped } else { Self::Bare }
+    }
+
+    /// The body of a 200.
+    pub fn fill<T: Serialize>(self, data: &T) -> Vec<u8> {
+        match self {
+            Self::Wrapped => encode(&Wrapped { success: true, data }),
+            Self::Bare => encode(data),
+        }
+    }
+
+    /// The answer to a request that is not served, and under what it is counted.
+    pub fn refuse(self, id: Option<&RequestId>, refusal: Refusal) -> (HttpResponse, Outcome) {
+        let Wording { status, i18n_key, outcome, .. } = refusal.wording();
+        let (header, close) = (refusal.header(), refusal.closes_connection());
+        let body = match self {
+            Self::Wrapped => encode(&WrappedError { success: false, error: error_body(id, refusal) }),
+            Self::Bare => encode(&BareError { message: i18n_key, details: refusal.details() }),
+        };
+        let mut response = json(status, body);
+        if let Some((name, value)) = header
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            response.headers_mut().insert(name, value);
+        }
+        if close {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        (response, outcome)
+    }
+}
+
+/// A 200 with data, counted under `outcome`.
+pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: &T) -> HttpResponse {
+    Passage::of(request).note(outcome);
+    json(StatusCode::OK, Envelope::of(request).fill(data))
 }
 
 /// The answer to a request that is not served.
 pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
-    let Wording { status, i18n_key, outcome, .. } = refusal.wording();
-    let (header, close) = (refusal.header(), refusal.closes_connection());
-    let mut response = if is_wrapped(request.match_info().as_str()) {
-        json(request, status, outcome, &WrappedError { success: false, error: error_body(request, refusal) })
-    } else {
-        json(request, status, outcome, &BareError { message: i18n_key, details: refusal.details() })
-    };
-    if let Some((name, value)) = header
-        && let Ok(value) = HeaderValue::from_str(&value)
-    {
-        response.headers_mut().insert(name, value);
-    }
-    if close {
-        response.head_mut().set_connection_type(ConnectionType::Close);
-    }
+    let passage = Passage::of(request);
+    let (response, outcome) = Envelope::of(request).refuse(passage.id().as_ref(), refusal);
+    passage.note(outcome);
     response
 }
 
 /// What a refusal says under `/api/v1`.
-pub fn error_body(request: &HttpRequest, refusal: Refusal) -> ErrorBody {
+pub fn error_body(id: Option<&RequestId>, refusal: Refusal) -> ErrorBody {
     let Wording { code, i18n_key, message: wording, .. } = refusal.wording();
     let details = refusal.details();
-    let correlation_id = passage::id(request).as_ref().map(RequestId::to_string).unwrap_or_default();
+    let correlation_id = id.map(RequestId::to_string).unwrap_or_default();
     // A single finding says more than its kind.
     let message = details.first().filter(|detail| detail.field.is_none()).map(|detail| detail.message.clone());
     let message = message.unwrap_or_else(|| wording.to_owned());
     ErrorBody { code, message, i18n_key, i18n_vars: Map::new(), details, correlation_id }
 }
 
-/// Any JSON answer with its outcome.
-pub fn json<T: Serialize>(request: &HttpRequest, status: StatusCode, outcome: Outcome, body: &T) -> HttpResponse {
-    passage::note(request, outcome);
-    let body = serde_json::to_vec(body).expect("answers are plain structs with string keys");
+/// A JSON answer of any status in no envelope, counted under `outcome`.
+pub fn plain<T: Serialize>(request: &HttpRequest, status: StatusCode, outcome: Outcome, data: &T) -> HttpResponse {
+    Passage::of(request).note(outcome);
+    json(status, encode(data))
+}
+
+/// A JSON answer.
+pub fn json(status: StatusCode, body: Vec<u8>) -> HttpResponse {
     HttpResponse::build(status).insert_header((CONTENT_TYPE, JSON)).body(body)
 }
 
-/// By the path as it is routed (`match_info`), in which `%61` and `a` are one.
-pub fn is_wrapped(path: &str) -> bool {
-    path.starts_with("/api/v1/") || path == "/api/v1"
+fn encode<T: Serialize>(data: &T) -> Vec<u8> {
+    serde_json::to_vec(data).expect("answers are plain structs with string keys")
 }

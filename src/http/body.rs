@@ -11,7 +11,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::refusal::Refusal;
@@ -40,10 +40,10 @@ pub async fn read(request: &HttpRequest, mut payload: Payload, max_bytes: usize)
         return Err(Refusal::UnsupportedMediaType);
     };
     Connection::handed_over(request).await;
-    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut deadline = None;
     let mut whole = BytesMut::new();
     let mut only: Option<Bytes> = None;
-    while let Some(chunk) = next_chunk(request, &mut payload, deadline).await? {
+    while let Some(chunk) = next_chunk(request, &mut payload, &mut deadline).await? {
         if whole.len() + only.as_ref().map_or(0, Bytes::len) + chunk.len() > max_bytes {
             Box::pin(drain(request, payload)).await;
             return Err(Refusal::TooLarge);
@@ -63,25 +63,28 @@ pub async fn read(request: &HttpRequest, mut payload: Payload, max_bytes: usize)
 /// Reads what is left of a body and forgets it.
 pub async fn drain(request: &HttpRequest, mut payload: Payload) {
     Connection::handed_over(request).await;
-    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut deadline = None;
     let mut drained = 0;
     while drained < DRAIN_BYTES {
-        match next_chunk(request, &mut payload, deadline).await {
+        match next_chunk(request, &mut payload, &mut deadline).await {
             Ok(Some(chunk)) => drained += chunk.len(),
             Ok(None) | Err(_) => return,
         }
     }
 }
 
+/// The deadline runs from when the body had to be waited for. What has already arrived needs none, and nearly all has.
 async fn next_chunk(
     request: &HttpRequest,
     payload: &mut Payload,
-    deadline: tokio::time::Instant,
+    deadline: &mut Option<Instant>,
 ) -> Result<Option<Bytes>, Refusal> {
-    // What has already arrived needs no timer, and nearly all has.
     let next = match payload.next().now_or_never() {
         Some(next) => next,
-        None => Box::pin(timeout_at(deadline, payload.next())).await.map_err(|_| Refusal::BodyTimeout)?,
+        None => {
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + DEADLINE);
+            Box::pin(timeout_at(deadline, payload.next())).await.map_err(|_| Refusal::BodyTimeout)?
+        }
     };
     match next {
         None => {

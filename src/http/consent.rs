@@ -124,8 +124,8 @@ pub async fn save(request: HttpRequest, payload: Payload) -> HttpResponse {
             ip_address: call.client.ip.filter(|_| preferences.analytics).map(ClientIp::text_for_consent),
             user_agent: call.user_agent().map(Cow::into_owned),
         };
-        app.keep_main(MainRecord::Consent(Box::new(record))).await?;
-        Ok(call.answer(Outcome::Accepted, Saved { saved: true }))
+        let keeping = app.keep_main(MainRecord::Consent(Box::new(record)));
+        Ok(call.answer_when_durable(keeping, &Saved { saved: true }))
     })
     .await
 }

@@ -5,13 +5,11 @@
 //! a script that cannot read the error cannot act on it.
 
 use actix_web::HttpResponse;
-use actix_web::dev::ServiceRequest;
+use actix_web::dev::RequestHead;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
-use super::passage;
 use crate::config::Origins;
-use crate::domain::Outcome;
 
 const CREDENTIAL_PREFIXES: [&str; 3] = ["/api/v1/analytics/", "/api/v1/consent/", "/track/"];
 const EXPOSED: &str = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy";
@@ -25,10 +23,10 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Judges a request's `Origin` header.
-    pub fn of(request: &ServiceRequest, origins: &Origins) -> Self {
-        let credentials = CREDENTIAL_PREFIXES.iter().any(|prefix| request.match_info().as_str().starts_with(prefix));
-        let origin = request.headers().get(header::ORIGIN);
+    /// Judges the `Origin` header of a request to this path.
+    pub fn of(path: &str, headers: &HeaderMap, origins: &Origins) -> Self {
+        let credentials = CREDENTIAL_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+        let origin = headers.get(header::ORIGIN);
         let allowed = match (origin, origins) {
             (None, _) => None,
             // The wildcard is no answer to a request with credentials.
@@ -42,9 +40,9 @@ impl Origin {
     }
 
     /// Puts the headers on an answer.
-    pub fn decorate(self, headers: &mut HeaderMap) {
+    pub fn decorate(&mut self, headers: &mut HeaderMap) {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        let Some(allowed) = self.allowed else { return };
+        let Some(allowed) = self.allowed.take() else { return };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         if self.credentials {
@@ -54,21 +52,20 @@ impl Origin {
 }
 
 /// Whether a browser asks for permission.
-pub fn is_preflight(request: &ServiceRequest) -> bool {
-    request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ORIGIN)
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+pub fn is_preflight(head: &RequestHead) -> bool {
+    head.method == Method::OPTIONS
+        && head.headers.contains_key(header::ORIGIN)
+        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// The permission, good for a day. Whatever headers are asked for are allowed: Weir ignores those it does not know.
-pub fn preflight(request: &ServiceRequest) -> HttpResponse {
+pub fn preflight(headers: &HeaderMap) -> HttpResponse {
     let mut response = HttpResponse::NoContent()
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, DAY_SECONDS))
         .finish();
-    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+    if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
-    passage::note(request.request(), Outcome::Preflight);
     response
 }

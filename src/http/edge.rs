@@ -1,30 +1,110 @@
-//! What every request passes first and last: its id, CORS, its one count, its log line.
+//! What every request passes first and last: its id, CORS, its one count, its log line; and the wait for its record.
 //!
-//! One layer for all of it: each layer around a service costs a boxed future a request. Invariant: a request is counted
-//! exactly once, also when its client goes away before the answer.
+//! It stands around the whole application and not in it: the application's answer may be a promise, and whatever served the
+//! request is gone before that is waited for. Invariant: a request is counted exactly once, also when its client goes away
+//! before the answer.
 
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_http::Request;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceResponse, Url};
+use actix_web::http::{Method, Uri};
+use actix_web::{Error, HttpResponse, web};
 
-use super::connection::Connection;
+use super::connection::{Connection, Serving};
 use super::request_id::{self, RequestId};
-use super::{AppState, cors, passage, routes};
+use super::{AppState, cors, routes};
 use crate::domain::{Outcome, Route};
+use crate::telemetry::Stage;
 
-/// Counts the request when it ends, whichever way.
-struct Account {
-    app: web::Data<AppState>,
+/// A request between its head and its answer: what is known of it when it comes, and needed when it is answered.
+pub struct Edge {
+    app: Rc<web::Data<AppState>>,
+    serving: Serving,
     route: Route,
+    method: Method,
+    id: RequestId,
+    origin: cors::Origin,
     began: Instant,
     open: bool,
 }
 
-impl Account {
-    fn close(&mut self, outcome: Outcome, status: u16) -> Duration {
+impl Edge {
+    /// Lets a request in.
+    ///
+    /// # Panics
+    /// When it came past the listeners, which all have [`super::Wire`].
+    #[must_use]
+    pub fn enter(app: &Rc<web::Data<AppState>>, request: &Request) -> Self {
+        let (began, app) = (Instant::now(), Rc::clone(app));
+        let head = request.head();
+        let path = routed(&head.uri);
+        let origin = cors::Origin::of(&path, &head.headers, &app.network.cors_origins);
+        let id = RequestId::of(&head.headers);
+        let route = routes::route_of(&path);
+        let serving = Connection::serve(request);
+        serving.passage().begin(id.clone());
+        Self { app, serving, route, method: head.method.clone(), id, origin, began, open: true }
+    }
+
+    /// The whole answer when a browser only asks for permission.
+    #[must_use]
+    pub fn permission(&self, request: &Request) -> Option<HttpResponse> {
+        let head = request.head();
+        cors::is_preflight(head).then(|| {
+            self.serving.passage().note(Outcome::Preflight);
+            cors::preflight(&head.headers)
+        })
+    }
+
+    /// Answers it with what the application has to say.
+    pub fn leave<F>(self, inside: Result<F, HttpResponse>) -> Leaving<F> {
+        let inside = match inside {
+            Ok(application) => Inside::Asked(application),
+            Err(response) => Inside::Known(response),
+        };
+        Leaving { edge: self, inside }
+    }
+
+    /// Completes when it is known what became of the record that the answer depends on.
+    fn poll_promise(&self, context: &mut Context<'_>) -> Poll<HttpResponse> {
+        let passage = self.serving.passage();
+        let (promise, durable) = ready!(passage.poll_promise(context));
+        self.app.telemetry.stage(Stage::Journal, promise.keeping.began.elapsed());
+        let (response, outcome) = promise.answer(durable, &self.id);
+        passage.note(outcome);
+        Poll::Ready(response)
+    }
+
+    /// The answer with what stands on all of them, counted and logged.
+    fn close(&mut self, mut response: HttpResponse) -> HttpResponse {
+        let passage = self.serving.passage();
+        if let Some(admission) = passage.admission() {
+            admission.decorate(&mut response);
+        }
+        response.headers_mut().insert(request_id::HEADER, self.id.to_header());
+        self.origin.decorate(response.headers_mut());
+        let status = response.status().as_u16();
+        let outcome = passage.outcome().unwrap_or(if status < 400 { Outcome::Served } else { Outcome::Failed });
+        let took = self.count(outcome, status);
+        tracing::debug!(
+            request_id = %self.id,
+            method = %self.method,
+            route = self.route.label(),
+            status,
+            outcome = outcome.label(),
+            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+        response
+    }
+
+    fn count(&mut self, outcome: Outcome, status: u16) -> Duration {
         self.open = false;
         let took = self.began.elapsed();
         self.app.telemetry.request_finished(self.route, outcome, status, took);
@@ -32,61 +112,61 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+/// A request on its way out. Written by hand, because what an `async fn` of this shape keeps is four times as large.
+pub struct Leaving<F> {
+    edge: Edge,
+    inside: Inside<F>,
+}
+
+enum Inside<F> {
+    /// The application is at work.
+    Asked(F),
+    /// The answer is there.
+    Known(HttpResponse),
+    /// What served the request is gone. The answer waits for its record, if it was not given yet.
+    Over,
+}
+
+impl<B: MessageBody + 'static, F: Future<Output = Result<ServiceResponse<B>, Error>> + Unpin> Future for Leaving<F> {
+    type Output = Result<HttpResponse, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { edge, inside } = &mut *self;
+        if let Inside::Asked(application) = inside {
+            // Routing itself never fails; an error here is a defect, and says nothing of itself.
+            let served = ready!(Pin::new(application).poll(context))?;
+            *inside = if edge.serving.passage().has_promise() {
+                Inside::Over
+            } else {
+                Inside::Known(served.into_parts().1.map_into_boxed_body())
+            };
+        }
+        let response = match std::mem::replace(inside, Inside::Over) {
+            Inside::Known(response) => response,
+            Inside::Asked(_) | Inside::Over => ready!(edge.poll_promise(context)),
+        };
+        Poll::Ready(Ok(edge.close(response)))
+    }
+}
+
+impl Drop for Edge {
     fn drop(&mut self) {
         if self.open {
             if std::thread::panicking() {
-                self.close(Outcome::Failed, 500);
+                self.count(Outcome::Failed, 500);
             } else {
                 // 499: the client closed the connection (a status of nginx's, never sent).
-                self.close(Outcome::Abandoned, 499);
+                self.count(Outcome::Abandoned, 499);
             }
         }
     }
 }
 
-/// The layer around all routes.
-///
-/// # Errors
-/// Never: what fails inside is an answer too.
-pub async fn edge(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(app) = request.app_data::<web::Data<AppState>>().cloned() else {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
-    };
-    // Until this function ends: the answer is made then.
-    let _serving = Connection::serve(&request);
-    let mut account =
-        Account { app, route: routes::route_of(request.match_info().as_str()), began: Instant::now(), open: true };
-    let id = RequestId::of(&request);
-    passage::begin(&request, id.clone());
-    let origin = cors::Origin::of(&request, &account.app.network.cors_origins);
-    let mut response = if cors::is_preflight(&request) {
-        let permission = cors::preflight(&request);
-        request.into_response(permission).map_into_boxed_body()
+/// A path as it is routed: `%61` and `a` are one.
+fn routed(uri: &Uri) -> Cow<'_, str> {
+    if uri.path().contains('%') {
+        Cow::Owned(Url::new(uri.clone()).path().to_owned())
     } else {
-        match next.call(request).await {
-            Ok(response) => response.map_into_boxed_body(),
-            // Routing itself never fails; an error here is a defect, and says nothing of itself.
-            Err(error) => return Err(error),
-        }
-    };
-    let status = response.status().as_u16();
-    let outcome = passage::outcome(response.request());
-    let outcome = outcome.unwrap_or(if status < 400 { Outcome::Served } else { Outcome::Failed });
-    response.headers_mut().insert(request_id::HEADER, id.to_header());
-    origin.decorate(response.headers_mut());
-    let took = account.close(outcome, status);
-    tracing::debug!(
-        request_id = %id,
-        method = %response.request().method(),
-        route = account.route.label(),
-        status,
-        outcome = outcome.label(),
-        took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
-    Ok(response)
+        Cow::Borrowed(uri.path())
+    }
 }

@@ -5,24 +5,26 @@
 //! Whatever happens, the body is read to its end: a connection with unread bytes on it is lost.
 
 use std::borrow::Cow;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::admission::Admission;
+use super::answer::Envelope;
 use super::client::{self, Client};
+use super::passage::Passage;
+use super::promise::{Keeping, Promise};
 use super::refusal::Refusal;
 use super::request_id::RequestId;
-use super::{AppState, answer, bearer, body, passage};
+use super::{AppState, answer, bearer, body};
 use crate::auth::UserId;
 use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route, SessionRecord};
 use crate::fail_points;
-use crate::journal::{Ack, AppendError, Journal};
-use crate::telemetry::{Stage, Telemetry};
+use crate::journal::{AppendError, Journal};
+use crate::telemetry::Stage;
 
 /// A request that was let in.
 pub struct Call<'a> {
@@ -42,18 +44,18 @@ pub async fn serve(
     let app = request.app_data::<Data<AppState>>().expect("every listener's routes are built with it");
     let client = Client::of(&request, app);
     let admission = Admission::ask(app, route, client.ip);
+    let refusal = admission.refusal();
+    Passage::of(&request).admit(admission);
     let mut call = Call { request: &request, app, client, payload: Some(payload) };
     fail_points::step("http.endpoint");
-    let answered = match admission.refusal() {
+    let answered = match refusal {
         Some(refusal) => Err(refusal),
         None => work(&mut call).await,
     };
     if let Some(unread) = call.payload.take() {
         body::drain(&request, unread).await;
     }
-    let mut response = answered.unwrap_or_else(|refusal| answer::refuse(&request, refusal));
-    admission.decorate(&mut response);
-    response
+    answered.unwrap_or_else(|refusal| answer::refuse(&request, refusal))
 }
 
 impl Call<'_> {
@@ -87,36 +89,51 @@ impl Call<'_> {
 
     /// For log lines.
     pub fn request_id(&self) -> Option<RequestId> {
-        passage::id(self.request)
+        Passage::of(self.request).id()
     }
 
     /// A 200, counted under `outcome`.
     pub fn answer<T: Serialize>(&self, outcome: Outcome, data: T) -> HttpResponse {
-        answer::ok(self.request, outcome, data)
+        answer::ok(self.request, outcome, &data)
+    }
+
+    /// A 200 as soon as the record is durable, or a refusal. The request is not kept until then.
+    pub fn answer_when_durable<T: Serialize>(&self, keeping: Keeping, data: &T) -> HttpResponse {
+        self.promise(Promise::or_refusal(keeping, Envelope::of(self.request), data))
+    }
+
+    /// The same where the contract has no refusal: what is not durable is answered with nothing, which is a 200 too.
+    pub fn answer_when_durable_or_null<T: Serialize + Default>(&self, keeping: Keeping, data: &T) -> HttpResponse {
+        self.promise(Promise::or_null(keeping, Envelope::of(self.request), data))
+    }
+
+    /// What is returned is never sent: the promise is answered in its stead.
+    fn promise(&self, promise: Promise) -> HttpResponse {
+        Passage::of(self.request).promise(promise);
+        HttpResponse::new(StatusCode::OK)
     }
 }
 
 impl AppState {
     /// Hands a record of the analytics database to its journal.
-    pub(super) fn keep_analytics(&self, record: impl Into<AnalyticsRecord>) -> Keeping<'_> {
+    pub(super) fn keep_analytics(&self, record: impl Into<AnalyticsRecord>) -> Keeping {
         self.keep(&self.analytics.journal, record.into().encode())
     }
 
     /// The same of a session, which is large and needs not be moved for it.
-    pub(super) fn keep_session(&self, session: &SessionRecord) -> Keeping<'_> {
+    pub(super) fn keep_session(&self, session: &SessionRecord) -> Keeping {
         self.keep(&self.analytics.journal, session.encode())
     }
 
     /// Hands a record of the main database to its journal.
-    pub(super) fn keep_main(&self, record: MainRecord) -> Keeping<'_> {
+    pub(super) fn keep_main(&self, record: MainRecord) -> Keeping {
         let bytes = record.encode();
         drop(record);
         self.keep(&self.main.journal, bytes)
     }
 
-    fn keep(&self, journal: &Journal, record: Vec<u8>) -> Keeping<'_> {
-        let began = Instant::now();
-        Keeping { telemetry: &self.telemetry, began, appended: journal.append(record) }
+    fn keep(&self, journal: &Journal, record: Vec<u8>) -> Keeping {
+        Keeping { began: Instant::now(), appended: journal.append(record) }
     }
 
     /// Times what reads and checks a body.
@@ -125,30 +142,6 @@ impl AppState {
         let parsed = parse()?;
         self.telemetry.stage(Stage::Parse, began.elapsed());
         Ok(parsed)
-    }
-}
-
-/// A record that was handed to its journal. Completes when it is durable, or with the reason why it is not.
-///
-/// It is all that is left of a request's data while it waits. What stays alive across an fsync is cold when it is over, and
-/// paid for twice.
-#[must_use = "a record is not durable before this completes"]
-pub struct Keeping<'a> {
-    telemetry: &'a Telemetry,
-    began: Instant,
-    appended: Result<Ack, AppendError>,
-}
-
-impl Future for Keeping<'_> {
-    type Output = Result<(), AppendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let durable = match &mut self.appended {
-            Ok(ack) => ready!(Pin::new(ack).poll(context)),
-            Err(error) => Err(*error),
-        };
-        self.telemetry.stage(Stage::Journal, self.began.elapsed());
-        Poll::Ready(durable)
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Ready {
     responses((status = 200, body = Live, description = "It does"))
 )]
 pub async fn live(request: HttpRequest) -> HttpResponse {
-    answer::json(&request, StatusCode::OK, Outcome::Served, &Live { status: "live" })
+    answer::plain(&request, StatusCode::OK, Outcome::Served, &Live { status: "live" })
 }
 
 /// Whether records are taken
@@ -48,7 +48,7 @@ pub async fn live(request: HttpRequest) -> HttpResponse {
 pub async fn ready(request: HttpRequest, app: Data<AppState>) -> HttpResponse {
     let Readiness { status, status_code, components } = readiness(&app);
     let outcome = if status_code == StatusCode::OK { Outcome::Served } else { Outcome::Unavailable };
-    answer::json(&request, status_code, outcome, &Ready { status, components })
+    answer::plain(&request, status_code, outcome, &Ready { status, components })
 }
 
 /// What `/health/ready` says now.

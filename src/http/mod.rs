@@ -25,6 +25,7 @@ mod observe;
 mod openapi;
 mod pageview;
 mod passage;
+mod promise;
 mod refusal;
 mod request_id;
 mod routes;
@@ -37,7 +38,7 @@ mod users;
 mod visitors;
 
 pub use connection::{Connections, HEAD_TIMEOUT, Wire};
-pub use edge::edge;
+pub use edge::Edge;
 pub use refusal::Refusal;
 pub use routes::{metrics_routes, routes, unknown_routes};
 pub use session::{SessionBody, read_visit};

@@ -88,10 +88,7 @@ pub async fn view(request: HttpRequest, payload: Payload) -> HttpResponse {
         };
         let event = AnalyticsEvent::Pageview(Box::new(record));
         let viewed = Viewed::from(event.answer());
-        Ok(match call.app.keep_analytics(event).await {
-            Ok(()) => call.answer(Outcome::Accepted, viewed),
-            Err(_) => call.answer(Outcome::Unavailable, Viewed::default()),
-        })
+        Ok(call.answer_when_durable_or_null(call.app.keep_analytics(event), &viewed))
     })
     .await
 }
@@ -121,8 +118,8 @@ async fn left(request: HttpRequest, payload: Payload) -> HttpResponse {
         let body = call.body(body::MAX_BYTES).await?;
         let leave = call.app.parsed(|| read_leave(&body))?;
         let Some(view_id) = parse_uuid(call.path_part("id")) else { return Ok(call.answer(Outcome::Served, Done::OK)) };
-        call.app.keep_analytics(AnalyticsEvent::Leave(leave.into_record(view_id))).await?;
-        Ok(call.answer(Outcome::Accepted, Done::OK))
+        let keeping = call.app.keep_analytics(AnalyticsEvent::Leave(leave.into_record(view_id)));
+        Ok(call.answer_when_durable(keeping, &Done::OK))
     })
     .await
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use actix_web::dev::ServiceRequest;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// The header that brings it and takes it back.
@@ -20,10 +19,10 @@ pub enum RequestId {
 
 impl RequestId {
     /// The client's own id when it is 1 to 128 visible ASCII characters, else a UUID.
-    pub fn of(request: &ServiceRequest) -> Self {
+    pub fn of(headers: &HeaderMap) -> Self {
         let usable =
             |id: &&HeaderValue| (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
-        match request.headers().get(&HEADER).filter(usable) {
+        match headers.get(&HEADER).filter(usable) {
             Some(id) => Self::Given(id.clone()),
             None => Self::Made(Uuid::new_v4()),
         }

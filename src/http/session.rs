@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use super::answer::{Wrapped, WrappedError};
 use super::body;
-use super::endpoint::{Call, Keeping, serve};
+use super::endpoint::{Call, serve};
 use super::fields::{self, json_fields};
 use super::openapi::bodies::SessionRequest;
+use super::promise::Keeping;
 use super::refusal::Refusal;
 use super::rules::{Rules, TEXT_MAX, URL_MAX};
 use crate::domain::{
@@ -97,31 +98,26 @@ pub async fn create(request: HttpRequest, payload: Payload) -> HttpResponse {
             Step::Begun(begun) => begun,
             Step::Parsing(parsing) => parsing.await,
         };
-        drop(body);
-        let (answer, keeping) = match begun {
-            Ok(begun) => begun,
-            Err(discarded) => return Ok(call.answer(discarded.into(), Created::default())),
-        };
-        Ok(match keeping.await {
-            Ok(()) => call.answer(Outcome::Accepted, Created::from(answer)),
-            Err(_) => call.answer(Outcome::Unavailable, Created::default()),
+        Ok(match begun {
+            Ok((answer, keeping)) => call.answer_when_durable_or_null(keeping, &Created::from(answer)),
+            Err(discarded) => call.answer(discarded.into(), Created::default()),
         })
     })
     .await
 }
 
 /// A session that was handed to its journal, with its answer; or why there is none.
-type Begun<'app> = Result<(KeyedAnswer, Keeping<'app>), Discarded>;
+type Begun = Result<(KeyedAnswer, Keeping), Discarded>;
 
 /// How far a session comes by itself. Small, and made by plain functions: a visit and its record have no place in the
 /// future of every request.
-enum Step<'a, 'app> {
-    Begun(Begun<'app>),
+enum Step<'a> {
+    Begun(Begun),
     /// Its user agent has to be parsed first, by somebody else.
-    Parsing(LocalBoxFuture<'a, Begun<'app>>),
+    Parsing(LocalBoxFuture<'a, Begun>),
 }
 
-fn begin<'a, 'app>(call: &'a Call<'app>, body: &'a [u8]) -> Result<Step<'a, 'app>, Refusal> {
+fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Step<'a>, Refusal> {
     let mut fields = SessionBody::default();
     let visit = call.app.parsed(|| read_visit(body, &mut fields))?;
     let when = Moment { now: call.app.clock.now(), age_ms: 0 };
@@ -131,7 +127,7 @@ fn begin<'a, 'app>(call: &'a Call<'app>, body: &'a [u8]) -> Result<Step<'a, 'app
     })
 }
 
-fn keep<'app>(call: &Call<'app>, record: &Result<SessionRecord, Discarded>) -> Begun<'app> {
+fn keep(call: &Call<'_>, record: &Record) -> Begun {
     record.as_ref().map(|record| (record.answer(), call.app.keep_session(record))).map_err(|discarded| *discarded)
 }
 
@@ -153,8 +149,7 @@ pub async fn identify(request: HttpRequest, payload: Payload) -> HttpResponse {
             return Ok(call.answer(Outcome::Served, Done::OK));
         };
         let event = AnalyticsEvent::Identify(IdentifyRecord { session_id, user_id });
-        call.app.keep_analytics(event).await?;
-        Ok(call.answer(Outcome::Accepted, Done::OK))
+        Ok(call.answer_when_durable(call.app.keep_analytics(event), &Done::OK))
     })
     .await
 }
@@ -173,8 +168,7 @@ pub async fn heartbeat(request: HttpRequest, payload: Payload) -> HttpResponse {
             return Ok(call.answer(Outcome::Served, Done::OK));
         };
         let event = AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id, at: call.app.clock.now() });
-        call.app.keep_analytics(event).await?;
-        Ok(call.answer(Outcome::Accepted, Done::OK))
+        Ok(call.answer_when_durable(call.app.keep_analytics(event), &Done::OK))
     })
     .await
 }

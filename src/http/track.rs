@@ -65,8 +65,8 @@ pub async fn track(request: HttpRequest, payload: Payload) -> HttpResponse {
             session_id,
             properties,
         };
-        app.keep_main(MainRecord::FunnelEvent(Box::new(record))).await?;
-        Ok(call.answer(Outcome::Accepted, Tracked { tracked: true }))
+        let keeping = app.keep_main(MainRecord::FunnelEvent(Box::new(record)));
+        Ok(call.answer_when_durable(keeping, &Tracked { tracked: true }))
     })
     .await
 }

@@ -22,6 +22,7 @@ use super::endpoint::{Call, serve};
 use super::openapi::bodies::{BatchItemData, BatchRequest};
 use super::pageview::{self, Viewed};
 use super::refusal::{Detail, Refusal};
+use super::request_id::RequestId;
 use super::session::{self, Created, Done, Enriched};
 use super::{AppState, body};
 use crate::domain::{
@@ -129,7 +130,7 @@ pub async fn batch(request: HttpRequest, payload: Payload) -> HttpResponse {
                 &[("type", slot.kind().map_or(UNKNOWN_ITEM, Kind::label)), ("outcome", slot.outcome().label())],
                 1,
             );
-            results.push(slot.into_result(call.request));
+            results.push(slot.into_result(call.request_id().as_ref()));
         }
         Ok(call.answer(outcome, BatchAnswer { results }))
     })
@@ -295,17 +296,17 @@ impl Slot {
         }
     }
 
-    fn into_result(self, request: &HttpRequest) -> ItemResult {
+    fn into_result(self, id: Option<&RequestId>) -> ItemResult {
         match self {
             Self::Answered { kind, answer, .. } => {
                 ItemResult { status: 200, data: Some(ItemData::of(kind, answer)), error: None }
             }
             // Nobody may hear of what is not known to be durable.
-            Self::Waiting { .. } => Self::Refused { kind: None, refusal: Refusal::Unavailable }.into_result(request),
+            Self::Waiting { .. } => Self::Refused { kind: None, refusal: Refusal::Unavailable }.into_result(id),
             Self::Refused { refusal, .. } => ItemResult {
                 status: refusal.wording().status.as_u16(),
                 data: None,
-                error: Some(answer::error_body(request, refusal)),
+                error: Some(answer::error_body(id, refusal)),
             },
         }
     }

@@ -23,13 +23,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use actix_http::{HttpMessage as _, Request};
 use actix_web::HttpRequest;
-use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
 use tokio::time::Instant;
 
 pub use wire::Wire;
+
+use super::passage::Passage;
 
 /// How long a client may take to send a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +39,7 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much is read at once of what may be more than one request: nearly every head, with a small body.
 const PIECE: usize = 2 << 10;
+const INTRODUCED: &str = "every listener introduces its connections";
 
 /// How many connections there are, of how many.
 #[derive(Clone, Debug)]
@@ -81,13 +84,24 @@ pub struct Connection {
     reader: RefCell<Option<Waker>>,
     /// A handler waits for nothing but its next poll.
     again: Cell<bool>,
+    passage: Passage,
     _place: Place,
+}
+
+/// What has come of a request's head.
+#[derive(Clone, Copy)]
+enum Head {
+    Awaited,
+    /// Some of it, just now. Nearly always it is all of it, and nobody needs to know the time.
+    Arriving,
+    /// Some of it, and the rest is waited for since then.
+    Unfinished(Instant),
 }
 
 #[derive(Clone, Copy)]
 enum Turn {
     /// A head is awaited, or has begun to arrive.
-    Client { head_began: Option<Instant> },
+    Client { head: Head },
     /// A request is in service.
     Server {
         /// So many more bytes may be read meanwhile.
@@ -100,26 +114,43 @@ enum Turn {
 impl Connection {
     fn new(connections: &Connections) -> Rc<Self> {
         Rc::new(Self {
-            turn: Cell::new(Turn::Client { head_began: None }),
+            turn: Cell::new(Turn::Client { head: Head::Awaited }),
             reader: RefCell::default(),
             again: Cell::new(false),
+            passage: Passage::default(),
             _place: Place::take(connections),
         })
     }
 
+    /// A request's.
+    ///
+    /// # Panics
+    /// When the request came past the listeners, which all have [`Wire`].
+    pub fn of(request: &HttpRequest) -> &Rc<Self> {
+        request.conn_data::<Rc<Self>>().expect(INTRODUCED)
+    }
+
     /// The server's turn, until the answer is made.
-    pub fn serve(request: &ServiceRequest) -> Option<Serving> {
-        let connection = request.conn_data::<Rc<Self>>()?;
+    ///
+    /// # Panics
+    /// As [`Connection::of`].
+    pub fn serve(request: &Request) -> Serving {
+        let connection = request.conn_data::<Rc<Self>>().expect(INTRODUCED);
         let allowed = announced(request.method(), request.headers());
         connection.turn.set(Turn::Server { allowed, unread: allowed > 0 });
         connection.wake();
-        Some(Serving(Rc::clone(connection)))
+        Serving(Rc::clone(connection))
+    }
+
+    /// What is known of the request in service.
+    pub fn passage(&self) -> &Passage {
+        &self.passage
     }
 
     /// Completes when what came of the body with the head can be had: actix-http hands it over after it has polled the
     /// handler for the first time. Whoever asked for it before would be woken for it, at the price of a whole pass.
     pub async fn handed_over(request: &HttpRequest) {
-        let Some(connection) = request.conn_data::<Rc<Self>>() else { return };
+        let connection = Self::of(request);
         let Turn::Server { unread: true, .. } = connection.turn.get() else { return };
         let mut polled = false;
         poll_fn(|_| {
@@ -133,13 +164,14 @@ impl Connection {
         .await;
     }
 
-    /// Serves the connection to its end. A handler that asks for its next poll gets it, though nothing wakes the task.
+    /// Serves the connection to its end. A handler that asks for its next poll gets it, though nothing wakes the task; so
+    /// does a head that turns out not to be whole, whose time begins then.
     pub async fn attend<T>(self: Rc<Self>, served: impl Future<Output = T>) -> T {
         let mut served = pin!(served);
         poll_fn(|context| {
             loop {
                 match served.as_mut().poll(context) {
-                    Poll::Pending if self.again.take() => {}
+                    Poll::Pending if self.again.take() || self.waits_for_rest_of_head() => {}
                     polled => return polled,
                 }
             }
@@ -149,7 +181,7 @@ impl Connection {
 
     /// Some of the body was taken; as much more of it may come.
     pub fn more(request: &HttpRequest) {
-        let Some(connection) = request.conn_data::<Rc<Self>>() else { return };
+        let connection = Self::of(request);
         if let Turn::Server { allowed, unread } = connection.turn.get() {
             connection.turn.set(Turn::Server { allowed: allowed.max(PIECE), unread });
             connection.wake();
@@ -158,16 +190,25 @@ impl Connection {
 
     /// The body was read to its end.
     pub fn whole(request: &HttpRequest) {
-        let Some(connection) = request.conn_data::<Rc<Self>>() else { return };
+        let connection = Self::of(request);
         if let Turn::Server { allowed, .. } = connection.turn.get() {
             connection.turn.set(Turn::Server { allowed, unread: false });
         }
     }
 
+    /// Whether what came of a head was not all of it. From now on the rest has its time.
+    fn waits_for_rest_of_head(&self) -> bool {
+        let waits = matches!(self.turn.get(), Turn::Client { head: Head::Arriving });
+        if waits {
+            self.turn.set(Turn::Client { head: Head::Unfinished(Instant::now()) });
+        }
+        waits
+    }
+
     /// Reading goes on after it was of no use: what has begun of a head has its time from now on.
     fn read_on(&self) {
-        if let Turn::Client { head_began: Some(_) } = self.turn.get() {
-            self.turn.set(Turn::Client { head_began: Some(Instant::now()) });
+        if let Turn::Client { head: Head::Unfinished(_) } = self.turn.get() {
+            self.turn.set(Turn::Client { head: Head::Unfinished(Instant::now()) });
         }
         self.wake();
     }
@@ -182,11 +223,19 @@ impl Connection {
 /// The server's turn; ends when it is dropped.
 pub struct Serving(Rc<Connection>);
 
+impl Serving {
+    /// What is known of the request in service.
+    pub fn passage(&self) -> &Passage {
+        &self.0.passage
+    }
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
         // What is left of a body counts as the beginning of the next head: actix-http reads it without an end in sight.
         let unread = matches!(self.0.turn.get(), Turn::Server { unread: true, .. });
-        self.0.turn.set(Turn::Client { head_began: unread.then(Instant::now) });
+        let head = if unread { Head::Unfinished(Instant::now()) } else { Head::Awaited };
+        self.0.turn.set(Turn::Client { head });
         self.0.wake();
     }
 }

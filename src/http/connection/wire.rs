@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Connection, Connections, HEAD_TIMEOUT, PIECE, Turn, WRITE_TIMEOUT};
+use super::{Connection, Connections, HEAD_TIMEOUT, Head, PIECE, Turn, WRITE_TIMEOUT};
 
 /// A stream with manners.
 pub struct Wire {
@@ -57,8 +57,8 @@ impl Wire {
         match (self.stalled, self.connection.turn.get()) {
             // Nothing is read meanwhile, so nothing of a head can come.
             (Some(since), _) => Some(since + WRITE_TIMEOUT),
-            (None, Turn::Client { head_began }) => head_began.map(|began| began + HEAD_TIMEOUT),
-            (None, Turn::Server { .. }) => None,
+            (None, Turn::Client { head: Head::Unfinished(since) }) => Some(since + HEAD_TIMEOUT),
+            (None, Turn::Client { .. } | Turn::Server { .. }) => None,
         }
     }
 
@@ -128,10 +128,11 @@ impl AsyncRead for Wire {
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         let read = buffer.filled().len() - before;
         match this.connection.turn.get() {
-            Turn::Client { head_began } if read > 0 => {
+            Turn::Client { head } if read > 0 => {
                 this.in_a_row += read;
-                let head_began = head_began.or_else(|| Some(Instant::now()));
-                this.connection.turn.set(Turn::Client { head_began });
+                if matches!(head, Head::Awaited) {
+                    this.connection.turn.set(Turn::Client { head: Head::Arriving });
+                }
             }
             Turn::Client { .. } => this.in_a_row = 0,
             Turn::Server { allowed, unread } => {

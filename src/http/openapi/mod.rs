@@ -17,7 +17,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, Object, Ref, RefOr, Required, Response, ResponseBuilder, Type};
 use utoipa::{Modify, OpenApi};
 
-use super::answer::{BareError, WrappedError};
+use super::answer::{BareError, Envelope, WrappedError};
 use super::refusal::Refusal;
 use super::{
     answer, auth, batch, consent, health, internal, observe, pageview, routes, session, track, users, visitors,
@@ -144,7 +144,10 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
 }
 
 fn error(path: &str, refusal: &Refusal, limited: bool) -> Response {
-    let schema = if answer::is_wrapped(path) { "WrappedError" } else { "BareError" };
+    let schema = match Envelope::at(path) {
+        Envelope::Wrapped => "WrappedError",
+        Envelope::Bare => "BareError",
+    };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     let mut response =
         ResponseBuilder::new().description(refusal.wording().message).content("application/json", content).build();
