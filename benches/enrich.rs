@@ -149,12 +149,14 @@ async fn session(enricher: &Enricher, visit: &Visit) -> Result<SessionRecord, Di
     let user_agent = Some(visit.user_agent.as_str());
     let says = visit.says();
     let admitted = enricher.admit(&says, user_agent, when.now)?;
-    let agent = match admitted.agent {
-        Some(agent) => agent,
-        None => enricher.parse(user_agent).await?,
-    };
     let place = enricher.place(ClientIp::parse("80.0.77.9"), Place::default());
-    Ok(enricher.record(&says, admitted.bio_page_id, &agent, place, when))
+    let record = |agent| {
+        enricher.record(&says, admitted.bio_page_id, agent, &place, when, |record: &SessionRecord<&str>| record.own())
+    };
+    Ok(match &admitted.agent {
+        Some(agent) => record(agent),
+        None => record(&*enricher.parse(user_agent).await?),
+    })
 }
 
 fn bench(

@@ -107,7 +107,7 @@ impl JournalRecord for AnalyticsRecord {
     }
 }
 
-impl SessionRecord {
+impl<Text: Serialize> SessionRecord<Text> {
     /// The bytes of an [`AnalyticsRecord`] that is this session, without a key.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -2,6 +2,8 @@
 //!
 //! Cost: a look at the host where it is plain, as nearly every one is; else one URL parse, about 0.4 µs.
 
+use std::borrow::Cow;
+
 use url::Url;
 
 /// What is stored when there is no referring host.
@@ -17,19 +19,16 @@ pub const DIRECT: &str = "direct";
 /// assert_eq!(domain(None), "direct");
 /// ```
 #[must_use]
-pub fn domain(referrer: Option<&str>) -> String {
+pub fn domain(referrer: Option<&str>) -> Cow<'_, str> {
     if let Some(host) = referrer.and_then(plain_host) {
-        return host.strip_prefix("www.").unwrap_or(host).to_owned();
+        return Cow::Borrowed(host.strip_prefix("www.").unwrap_or(host));
     }
     let parsed = referrer.and_then(|referrer| Url::parse(referrer).ok());
     let host = parsed.as_ref().and_then(Url::host_str).filter(|host| !host.is_empty());
     match host {
         // A host that is nothing but `www.` has nothing left to name.
-        Some(host) => match host.strip_prefix("www.") {
-            Some("") | None => host.to_owned(),
-            Some(rest) => rest.to_owned(),
-        },
-        None => DIRECT.to_owned(),
+        Some(host) => Cow::Owned(host.strip_prefix("www.").filter(|rest| !rest.is_empty()).unwrap_or(host).to_owned()),
+        None => Cow::Borrowed(DIRECT),
     }
 }
 
@@ -89,8 +88,9 @@ mod tests {
         #[test]
         fn a_plain_host_comes_back(host in "[a-z]{1,20}\\.(org|com|net)", path in "[a-z/]{0,20}") {
             prop_assume!(!host.starts_with("www."));
-            prop_assert_eq!(domain(Some(&format!("https://{host}/{path}"))), host.clone());
-            prop_assert_eq!(domain(Some(&format!("http://www.{host}/{path}"))), host);
+            for referrer in [format!("https://{host}/{path}"), format!("http://www.{host}/{path}")] {
+                prop_assert_eq!(domain(Some(&referrer)), host.as_str());
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A session's way from what the client sent to what is stored: the contract's rules 2 to 8, in its order, except that
 //! the token (rule 6) is checked before the costly parts of rules 4 and 5. No answer shows the difference.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -72,7 +73,7 @@ pub struct Admitted {
     /// The page whose token it brought.
     pub bio_page_id: Option<Uuid>,
     /// What its user agent tells; `None` when that has to be parsed first.
-    pub agent: Option<Arc<UserAgentFacts>>,
+    pub agent: Option<Rc<UserAgentFacts>>,
 }
 
 /// Everything that enrichment needs; one for the whole process.
@@ -97,7 +98,7 @@ impl Enricher {
         let user_agent = user_agent.filter(|user_agent| !user_agent.is_empty());
         let agent = match user_agent {
             Some(user_agent) => self.agents.known(user_agent),
-            None => Some(Arc::default()),
+            None => Some(Rc::default()),
         };
         let bot = agent.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
         if bot {
@@ -118,42 +119,43 @@ impl Enricher {
         parsed.map_err(|PoolBusy| Discarded::Unavailable)
     }
 
-    /// The record of a visit of this page that passed every gate, from this place.
-    #[must_use]
-    pub fn record(
+    /// The record of a visit of this page that passed every gate, from this place. Its texts stand where they stood, so it
+    /// is lent to whoever does something with it.
+    pub fn record<T>(
         &self,
         visit: &SessionVisit<'_>,
         bio_page_id: Option<Uuid>,
         agent: &UserAgentFacts,
-        mut place: Place,
+        place: &Place,
         when: Moment,
-    ) -> SessionRecord {
-        let text = |text: Option<&str>| text.map(str::to_owned);
-        place.timezone = place.timezone.or_else(|| text(visit.timezone));
-        SessionRecord {
+        use_of: impl FnOnce(&SessionRecord<&str>) -> T,
+    ) -> T {
+        let referrer_domain = referrer::domain(visit.referrer);
+        let place = place.lend();
+        use_of(&SessionRecord {
             id: self.ids.next(when.now),
             started_at: UnixMillis(when.now.0 - when.age_ms),
             visitor: VisitorHash(sha256(&[visit.visitor_id.as_bytes()])),
             bio_page_id,
             creator_id: visit.creator_id.and_then(parse_uuid),
-            referrer_domain: referrer::domain(visit.referrer),
-            landing_page: visit.landing_page.to_owned(),
-            referrer: text(visit.referrer),
-            utm_source: text(visit.utm_source),
-            utm_medium: text(visit.utm_medium),
-            utm_campaign: text(visit.utm_campaign),
-            utm_term: text(visit.utm_term),
-            utm_content: text(visit.utm_content),
-            device: text(agent.device.map(DeviceClass::as_str).or(visit.device)),
-            browser: text(agent.browser.as_deref().or(visit.browser)),
-            os: text(agent.os.as_deref().or(visit.os)),
-            os_version: text(agent.os_version.as_deref().or(visit.os_version)),
+            referrer_domain: &referrer_domain,
+            landing_page: visit.landing_page,
+            referrer: visit.referrer,
+            utm_source: visit.utm_source,
+            utm_medium: visit.utm_medium,
+            utm_campaign: visit.utm_campaign,
+            utm_term: visit.utm_term,
+            utm_content: visit.utm_content,
+            device: agent.device.map(DeviceClass::as_str).or(visit.device),
+            browser: agent.browser.as_deref().or(visit.browser),
+            os: agent.os.as_deref().or(visit.os),
+            os_version: agent.os_version.as_deref().or(visit.os_version),
             screen_width: visit.screen_width,
             screen_height: visit.screen_height,
-            connection_type: text(visit.connection_type),
-            language: text(visit.language),
-            place,
-        }
+            connection_type: visit.connection_type,
+            language: visit.language,
+            place: Place { timezone: place.timezone.or(visit.timezone), ..place },
+        })
     }
 
     fn check_page(&self, visit: &SessionVisit<'_>, now: UnixMillis) -> Result<Option<Uuid>, Discarded> {
@@ -167,8 +169,11 @@ impl Enricher {
     /// The device class of a user agent, where it tells one and the pool has time for it.
     pub async fn device(&self, user_agent: Option<&str>) -> Option<String> {
         let user_agent = user_agent.filter(|user_agent| !user_agent.is_empty())?;
-        let facts = self.agents.facts(user_agent).await.ok()?;
-        facts.device.map(|device| device.as_str().to_owned())
+        let device = match self.agents.known(user_agent) {
+            Some(facts) => facts.device,
+            None => self.agents.parse(user_agent).await.ok()?.device,
+        };
+        device.map(|device| device.as_str().to_owned())
     }
 
     /// Where an address is: by GeoIP, else by what the proxy says.

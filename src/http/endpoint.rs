@@ -121,7 +121,7 @@ impl AppState {
     }
 
     /// The same of a session, which is large and needs not be moved for it.
-    pub(super) fn keep_session(&self, session: &SessionRecord) -> Keeping {
+    pub(super) fn keep_session(&self, session: &SessionRecord<&str>) -> Keeping {
         self.keep(&self.analytics.journal, session.encode())
     }
 

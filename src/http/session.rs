@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::AppState;
 use super::answer::{Wrapped, WrappedError};
 use super::body;
 use super::endpoint::{Call, serve};
@@ -95,8 +96,8 @@ pub async fn create(request: HttpRequest, payload: Payload) -> HttpResponse {
     serve(request, payload, Route::Session, async |call| {
         let body = call.body(body::MAX_BYTES).await?;
         let begun = match begin(call, &body)? {
-            Step::Begun(begun) => begun,
-            Step::Parsing(parsing) => parsing.await,
+            Enriched::Now(begun) => begun,
+            Enriched::Later(parsing) => parsing.await,
         };
         Ok(match begun {
             Ok((answer, keeping)) => call.answer_when_durable_or_null(keeping, &Created::from(answer)),
@@ -106,29 +107,12 @@ pub async fn create(request: HttpRequest, payload: Payload) -> HttpResponse {
     .await
 }
 
-/// A session that was handed to its journal, with its answer; or why there is none.
-type Begun = Result<(KeyedAnswer, Keeping), Discarded>;
-
-/// How far a session comes by itself. Small, and made by plain functions: a visit and its record have no place in the
-/// future of every request.
-enum Step<'a> {
-    Begun(Begun),
-    /// Its user agent has to be parsed first, by somebody else.
-    Parsing(LocalBoxFuture<'a, Begun>),
-}
-
-fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Step<'a>, Refusal> {
+/// A plain function: a visit and its record have no place in the future of every request.
+fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Enriched<'a, (KeyedAnswer, Keeping)>, Refusal> {
     let mut fields = SessionBody::default();
     let visit = call.app.parsed(|| read_visit(body, &mut fields))?;
     let when = Moment { now: call.app.clock.now(), age_ms: 0 };
-    Ok(match enrich(call, &visit, body, when) {
-        Enriched::Now(record) => Step::Begun(keep(call, &record)),
-        Enriched::Later(parsing) => Step::Parsing(Box::pin(async move { keep(call, &parsing.await) })),
-    })
-}
-
-fn keep(call: &Call<'_>, record: &Record) -> Begun {
-    record.as_ref().map(|record| (record.answer(), call.app.keep_session(record))).map_err(|discarded| *discarded)
+    Ok(enrich(call, &visit, body, when, |app, record| (record.answer(), app.keep_session(record))))
 }
 
 /// Say whose session it is
@@ -177,72 +161,83 @@ pub async fn heartbeat(request: HttpRequest, payload: Payload) -> HttpResponse {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_and_enrich<'a>(call: &'a Call<'_>, body: &'a [u8], when: Moment) -> Result<Enriched<'a>, Refusal> {
+pub fn read_and_enrich<'a>(
+    call: &'a Call<'_>,
+    body: &'a [u8],
+    when: Moment,
+) -> Result<Enriched<'a, SessionRecord>, Refusal> {
     let mut fields = SessionBody::default();
     let visit = read_visit(body, &mut fields)?;
-    Ok(enrich(call, &visit, body, when))
+    Ok(enrich(call, &visit, body, when, |_, record| record.own()))
 }
 
-/// A visit with what the server knows of it, or why it is not to be stored.
-pub type Record = Result<SessionRecord, Discarded>;
-
-/// What became of a visit.
+/// What became of a visit: of its record, or why there is none.
 #[allow(clippy::large_enum_variant)] // nearly every one is the large one: a box would be one more allocation
-pub enum Enriched<'a> {
-    Now(Record),
-    /// Its user agent has to be parsed first.
-    Later(LocalBoxFuture<'a, Record>),
+pub enum Enriched<'a, T> {
+    Now(Result<T, Discarded>),
+    /// Its user agent has to be parsed first, by somebody else.
+    Later(LocalBoxFuture<'a, Result<T, Discarded>>),
 }
+
+/// What is done with a record, which lives no longer than that.
+type Use<T> = fn(&AppState, &SessionRecord<&str>) -> T;
 
 /// Adds what the server knows of a visit. `body` is what it was read from.
-fn enrich<'a>(call: &'a Call<'_>, visit: &SessionVisit<'_>, body: &'a [u8], when: Moment) -> Enriched<'a> {
-    let began = Instant::now();
+fn enrich<'a, T: 'a>(
+    call: &'a Call<'_>,
+    visit: &SessionVisit<'_>,
+    body: &'a [u8],
+    when: Moment,
+    use_of: Use<T>,
+) -> Enriched<'a, T> {
+    let enriching = Enriching { call, when, began: Instant::now(), use_of };
     let admitted = call.app.enricher.admit(visit, call.user_agent().as_deref(), when.now);
-    let record = match admitted {
-        Ok(Admitted { bio_page_id, agent: Some(agent) }) => Ok(record(call, visit, bio_page_id, &agent, when)),
+    Enriched::Now(match admitted {
+        Ok(Admitted { bio_page_id, agent: Some(agent) }) => Ok(enriching.record(visit, bio_page_id, &agent)),
         Ok(Admitted { bio_page_id, agent: None }) => {
-            return Enriched::Later(Box::pin(parse_and_enrich(call, body, bio_page_id, when, began)));
+            return Enriched::Later(Box::pin(enriching.parse_first(body, bio_page_id)));
         }
         Err(discarded) => {
             if discarded == Discarded::BadToken {
                 tracing::debug!(request_id = call.request_id().map(tracing::field::display), "rejected as spam");
             }
+            enriching.over();
             Err(discarded)
         }
-    };
-    call.app.telemetry.stage(Stage::Enrich, began.elapsed());
-    Enriched::Now(record)
+    })
 }
 
-/// A user agent that nobody knows costs as much as ten requests. The visit is read once more after it rather than kept
-/// meanwhile.
-async fn parse_and_enrich(
-    call: &Call<'_>,
-    body: &[u8],
-    bio_page_id: Option<Uuid>,
+/// A visit on its way to a record.
+struct Enriching<'a, 'app, T> {
+    call: &'a Call<'app>,
     when: Moment,
     began: Instant,
-) -> Record {
-    let agent = call.app.enricher.parse(call.user_agent().as_deref()).await;
-    let record = agent.map(|agent| {
-        let mut fields = SessionBody::default();
-        let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
-        record(call, &visit, bio_page_id, &agent, when)
-    });
-    call.app.telemetry.stage(Stage::Enrich, began.elapsed());
-    record
+    use_of: Use<T>,
 }
 
-fn record(
-    call: &Call<'_>,
-    visit: &SessionVisit<'_>,
-    bio_page_id: Option<Uuid>,
-    agent: &UserAgentFacts,
-    when: Moment,
-) -> SessionRecord {
-    let enricher = &call.app.enricher;
-    let place = enricher.place(call.client.ip, call.client.proxy_place(call.request.headers()));
-    enricher.record(visit, bio_page_id, agent, place, when)
+impl<T> Enriching<'_, '_, T> {
+    /// A user agent that nobody knows costs as much as ten requests. The visit is read once more after it rather than kept
+    /// meanwhile.
+    async fn parse_first(self, body: &[u8], bio_page_id: Option<Uuid>) -> Result<T, Discarded> {
+        let agent = self.call.app.enricher.parse(self.call.user_agent().as_deref()).await;
+        let agent = agent.inspect_err(|_| self.over())?;
+        let mut fields = SessionBody::default();
+        let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
+        Ok(self.record(&visit, bio_page_id, &agent))
+    }
+
+    fn record(&self, visit: &SessionVisit<'_>, bio_page_id: Option<Uuid>, agent: &UserAgentFacts) -> T {
+        let Call { app, client, request, .. } = self.call;
+        let place = app.enricher.place(client.ip, client.proxy_place(request.headers()));
+        app.enricher.record(visit, bio_page_id, agent, &place, self.when, |record| {
+            self.over();
+            (self.use_of)(app, record)
+        })
+    }
+
+    fn over(&self) {
+        self.call.app.telemetry.stage(Stage::Enrich, self.began.elapsed());
+    }
 }
 
 /// What a session's body says, checked rule by rule. `fields` have nothing in them yet.
