@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Request};
+use actix_http::{HttpService, KeepAlive, Request};
 use actix_service::{Service, ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::{AppConfig, Server, ServerHandle};
@@ -20,8 +20,6 @@ use super::{AppError, Started};
 use crate::config::{Config, Secrets};
 use crate::http::{self, AppState, Connections, Edge, HEAD_TIMEOUT, Wire};
 
-/// How long a connection may be silent between two requests.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to hang up when it was told that the connection ends.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How many clients may wait to be let in.
@@ -121,11 +119,14 @@ fn start(
         let state = Rc::new(state.clone());
         let app = apply_fn_factory(app, move |request: Request, app| {
             let edge = Edge::enter(&state, &request);
-            let inside = edge.permission(&request).map_or_else(|| Ok(app.call(request)), Err);
-            edge.leave(inside)
+            match edge.permission(&request) {
+                Some(permission) => edge.answer(permission),
+                None => edge.ask(app.call(request)),
+            }
         });
         let service = HttpService::build()
-            .keep_alive(KEEP_ALIVE)
+            // Silence is the wire's business.
+            .keep_alive(KeepAlive::Os)
             .client_request_timeout(HEAD_TIMEOUT)
             .client_disconnect_timeout(GOODBYE)
             .local_addr(address)

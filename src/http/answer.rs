@@ -78,7 +78,7 @@ impl Envelope {
     }
 
     /// The answer to a request that is not served, and under what it is counted.
-    pub fn refuse(self, id: Option<&RequestId>, refusal: Refusal) -> (HttpResponse, Outcome) {
+    pub fn refuse(self, id: &RequestId, refusal: Refusal) -> (HttpResponse, Outcome) {
         let Wording { status, i18n_key, outcome, .. } = refusal.wording();
         let (header, close) = (refusal.header(), refusal.closes_connection());
         let body = match self {
@@ -107,16 +107,16 @@ pub fn ok<T: Serialize>(request: &HttpRequest, outcome: Outcome, data: &T) -> Ht
 /// The answer to a request that is not served.
 pub fn refuse(request: &HttpRequest, refusal: Refusal) -> HttpResponse {
     let passage = Passage::of(request);
-    let (response, outcome) = Envelope::of(request).refuse(passage.id().as_ref(), refusal);
+    let (response, outcome) = Envelope::of(request).refuse(&passage.id(), refusal);
     passage.note(outcome);
     response
 }
 
 /// What a refusal says under `/api/v1`.
-pub fn error_body(id: Option<&RequestId>, refusal: Refusal) -> ErrorBody {
+pub fn error_body(id: &RequestId, refusal: Refusal) -> ErrorBody {
     let Wording { code, i18n_key, message: wording, .. } = refusal.wording();
     let details = refusal.details();
-    let correlation_id = id.map(RequestId::to_string).unwrap_or_default();
+    let correlation_id = id.to_string();
     // A single finding says more than its kind.
     let message = details.first().filter(|detail| detail.field.is_none()).map(|detail| detail.message.clone());
     let message = message.unwrap_or_else(|| wording.to_owned());

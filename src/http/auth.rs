@@ -1,7 +1,7 @@
 //! Signing in, with the visitor that a new user was until now: `/auth/request-code`, `/auth/verify`,
 //! `/auth/external/verify`.
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -8,8 +8,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -79,12 +80,11 @@ async fn next_chunk(
     payload: &mut Payload,
     deadline: &mut Option<Instant>,
 ) -> Result<Option<Bytes>, Refusal> {
-    let next = match payload.next().now_or_never() {
-        Some(next) => next,
-        None => {
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + DEADLINE);
-            Box::pin(timeout_at(deadline, payload.next())).await.map_err(|_| Refusal::BodyTimeout)?
-        }
+    let next = if let Some(next) = payload.next().now_or_never() {
+        next
+    } else {
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + DEADLINE);
+        Box::pin(timeout_at(deadline, payload.next())).await.map_err(|_| Refusal::BodyTimeout)?
     };
     match next {
         None => {

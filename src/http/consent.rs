@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -124,7 +124,7 @@ pub async fn save(request: HttpRequest, payload: Payload) -> HttpResponse {
             ip_address: call.client.ip.filter(|_| preferences.analytics).map(ClientIp::text_for_consent),
             user_agent: call.user_agent().map(Cow::into_owned),
         };
-        let keeping = app.keep_main(MainRecord::Consent(Box::new(record)));
+        let keeping = app.keep_main(&MainRecord::Consent(Box::new(record)));
         Ok(call.answer_when_durable(keeping, &Saved { saved: true }))
     })
     .await

@@ -28,7 +28,6 @@ pub struct Edge {
     serving: Serving,
     route: Route,
     method: Method,
-    id: RequestId,
     origin: cors::Origin,
     began: Instant,
     open: bool,
@@ -45,11 +44,10 @@ impl Edge {
         let head = request.head();
         let path = routed(&head.uri);
         let origin = cors::Origin::of(&path, &head.headers, &app.network.cors_origins);
-        let id = RequestId::of(&head.headers);
         let route = routes::route_of(&path);
         let serving = Connection::serve(request);
-        serving.passage().begin(id.clone());
-        Self { app, serving, route, method: head.method.clone(), id, origin, began, open: true }
+        serving.passage().begin(RequestId::of(&head.headers));
+        Self { app, serving, route, method: head.method.clone(), origin, began, open: true }
     }
 
     /// The whole answer when a browser only asks for permission.
@@ -63,12 +61,13 @@ impl Edge {
     }
 
     /// Answers it with what the application has to say.
-    pub fn leave<F>(self, inside: Result<F, HttpResponse>) -> Leaving<F> {
-        let inside = match inside {
-            Ok(application) => Inside::Asked(application),
-            Err(response) => Inside::Known(response),
-        };
-        Leaving { edge: self, inside }
+    pub fn ask<F>(self, application: F) -> Leaving<F> {
+        Leaving { edge: self, inside: Inside::Asked(application) }
+    }
+
+    /// Answers it without the application.
+    pub fn answer<F>(self, response: HttpResponse) -> Leaving<F> {
+        Leaving { edge: self, inside: Inside::Known(response) }
     }
 
     /// Completes when it is known what became of the record that the answer depends on.
@@ -76,7 +75,7 @@ impl Edge {
         let passage = self.serving.passage();
         let (promise, durable) = ready!(passage.poll_promise(context));
         self.app.telemetry.stage(Stage::Journal, promise.keeping.began.elapsed());
-        let (response, outcome) = promise.answer(durable, &self.id);
+        let (response, outcome) = promise.answer(durable, &passage.id());
         passage.note(outcome);
         Poll::Ready(response)
     }
@@ -87,13 +86,14 @@ impl Edge {
         if let Some(admission) = passage.admission() {
             admission.decorate(&mut response);
         }
-        response.headers_mut().insert(request_id::HEADER, self.id.to_header());
+        let id = passage.id();
+        response.headers_mut().insert(request_id::HEADER, id.to_header());
         self.origin.decorate(response.headers_mut());
         let status = response.status().as_u16();
         let outcome = passage.outcome().unwrap_or(if status < 400 { Outcome::Served } else { Outcome::Failed });
         let took = self.count(outcome, status);
         tracing::debug!(
-            request_id = %self.id,
+            request_id = %id,
             method = %self.method,
             route = self.route.label(),
             status,
@@ -106,7 +106,9 @@ impl Edge {
 
     fn count(&mut self, outcome: Outcome, status: u16) -> Duration {
         self.open = false;
-        let took = self.began.elapsed();
+        let now = Instant::now();
+        let took = now - self.began;
+        self.serving.answered(now);
         self.app.telemetry.request_finished(self.route, outcome, status, took);
         took
     }

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ use super::{AppState, answer, bearer, body};
 use crate::auth::UserId;
 use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord, Outcome, Route, SessionRecord};
 use crate::fail_points;
-use crate::journal::{AppendError, Journal};
+use crate::journal::AppendError;
 use crate::telemetry::Stage;
 
 /// A request that was let in.
@@ -88,7 +89,7 @@ impl Call<'_> {
     }
 
     /// For log lines.
-    pub fn request_id(&self) -> Option<RequestId> {
+    pub fn request_id(&self) -> RequestId {
         Passage::of(self.request).id()
     }
 
@@ -117,23 +118,17 @@ impl Call<'_> {
 impl AppState {
     /// Hands a record of the analytics database to its journal.
     pub(super) fn keep_analytics(&self, record: impl Into<AnalyticsRecord>) -> Keeping {
-        self.keep(&self.analytics.journal, record.into().encode())
+        Keeping::begin(&self.analytics.journal, record.into().encode())
     }
 
     /// The same of a session, which is large and needs not be moved for it.
     pub(super) fn keep_session(&self, session: &SessionRecord<&str>) -> Keeping {
-        self.keep(&self.analytics.journal, session.encode())
+        Keeping::begin(&self.analytics.journal, session.encode())
     }
 
     /// Hands a record of the main database to its journal.
-    pub(super) fn keep_main(&self, record: MainRecord) -> Keeping {
-        let bytes = record.encode();
-        drop(record);
-        self.keep(&self.main.journal, bytes)
-    }
-
-    fn keep(&self, journal: &Journal, record: Vec<u8>) -> Keeping {
-        Keeping { began: Instant::now(), appended: journal.append(record) }
+    pub(super) fn keep_main(&self, record: &MainRecord) -> Keeping {
+        Keeping::begin(&self.main.journal, record.encode())
     }
 
     /// Times what reads and checks a body.

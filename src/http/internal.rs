@@ -1,6 +1,6 @@
 //! `POST /internal/v1/users`: a company's own account service tells of a new user, so that the visitor's origin is kept.
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, Datelike};
 use secrecy::ExposeSecret;

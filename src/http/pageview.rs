@@ -1,6 +1,6 @@
 //! Views: `POST /api/v1/analytics/pageview` opens a page, `leave` closes it.
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;

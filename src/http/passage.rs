@@ -17,12 +17,22 @@ use crate::domain::Outcome;
 use crate::journal::AppendError;
 
 /// One request's.
-#[derive(Default)]
 pub struct Passage {
-    id: RefCell<Option<RequestId>>,
+    id: RefCell<RequestId>,
     outcome: Cell<Option<Outcome>>,
     admission: Cell<Option<Admission>>,
     promise: RefCell<Option<Promise>>,
+}
+
+impl Default for Passage {
+    fn default() -> Self {
+        Self {
+            id: RefCell::new(RequestId::NONE),
+            outcome: Cell::default(),
+            admission: Cell::default(),
+            promise: RefCell::default(),
+        }
+    }
 }
 
 impl Passage {
@@ -34,16 +44,21 @@ impl Passage {
         Connection::of(request).passage()
     }
 
-    /// Another request is in service.
+    /// A request is in service.
     pub fn begin(&self, id: RequestId) {
-        self.id.replace(Some(id));
+        self.id.replace(id);
+    }
+
+    /// It is answered, or its client is gone. A client's own id would hold what was read of the connection in memory.
+    pub fn end(&self) {
+        self.id.replace(RequestId::NONE);
         self.outcome.take();
         self.admission.take();
         self.promise.take();
     }
 
     /// The request's id.
-    pub fn id(&self) -> Option<RequestId> {
+    pub fn id(&self) -> RequestId {
         self.id.borrow().clone()
     }
 

@@ -15,14 +15,21 @@ use super::answer::{self, Envelope};
 use super::refusal::Refusal;
 use super::request_id::RequestId;
 use crate::domain::Outcome;
-use crate::journal::{Ack, AppendError};
+use crate::journal::{Ack, AppendError, Journal};
 
 /// A record that was handed to its journal. Completes when it is durable, or with the reason why it is not.
 #[must_use = "a record is not durable before this completes"]
 pub struct Keeping {
     /// When it was handed over.
     pub began: Instant,
-    pub appended: Result<Ack, AppendError>,
+    appended: Result<Ack, AppendError>,
+}
+
+impl Keeping {
+    /// Hands it over.
+    pub fn begin(journal: &Journal, record: Vec<u8>) -> Self {
+        Self { began: Instant::now(), appended: journal.append(record) }
+    }
 }
 
 impl Future for Keeping {
@@ -70,7 +77,7 @@ impl Promise {
             (Err(_), Otherwise::Null(null)) => {
                 (answer::json(StatusCode::OK, null(self.envelope)), Outcome::Unavailable)
             }
-            (Err(error), Otherwise::Refused) => self.envelope.refuse(Some(id), Refusal::from(error)),
+            (Err(error), Otherwise::Refused) => self.envelope.refuse(id, Refusal::from(error)),
         }
     }
 }

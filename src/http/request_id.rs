@@ -18,6 +18,9 @@ pub enum RequestId {
 }
 
 impl RequestId {
+    /// That of no request.
+    pub const NONE: Self = Self::Made(Uuid::nil());
+
     /// The client's own id when it is 1 to 128 visible ASCII characters, else a UUID.
     pub fn of(headers: &HeaderMap) -> Self {
         let usable =

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
@@ -199,9 +199,9 @@ fn enrich<'a, T: 'a>(
         }
         Err(discarded) => {
             if discarded == Discarded::BadToken {
-                tracing::debug!(request_id = call.request_id().map(tracing::field::display), "rejected as spam");
+                tracing::debug!(request_id = %call.request_id(), "rejected as spam");
             }
-            enriching.over();
+            enriching.end_of_stage();
             Err(discarded)
         }
     })
@@ -220,7 +220,7 @@ impl<T> Enriching<'_, '_, T> {
     /// meanwhile.
     async fn parse_first(self, body: &[u8], bio_page_id: Option<Uuid>) -> Result<T, Discarded> {
         let agent = self.call.app.enricher.parse(self.call.user_agent().as_deref()).await;
-        let agent = agent.inspect_err(|_| self.over())?;
+        let agent = agent.inspect_err(|_| self.end_of_stage())?;
         let mut fields = SessionBody::default();
         let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
         Ok(self.record(&visit, bio_page_id, &agent))
@@ -230,12 +230,12 @@ impl<T> Enriching<'_, '_, T> {
         let Call { app, client, request, .. } = self.call;
         let place = app.enricher.place(client.ip, client.proxy_place(request.headers()));
         app.enricher.record(visit, bio_page_id, agent, &place, self.when, |record| {
-            self.over();
+            self.end_of_stage();
             (self.use_of)(app, record)
         })
     }
 
-    fn over(&self) {
+    fn end_of_stage(&self) {
         self.call.app.telemetry.stage(Stage::Enrich, self.began.elapsed());
     }
 }

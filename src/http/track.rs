@@ -1,6 +1,6 @@
 //! `POST /api/v1/analytics/track`: a step of a signed-in user through the funnel.
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::Value;
@@ -65,7 +65,7 @@ pub async fn track(request: HttpRequest, payload: Payload) -> HttpResponse {
             session_id,
             properties,
         };
-        let keeping = app.keep_main(MainRecord::FunnelEvent(Box::new(record)));
+        let keeping = app.keep_main(&MainRecord::FunnelEvent(Box::new(record)));
         Ok(call.answer_when_durable(keeping, &Tracked { tracked: true }))
     })
     .await

@@ -1,6 +1,6 @@
 //! What a signed-in user may read about themselves: attribution and consent history.
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -2,8 +2,8 @@
 //!
 //! Invariant: nothing is kept of a sample but its bucket and its part of the sum, so that memory is bounded whether or not
 //! anybody ever reads.
-//! Cost: two additions to memory that few other threads write to; a histogram takes 2 KiB. A general-purpose one, which keeps
-//! samples with their times until somebody asks, cost a session eight times as much (`docs/performance.md`).
+//! Cost: two additions to memory that few other threads write to; a histogram takes 2 KiB. The exporter's own histograms read
+//! the clock for every sample and keep it until somebody asks (`docs/performance.md`).
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

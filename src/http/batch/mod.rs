@@ -8,7 +8,7 @@
 
 pub mod items;
 
-use actix_web::web::Payload;
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -130,7 +130,7 @@ pub async fn batch(request: HttpRequest, payload: Payload) -> HttpResponse {
                 &[("type", slot.kind().map_or(UNKNOWN_ITEM, Kind::label)), ("outcome", slot.outcome().label())],
                 1,
             );
-            results.push(slot.into_result(call.request_id().as_ref()));
+            results.push(slot.into_result(&call.request_id()));
         }
         Ok(call.answer(outcome, BatchAnswer { results }))
     })
@@ -296,7 +296,7 @@ impl Slot {
         }
     }
 
-    fn into_result(self, id: Option<&RequestId>) -> ItemResult {
+    fn into_result(self, id: &RequestId) -> ItemResult {
         match self {
             Self::Answered { kind, answer, .. } => {
                 ItemResult { status: 200, data: Some(ItemData::of(kind, answer)), error: None }

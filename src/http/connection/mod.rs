@@ -1,17 +1,21 @@
 //! One connection: whose turn it is, how much may be read ahead, and how long the client's turns may take.
 //!
-//! actix-http bounds the first head of a connection and the silence between two requests. What it leaves open is closed
-//! here, between it and the socket (`wire`):
+//! actix-http bounds the first head of a connection. What it leaves open, or does at a price, is done here, between it and
+//! the socket (`wire`):
 //!
 //! - a head after the first one may take for ever: here no head takes longer than [`HEAD_TIMEOUT`];
 //! - what is left of a body in chunks when its request is answered may take for ever: here it takes no longer than a head;
 //! - a client that sends and never reads is never let go: here no write waits longer than [`WRITE_TIMEOUT`];
+//! - the silence between two requests is bounded by a timer of its own each time, made and undone with every request: here
+//!   it is one of the things that a connection's only timer is for ([`KEEP_ALIVE`]);
 //! - whatever is there is read, 128 KiB of it, and taken apart into thousands of requests before the first one is
 //!   answered: 11 MB a connection, and a loop that takes a whole core while the answers cannot be written. Here nothing
 //!   is read beyond the request in service and [`PIECE`].
 //!
 //! Invariant: while it is the server's turn, only the body that this request announced is read.
 
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -35,23 +39,27 @@ use super::passage::Passage;
 
 /// How long a client may take to send a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent between two requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to make room for more of its answers.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much is read at once of what may be more than one request: nearly every head, with a small body.
 const PIECE: usize = 2 << 10;
 const INTRODUCED: &str = "every listener introduces its connections";
 
-/// How many connections there are, of how many.
+/// How many connections there are, of how many, and how long each may be of no use.
 #[derive(Clone, Debug)]
 pub struct Connections {
     open: Arc<AtomicUsize>,
     pub max: usize,
+    /// How long one may be silent between two requests.
+    keep_alive: Duration,
 }
 
 impl Connections {
     #[must_use]
     pub fn at_most(max: usize) -> Self {
-        Self { open: Arc::default(), max }
+        Self { open: Arc::default(), max, keep_alive: KEEP_ALIVE }
     }
 
     /// How many are open now.
@@ -84,6 +92,12 @@ pub struct Connection {
     reader: RefCell<Option<Waker>>,
     /// A handler waits for nothing but its next poll.
     again: Cell<bool>,
+    /// Since when there was no request, once there was one.
+    silent_since: Cell<Option<Instant>>,
+    /// How long that may last.
+    keep_alive: Duration,
+    /// When the timer will wake the task.
+    rings_at: Cell<Option<Instant>>,
     passage: Passage,
     _place: Place,
 }
@@ -117,6 +131,9 @@ impl Connection {
             turn: Cell::new(Turn::Client { head: Head::Awaited }),
             reader: RefCell::default(),
             again: Cell::new(false),
+            silent_since: Cell::new(None),
+            keep_alive: connections.keep_alive,
+            rings_at: Cell::new(None),
             passage: Passage::default(),
             _place: Place::take(connections),
         })
@@ -164,14 +181,14 @@ impl Connection {
         .await;
     }
 
-    /// Serves the connection to its end. A handler that asks for its next poll gets it, though nothing wakes the task; so
-    /// does a head that turns out not to be whole, whose time begins then.
+    /// Serves the connection to its end. A handler that asks for its next poll gets it, though nothing wakes the task; and
+    /// so does the wire when the timer is to be set.
     pub async fn attend<T>(self: Rc<Self>, served: impl Future<Output = T>) -> T {
         let mut served = pin!(served);
         poll_fn(|context| {
             loop {
                 match served.as_mut().poll(context) {
-                    Poll::Pending if self.again.take() || self.waits_for_rest_of_head() => {}
+                    Poll::Pending if self.again.take() || self.is_unwatched() => {}
                     polled => return polled,
                 }
             }
@@ -196,13 +213,27 @@ impl Connection {
         }
     }
 
-    /// Whether what came of a head was not all of it. From now on the rest has its time.
-    fn waits_for_rest_of_head(&self) -> bool {
-        let waits = matches!(self.turn.get(), Turn::Client { head: Head::Arriving });
-        if waits {
+    /// Whether something is waited for that the timer does not bound yet. The next look at the socket sets it; true once.
+    fn is_unwatched(&self) -> bool {
+        if let Turn::Client { head: Head::Arriving } = self.turn.get() {
+            // What came was not all of it. The rest has its time from now on.
             self.turn.set(Turn::Client { head: Head::Unfinished(Instant::now()) });
         }
-        waits
+        let Some(due) = self.due() else { return false };
+        let watched = self.rings_at.get().is_some_and(|rings_at| rings_at <= due);
+        if !watched {
+            self.rings_at.set(Some(due));
+        }
+        !watched
+    }
+
+    /// When the client must have moved.
+    fn due(&self) -> Option<Instant> {
+        match self.turn.get() {
+            Turn::Client { head: Head::Awaited } => Some(self.silent_since.get()? + self.keep_alive),
+            Turn::Client { head: Head::Unfinished(since) } => Some(since + HEAD_TIMEOUT),
+            Turn::Client { head: Head::Arriving } | Turn::Server { .. } => None,
+        }
     }
 
     /// Reading goes on after it was of no use: what has begun of a head has its time from now on.
@@ -224,6 +255,11 @@ impl Connection {
 pub struct Serving(Rc<Connection>);
 
 impl Serving {
+    /// The answer was made at this time.
+    pub fn answered(&self, at: std::time::Instant) {
+        self.0.silent_since.set(Some(at.into()));
+    }
+
     /// What is known of the request in service.
     pub fn passage(&self) -> &Passage {
         &self.0.passage
@@ -236,6 +272,7 @@ impl Drop for Serving {
         let unread = matches!(self.0.turn.get(), Turn::Server { unread: true, .. });
         let head = if unread { Head::Unfinished(Instant::now()) } else { Head::Awaited };
         self.0.turn.set(Turn::Client { head });
+        self.0.passage.end();
         self.0.wake();
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Cost: a comparison or two a read; a turn that nobody pipelines into ends without another look at the socket, because
 //! its task is woken by what comes next. The one timer of a connection is made when it is first needed and left to run: it is
-//! moved only when something is due earlier, and looks again when it rings for nothing.
+//! moved only when something is due earlier, and looks again when it rings for nothing. So a connection in use sets it
+//! once in the longest silence that it may have.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Connection, Connections, HEAD_TIMEOUT, Head, PIECE, Turn, WRITE_TIMEOUT};
+use super::{Connection, Connections, Head, PIECE, Turn, WRITE_TIMEOUT};
 
 /// A stream with manners.
 pub struct Wire {
@@ -52,38 +53,36 @@ impl Wire {
         data.insert(Rc::clone(&self.connection));
     }
 
-    /// When the connection is to end, unless the client moves.
-    fn due(&self) -> Option<Instant> {
-        match (self.stalled, self.connection.turn.get()) {
-            // Nothing is read meanwhile, so nothing of a head can come.
-            (Some(since), _) => Some(since + WRITE_TIMEOUT),
-            (None, Turn::Client { head: Head::Unfinished(since) }) => Some(since + HEAD_TIMEOUT),
-            (None, Turn::Client { .. } | Turn::Server { .. }) => None,
+    /// Has this task woken when something is due. Completes when it is overdue: with an end, as if the client had hung up,
+    /// after a silence, and with an error for a client that keeps the other side waiting.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let rings_at = self.alarm.as_ref().filter(|alarm| !alarm.is_elapsed()).map(|alarm| alarm.deadline());
+        self.connection.rings_at.set(rings_at);
+        // While the client takes nothing, nothing is read, and so nothing of a head can come.
+        let due = self.stalled.map(|since| since + WRITE_TIMEOUT).or_else(|| self.connection.due());
+        let Some(due) = due else { return Poll::Pending };
+        // The task that waits is always the same: what is set once wakes it, and then it looks again.
+        if rings_at.is_some_and(|at| at <= due) {
+            return Poll::Pending;
         }
-    }
-
-    /// Has this task woken when something is due. Fails when it is overdue.
-    fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(due) = self.due() else { return Ok(()) };
         if due <= Instant::now() {
-            return Err(io::ErrorKind::TimedOut.into());
+            let is_silent =
+                self.stalled.is_none() && matches!(self.connection.turn.get(), Turn::Client { head: Head::Awaited });
+            return Poll::Ready(if is_silent { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) });
         }
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.is_elapsed() || alarm.deadline() > due {
-            alarm.as_mut().reset(due);
-        }
+        alarm.as_mut().reset(due);
+        self.connection.rings_at.set(Some(due));
         if alarm.as_mut().poll(context).is_ready() {
-            // It was set for what is over: the next look sets it anew.
             context.waker().wake_by_ref();
         }
-        Ok(())
+        Poll::Pending
     }
 
     /// Has this task woken when the turn changes, or when more is allowed.
     fn wait_for_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection.reader.replace(Some(context.waker().clone()));
-        self.wait(context)?;
-        Poll::Pending
+        self.wait(context)
     }
 
     /// Has this task woken when there is something to be read, or at once when it may be.
@@ -101,8 +100,7 @@ impl Wire {
         if let Turn::Server { unread: true, .. } = self.connection.turn.get() {
             return self.wait_for_turn(context);
         }
-        self.wait(context)?;
-        Poll::Pending
+        self.wait(context)
     }
 }
 
@@ -152,7 +150,9 @@ impl AsyncWrite for Wire {
         let polled = Pin::new(this.stream.get_mut()).poll_write(context, bytes);
         if polled.is_pending() {
             this.stalled.get_or_insert_with(Instant::now);
-            this.wait(context)?;
+            if let Poll::Ready(overdue) = this.wait(context) {
+                overdue?;
+            }
         } else if this.stalled.take().is_some() {
             this.connection.read_on();
         }
