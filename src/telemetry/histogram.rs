@@ -33,7 +33,7 @@ struct Series {
     shards: [Shard; SHARDS],
 }
 
-/// Two cache lines of its own, because processors fetch pairs.
+/// Pairs of cache lines of its own, because processors fetch pairs.
 #[derive(Default)]
 #[repr(align(128))]
 struct Shard {

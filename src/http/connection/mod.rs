@@ -92,6 +92,8 @@ pub struct Connection {
     reader: RefCell<Option<Waker>>,
     /// A handler waits for nothing but its next poll.
     again: Cell<bool>,
+    /// Since when the client takes nothing more.
+    stalled: Cell<Option<Instant>>,
     /// Since when there was no request, once there was one.
     silent_since: Cell<Option<Instant>>,
     /// How long that may last.
@@ -131,6 +133,7 @@ impl Connection {
             turn: Cell::new(Turn::Client { head: Head::Awaited }),
             reader: RefCell::default(),
             again: Cell::new(false),
+            stalled: Cell::new(None),
             silent_since: Cell::new(None),
             keep_alive: connections.keep_alive,
             rings_at: Cell::new(None),
@@ -186,9 +189,12 @@ impl Connection {
     pub async fn attend<T>(self: Rc<Self>, served: impl Future<Output = T>) -> T {
         let mut served = pin!(served);
         poll_fn(|context| {
+            // At most once a waking: whoever looks twice could look for ever.
+            let mut watched = false;
             loop {
                 match served.as_mut().poll(context) {
-                    Poll::Pending if self.again.take() || self.is_unwatched() => {}
+                    Poll::Pending if self.again.take() => {}
+                    Poll::Pending if !watched && self.is_unwatched() => watched = true,
                     polled => return polled,
                 }
             }
@@ -213,22 +219,22 @@ impl Connection {
         }
     }
 
-    /// Whether something is waited for that the timer does not bound yet. The next look at the socket sets it; true once.
+    /// Whether something is waited for that the timer does not bound yet. The next look at the socket sets it.
     fn is_unwatched(&self) -> bool {
         if let Turn::Client { head: Head::Arriving } = self.turn.get() {
             // What came was not all of it. The rest has its time from now on.
             self.turn.set(Turn::Client { head: Head::Unfinished(Instant::now()) });
         }
         let Some(due) = self.due() else { return false };
-        let watched = self.rings_at.get().is_some_and(|rings_at| rings_at <= due);
-        if !watched {
-            self.rings_at.set(Some(due));
-        }
-        !watched
+        self.rings_at.get().is_none_or(|rings_at| rings_at > due)
     }
 
     /// When the client must have moved.
     fn due(&self) -> Option<Instant> {
+        // While the client takes nothing, nothing is read, and so nothing of a head can come.
+        if let Some(since) = self.stalled.get() {
+            return Some(since + WRITE_TIMEOUT);
+        }
         match self.turn.get() {
             Turn::Client { head: Head::Awaited } => Some(self.silent_since.get()? + self.keep_alive),
             Turn::Client { head: Head::Unfinished(since) } => Some(since + HEAD_TIMEOUT),
@@ -236,10 +242,14 @@ impl Connection {
         }
     }
 
-    /// Reading goes on after it was of no use: what has begun of a head has its time from now on.
+    /// Reading goes on after it was of no use: what has begun of a head, or of a silence, has its time from now on.
     fn read_on(&self) {
-        if let Turn::Client { head: Head::Unfinished(_) } = self.turn.get() {
-            self.turn.set(Turn::Client { head: Head::Unfinished(Instant::now()) });
+        match self.turn.get() {
+            Turn::Client { head: Head::Unfinished(_) } => {
+                self.turn.set(Turn::Client { head: Head::Unfinished(Instant::now()) });
+            }
+            Turn::Client { head: Head::Awaited } => self.silent_since.set(Some(Instant::now())),
+            Turn::Client { head: Head::Arriving } | Turn::Server { .. } => {}
         }
         self.wake();
     }

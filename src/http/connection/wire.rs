@@ -14,9 +14,10 @@ use std::task::{Context, Poll};
 use actix_web::dev::Extensions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Connection, Connections, Head, PIECE, Turn, WRITE_TIMEOUT};
+use super::{Connection, Connections, Head, PIECE, Turn};
 
 /// A stream with manners.
 pub struct Wire {
@@ -25,21 +26,13 @@ pub struct Wire {
     connection: Rc<Connection>,
     /// Read since the stream last had to be waited for, while it is the client's turn.
     in_a_row: usize,
-    /// Since when the client takes nothing more.
-    stalled: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Wire {
     #[must_use]
     pub fn new(stream: TcpStream, connections: &Connections) -> Self {
-        Self {
-            stream: stream.take(0),
-            connection: Connection::new(connections),
-            in_a_row: 0,
-            stalled: None,
-            alarm: None,
-        }
+        Self { stream: stream.take(0), connection: Connection::new(connections), in_a_row: 0, alarm: None }
     }
 
     /// What this side of the connection shares with its requests.
@@ -58,22 +51,21 @@ impl Wire {
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let rings_at = self.alarm.as_ref().filter(|alarm| !alarm.is_elapsed()).map(|alarm| alarm.deadline());
         self.connection.rings_at.set(rings_at);
-        // While the client takes nothing, nothing is read, and so nothing of a head can come.
-        let due = self.stalled.map(|since| since + WRITE_TIMEOUT).or_else(|| self.connection.due());
-        let Some(due) = due else { return Poll::Pending };
+        let Some(due) = self.connection.due() else { return Poll::Pending };
         // The task that waits is always the same: what is set once wakes it, and then it looks again.
         if rings_at.is_some_and(|at| at <= due) {
             return Poll::Pending;
         }
         if due <= Instant::now() {
-            let is_silent =
-                self.stalled.is_none() && matches!(self.connection.turn.get(), Turn::Client { head: Head::Awaited });
+            let is_silent = self.connection.stalled.get().is_none()
+                && matches!(self.connection.turn.get(), Turn::Client { head: Head::Awaited });
             return Poll::Ready(if is_silent { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) });
         }
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         alarm.as_mut().reset(due);
         self.connection.rings_at.set(Some(due));
-        if alarm.as_mut().poll(context).is_ready() {
+        // Without the runtime's budget, which may be used up: a timer that nobody listens to would never be heard.
+        if Pin::new(&mut unconstrained(alarm.as_mut())).poll(context).is_ready() {
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -107,7 +99,7 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.stalled.is_some() {
+        if this.connection.stalled.get().is_some() {
             return this.wait_for_turn(context);
         }
         let allowed = match this.connection.turn.get() {
@@ -149,11 +141,12 @@ impl AsyncWrite for Wire {
         let this = self.get_mut();
         let polled = Pin::new(this.stream.get_mut()).poll_write(context, bytes);
         if polled.is_pending() {
-            this.stalled.get_or_insert_with(Instant::now);
+            let since = this.connection.stalled.get().unwrap_or_else(Instant::now);
+            this.connection.stalled.set(Some(since));
             if let Poll::Ready(overdue) = this.wait(context) {
                 overdue?;
             }
-        } else if this.stalled.take().is_some() {
+        } else if this.connection.stalled.take().is_some() {
             this.connection.read_on();
         }
         polled
