@@ -1,7 +1,8 @@
 //! User agents, parsed once: a cache for what is known, a pool of actors for what is not.
 //!
-//! A hit is answered in the request's own task, nearly always from what its thread saw before (`recent`). A miss costs as much as ten whole requests, so it goes to the pool, always
-//! to the same actor for the same user agent: a hundred visitors who bring a new browser at once are parsed once.
+//! A hit is answered in the request's own task, nearly always from what its thread looked up before (`recent`). A miss costs
+//! as much as ten whole requests, so it goes to the pool, always to the same actor for the same user agent: a hundred
+//! visitors who bring a new browser at once are parsed once.
 //!
 //! Bounds: the cache holds 16 MiB of text; each actor's mailbox holds [`QUEUE`] parses, about 15 ms of work. When it is
 //! full the visit is refused honestly; parsing in the request's task instead would let a flood of random user agents slow

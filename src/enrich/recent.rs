@@ -1,4 +1,4 @@
-//! The user agents that a thread saw last, in front of the cache that all threads share.
+//! The user agents that a thread looked up last, in front of the cache that all threads share.
 //!
 //! A look into that one hashes the whole text against attackers, notes the use for its policy and counts a reference that
 //! all cores write to; nearly all traffic is a few dozen browsers. Facts are pure, so an entry here is never wrong, only

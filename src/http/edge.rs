@@ -125,7 +125,7 @@ enum Inside<F> {
     Asked(F),
     /// The answer is there.
     Known(HttpResponse),
-    /// What served the request is gone. The answer waits for its record, if it was not given yet.
+    /// What served the request is gone, and the answer waits for its record; or it was given.
     Over,
 }
 
@@ -135,13 +135,12 @@ impl<B: MessageBody + 'static, F: Future<Output = Result<ServiceResponse<B>, Err
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { edge, inside } = &mut *self;
         if let Inside::Asked(application) = inside {
-            // Routing itself never fails; an error here is a defect, and says nothing of itself.
-            let served = ready!(Pin::new(application).poll(context))?;
-            *inside = if edge.serving.passage().has_promise() {
-                Inside::Over
-            } else {
-                Inside::Known(served.into_parts().1.map_into_boxed_body())
+            // Routing itself never fails; an error here is a defect, and is answered, counted and logged like any answer.
+            let response = match ready!(Pin::new(application).poll(context)) {
+                Ok(served) => served.into_parts().1.map_into_boxed_body(),
+                Err(error) => HttpResponse::from_error(error),
             };
+            *inside = if edge.serving.passage().has_promise() { Inside::Over } else { Inside::Known(response) };
         }
         let response = match std::mem::replace(inside, Inside::Over) {
             Inside::Known(response) => response,

@@ -37,7 +37,7 @@ pub enum Stage {
     Parse,
     /// Everything between the body and the record.
     Enrich,
-    /// From handing the record to the journal until it is durable.
+    /// From handing the record to the journal until it is durable, and what nobody wanted of the body is read.
     Journal,
 }
 

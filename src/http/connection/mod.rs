@@ -3,7 +3,8 @@
 //! actix-http bounds the first head of a connection. What it leaves open, or does at a price, is done here, between it and
 //! the socket (`wire`):
 //!
-//! - a head after the first one may take for ever: here no head takes longer than [`HEAD_TIMEOUT`];
+//! - a head after the first one may take for ever: here no head takes longer than [`HEAD_TIMEOUT`], but for one that began
+//!   behind another request, which has the time of a silence;
 //! - what is left of a body in chunks when its request is answered may take for ever: here it takes no longer than a head;
 //! - a client that sends and never reads is never let go: here no write waits longer than [`WRITE_TIMEOUT`];
 //! - the silence between two requests is bounded by a timer of its own each time, made and undone with every request: here
