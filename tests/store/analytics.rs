@@ -147,3 +147,20 @@ async fn partitions_are_made_ahead_and_a_look_up_by_id_prunes_to_one() {
     let scans = plan.iter().filter(|line| line["line"].as_str().unwrap().contains("on analytics_sessions_")).count();
     assert_eq!(scans, 1, "{plan:?}");
 }
+
+#[tokio::test]
+async fn a_row_without_a_form_in_postgres_takes_the_rows_before_it_back_and_the_connection_goes_on() {
+    let store = Store::fresh(Backend::Postgres).await;
+    let mut batch = sessions(1000);
+    let never = SessionRecord { started_at: UnixMillis(i64::MAX), ..session_at(DAY) };
+    // Behind more rows than are sent at once.
+    batch[900] = record(never);
+    let refused = store.analytics.apply(&store.step(0, 1000), &batch).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    let count = "SELECT count(*) AS n FROM analytics_sessions";
+    assert_eq!(store.databases.count(Database::Analytics, count).await, 0);
+    assert_eq!(store.analytics_position().await, 0);
+    let whole = [&batch[..900], &batch[901..]].concat();
+    store.analytics.apply(&store.step(0, 1000), &whole).await.unwrap();
+    assert_eq!(store.databases.count(Database::Analytics, count).await, 999);
+}

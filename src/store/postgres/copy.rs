@@ -7,6 +7,7 @@
 
 use sqlx::PgConnection;
 use sqlx::error::BoxDynError;
+use sqlx::postgres::PgCopyIn;
 
 use super::fields::{Fields, append};
 
@@ -14,44 +15,64 @@ use super::fields::{Fields, append};
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: i16 = -1;
 
-/// Rows on their way.
-pub(super) struct CopyRows {
-    bytes: Vec<u8>,
+/// So many bytes are sent at once. A whole batch would be held twice, here and in sqlx's buffer, which keeps its size.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// Rows on their way: a piece of them, and the COPY that takes it.
+pub(super) struct CopyRows<'c> {
+    copy: PgCopyIn<&'c mut PgConnection>,
+    piece: Vec<u8>,
 }
 
-impl CopyRows {
-    /// Room for so many rows of so many bytes each; both are guesses.
-    pub fn with_room(rows: usize, row_bytes: usize) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD.len() + rows * row_bytes + 2);
-        bytes.extend(HEAD);
-        Self { bytes }
-    }
-
-    /// Adds a row.
+impl<'c> CopyRows<'c> {
+    /// Begins the COPY that this statement is.
     ///
     /// # Errors
-    /// Those of `write`; the rows are of no use then.
-    pub fn add(
+    /// The database's.
+    pub async fn begin(connection: &'c mut PgConnection, statement: &str) -> Result<Self, sqlx::Error> {
+        let copy = connection.copy_in_raw(statement).await?;
+        // A piece ends with the row that completes it: there is room for a usual one.
+        let mut piece = Vec::with_capacity(PIECE_BYTES + 1024);
+        piece.extend(HEAD);
+        Ok(Self { copy, piece })
+    }
+
+    /// Adds a row, and sends the piece that it completes.
+    ///
+    /// # Errors
+    /// Those of `write`, and the connection's. Without [`Self::abort`] after it the connection is of no use.
+    pub async fn add(
         &mut self,
         write: impl FnOnce(CopyRow<'_>) -> Result<CopyRow<'_>, BoxDynError>,
-    ) -> Result<(), BoxDynError> {
-        let begin = self.bytes.len();
-        self.bytes.extend(0_i16.to_be_bytes());
-        let fields = write(CopyRow { bytes: &mut self.bytes, fields: 0 })?.fields;
-        self.bytes[begin..begin + 2].copy_from_slice(&fields.to_be_bytes());
+    ) -> Result<(), sqlx::Error> {
+        let begin = self.piece.len();
+        self.piece.extend(0_i16.to_be_bytes());
+        let fields = write(CopyRow { bytes: &mut self.piece, fields: 0 }).map_err(sqlx::Error::Encode)?.fields;
+        self.piece[begin..begin + 2].copy_from_slice(&fields.to_be_bytes());
+        if self.piece.len() >= PIECE_BYTES {
+            self.copy.send(self.piece.as_slice()).await?;
+            self.piece.clear();
+        }
         Ok(())
     }
 
-    /// Sends them; `statement` is the COPY that they are for.
+    /// Ends the COPY.
     ///
     /// # Errors
     /// The database's, for the whole of the rows. The connection can be used again when it is one.
-    pub async fn send(mut self, connection: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
-        self.bytes.extend(TRAILER.to_be_bytes());
-        let mut copy = connection.copy_in_raw(statement).await?;
-        copy.send(self.bytes).await?;
-        copy.finish().await?;
+    pub async fn finish(mut self) -> Result<(), sqlx::Error> {
+        self.piece.extend(TRAILER.to_be_bytes());
+        self.copy.send(self.piece).await?;
+        self.copy.finish().await?;
         Ok(())
+    }
+
+    /// Gives the COPY up: none of its rows is there. The connection can be used again.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn abort(self) -> Result<(), sqlx::Error> {
+        self.copy.abort("a row cannot be written").await
     }
 }
 

@@ -21,8 +21,6 @@ use crate::domain::{PageviewRecord, SessionRecord};
 
 /// So many rows are many.
 const MANY: usize = 500;
-/// What a usual row takes.
-const ROW_BYTES: usize = 640;
 
 macro_rules! session_columns {
     () => {
@@ -64,12 +62,12 @@ pub(super) enum Repeats {
 
 pub(super) async fn insert_sessions(
     connection: &mut PgConnection,
-    sessions: &[(&SessionRecord, SessionState)],
+    sessions: &[NewSession<'_>],
     repeats: Repeats,
 ) -> Result<(), StoreError> {
-    let rows = sessions.iter().map(|(session, state)| SessionRow { session, state });
+    let rows = sessions.iter().map(SessionRow);
     let inserted = match repeats {
-        Repeats::Refused if rows.len() >= MANY => copy(connection, copy!(session_columns), rows).await,
+        Repeats::Refused if rows.len() >= MANY => copy(connection, copy!(session_columns), sessions).await,
         Repeats::Refused => insert(connection, insert!(session_columns, "analytics_session_row", ""), rows).await,
         Repeats::Left => {
             let statement = insert!(session_columns, "analytics_session_row", " ON CONFLICT (id) DO NOTHING");
@@ -79,15 +77,11 @@ pub(super) async fn insert_sessions(
     inserted.map_err(|error| refusal(error, repeats))
 }
 
-pub(super) async fn insert_views(
-    connection: &mut PgConnection,
-    views: &[(&PageviewRecord, ViewState)],
-) -> Result<(), StoreError> {
-    let rows = views.iter().map(|(view, state)| ViewRow { view, state });
-    let inserted = if rows.len() >= MANY {
-        copy(connection, copy!(view_columns), rows).await
+pub(super) async fn insert_views(connection: &mut PgConnection, views: &[NewView<'_>]) -> Result<(), StoreError> {
+    let inserted = if views.len() >= MANY {
+        copy(connection, copy!(view_columns), views).await
     } else {
-        insert(connection, insert!(view_columns, "analytics_pageview_row", ""), rows).await
+        insert(connection, insert!(view_columns, "analytics_pageview_row", ""), views.iter().map(ViewRow)).await
     };
     Ok(inserted?)
 }
@@ -106,16 +100,15 @@ where
     Ok(())
 }
 
-async fn copy(
-    connection: &mut PgConnection,
-    statement: &'static str,
-    rows: impl ExactSizeIterator<Item = impl Row>,
-) -> Result<(), sqlx::Error> {
-    let mut copied = CopyRows::with_room(rows.len(), ROW_BYTES);
+async fn copy(connection: &mut PgConnection, statement: &'static str, rows: &[impl Row]) -> Result<(), sqlx::Error> {
+    let mut copied = CopyRows::begin(connection, statement).await?;
     for row in rows {
-        copied.add(|fields| row.write(fields)).map_err(sqlx::Error::Encode)?;
+        if let Err(error) = copied.add(|fields| row.write(fields)).await {
+            copied.abort().await?;
+            return Err(error);
+        }
     }
-    copied.send(connection, statement).await
+    copied.finish().await
 }
 
 /// Where rows that are there already are left as they are, what is not unique is so by a rule of the operator's: it refuses
@@ -128,20 +121,20 @@ fn refusal(error: sqlx::Error, repeats: Repeats) -> StoreError {
 }
 
 /// A row whose fields can be written one after the other.
-trait Row {
+trait Row: Sync {
     /// # Errors
     /// When PostgreSQL has no form for a value.
     fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError>;
 }
 
-struct SessionRow<'a> {
-    session: &'a SessionRecord,
-    state: &'a SessionState,
-}
+type NewSession<'a> = (&'a SessionRecord, SessionState);
+type NewView<'a> = (&'a PageviewRecord, ViewState);
 
-impl Row for SessionRow<'_> {
+struct SessionRow<'a>(&'a NewSession<'a>);
+
+impl Row for NewSession<'_> {
     fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError> {
-        let Self { session, state } = self;
+        let (session, state) = self;
         let place = &session.place;
         fields
             .uuid(Some(session.id))
@@ -180,7 +173,7 @@ impl Row for SessionRow<'_> {
 
 impl Encode<'_, Postgres> for SessionRow<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        Ok(self.write(Composite::begin(buffer))?.end())
+        Ok(self.0.write(Composite::begin(buffer))?.end())
     }
 }
 
@@ -196,14 +189,11 @@ impl PgHasArrayType for SessionRow<'_> {
     }
 }
 
-struct ViewRow<'a> {
-    view: &'a PageviewRecord,
-    state: &'a ViewState,
-}
+struct ViewRow<'a>(&'a NewView<'a>);
 
-impl Row for ViewRow<'_> {
+impl Row for NewView<'_> {
     fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError> {
-        let Self { view, state } = self;
+        let (view, state) = self;
         Ok(fields
             .uuid(Some(view.id))
             .uuid(Some(view.session_id))
@@ -219,7 +209,7 @@ impl Row for ViewRow<'_> {
 
 impl Encode<'_, Postgres> for ViewRow<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        Ok(self.write(Composite::begin(buffer))?.end())
+        Ok(self.0.write(Composite::begin(buffer))?.end())
     }
 }
 
