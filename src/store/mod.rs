@@ -80,6 +80,12 @@ pub trait Sink: Send + Sync + 'static {
     /// The most records that are worth one transaction.
     fn batch_records(&self) -> usize;
 
+    /// The least time from one transaction to the next while records come in numbers. It is also how much later the last of
+    /// them is here: the default is for a database that requests read, and wait for.
+    fn transactions_apart(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
     /// How often the tables are looked after.
     fn maintain_every(&self) -> Duration {
         Duration::from_hours(1)
@@ -123,6 +129,8 @@ pub(crate) async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(silent)
 }
 
+/// No request waits for what the writer brings to analytics, and a transaction costs what hundreds of its rows do.
+const ANALYTICS_APART: Duration = Duration::from_millis(200);
 /// A fingerprint is kept at most this long past its window.
 const FINGERPRINTS_CLEARED_EVERY: Duration = Duration::from_secs(10);
 /// How long it is remembered what an address did: past the hour in which it counts.

@@ -31,9 +31,6 @@ use crate::telemetry::{Telemetry, WriterMetrics, name};
 
 /// The most payload bytes of one transaction.
 const BATCH_BYTES: usize = 4 << 20;
-/// The least time from one transaction to the next while records come in numbers. It is also how much later the last of
-/// them is in its database.
-const APPLY_EVERY: Duration = Duration::from_millis(50);
 /// So many records in one transaction are numbers.
 const NUMBERS: usize = 32;
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
@@ -153,7 +150,7 @@ impl<S: Sink> Pump<S> {
         self.ahead.begin(&self.journal, batch.through, limits);
         let (began, in_numbers) = (Instant::now(), batch.records.len() >= NUMBERS);
         let applied = self.apply_batch(position, batch).await;
-        self.paced_until = in_numbers.then(|| began + APPLY_EVERY);
+        self.paced_until = in_numbers.then(|| began + self.sink.transactions_apart());
         self.ahead.finish().await;
         applied.map(|()| true)
     }

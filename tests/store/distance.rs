@@ -11,7 +11,7 @@ use weir::write::{Pump, WriterState};
 use super::*;
 
 /// How far the beginnings of two transactions are apart, after one with records in numbers.
-const DISTANCE: Duration = Duration::from_millis(50);
+const DISTANCE: Duration = Duration::from_millis(200);
 
 async fn append(journal: &Journal, records: usize) {
     for record in sessions(records) {

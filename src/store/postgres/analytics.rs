@@ -4,6 +4,7 @@
 //! costs PostgreSQL a quarter less; where one was there, again, with rows that are there left as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -14,7 +15,7 @@ use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
 use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
-use super::super::{Applied, Maintained, Sink, Step, StoreError};
+use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
 use super::inserts::{Repeats, insert_sessions, insert_views};
 use super::partitions::{self, Partitions};
 use super::writer::{self, WriterConnection};
@@ -105,6 +106,10 @@ impl Sink for PostgresAnalytics {
     fn batch_records(&self) -> usize {
         // Each transaction costs a dozen milliseconds by itself, which many rows share while the writer catches up.
         8_000
+    }
+
+    fn transactions_apart(&self) -> Duration {
+        ANALYTICS_APART
     }
 
     async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {

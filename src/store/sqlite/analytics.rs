@@ -1,5 +1,7 @@
 //! The analytics database on SQLite.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::query::Query;
@@ -10,7 +12,7 @@ use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
 use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
-use super::super::{Applied, Maintained, Sink, Step, StoreError};
+use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
 use crate::domain::lowest_id;
 use crate::domain::{
@@ -124,6 +126,10 @@ impl Sink for SqliteAnalytics {
 
     fn batch_records(&self) -> usize {
         5_000
+    }
+
+    fn transactions_apart(&self) -> Duration {
+        ANALYTICS_APART
     }
 
     async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
