@@ -12,7 +12,7 @@ const POSTGRES_EPOCH_MS: i64 = 946_684_800_000;
 pub async fn insert(
     connection: &mut PgConnection,
     table: &str,
-    sessions: &[&SessionRecord],
+    sessions: &[&SessionRecord<&str>],
 ) -> Result<(), sqlx::Error> {
     let mut rows = CopyBuffer::with_rows(sessions.len());
     for session in sessions {
@@ -31,33 +31,33 @@ pub async fn insert(
     Ok(())
 }
 
-fn write_session(rows: &mut CopyBuffer, session: &SessionRecord) {
+fn write_session(rows: &mut CopyBuffer, session: &SessionRecord<&str>) {
     rows.row(27);
     rows.uuid(Some(session.id));
     rows.text(Some(&session.visitor.to_hex()));
     rows.uuid(session.bio_page_id);
     rows.uuid(session.creator_id);
-    rows.text(Some(&session.landing_page));
-    rows.text(session.referrer.as_deref());
-    rows.text(Some(&session.referrer_domain));
-    rows.text(session.utm_source.as_deref());
-    rows.text(session.utm_medium.as_deref());
-    rows.text(session.utm_campaign.as_deref());
-    rows.text(session.utm_term.as_deref());
-    rows.text(session.utm_content.as_deref());
-    rows.text(session.device.as_deref());
-    rows.text(session.browser.as_deref());
-    rows.text(session.os.as_deref());
-    rows.text(session.os_version.as_deref());
+    rows.text(Some(session.landing_page));
+    rows.text(session.referrer);
+    rows.text(Some(session.referrer_domain));
+    rows.text(session.utm_source);
+    rows.text(session.utm_medium);
+    rows.text(session.utm_campaign);
+    rows.text(session.utm_term);
+    rows.text(session.utm_content);
+    rows.text(session.device);
+    rows.text(session.browser);
+    rows.text(session.os);
+    rows.text(session.os_version);
     rows.integer(session.screen_width.map(i32::from));
     rows.integer(session.screen_height.map(i32::from));
-    rows.text(session.connection_type.as_deref());
-    rows.text(session.place.timezone.as_deref());
-    rows.text(session.language.as_deref());
-    rows.text(session.place.country.as_deref());
-    rows.text(session.place.city.as_deref());
-    rows.text(session.place.region.as_deref());
-    rows.text(session.place.continent.as_deref());
+    rows.text(session.connection_type);
+    rows.text(session.place.timezone);
+    rows.text(session.language);
+    rows.text(session.place.country);
+    rows.text(session.place.city);
+    rows.text(session.place.region);
+    rows.text(session.place.continent);
     rows.time(session.started_at);
     rows.time(session.started_at);
 }

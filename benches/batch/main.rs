@@ -89,14 +89,14 @@ impl Target {
         Self { way, sink, connection, source }
     }
 
-    async fn apply(&mut self, step: &Step, records: &[AnalyticsRecord]) {
+    async fn apply(&mut self, step: &Step, records: &[AnalyticsRecord<&str>]) {
         match self.way {
             Way::Weir => drop(self.sink.apply(step, records).await.expect("the batch is sound")),
             Way::Copy(table) => self.copy(table, step, records).await.expect("the batch is sound"),
         }
     }
 
-    async fn copy(&mut self, table: &str, step: &Step, records: &[AnalyticsRecord]) -> Result<(), sqlx::Error> {
+    async fn copy(&mut self, table: &str, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<(), sqlx::Error> {
         let mut transaction = self.connection.begin().await?;
         sqlx::query(
             "UPDATE journal_positions SET position = $1, writer = $2, updated_at = $3

@@ -22,16 +22,16 @@ impl Source {
     }
 
     /// The next records, and the step that they are.
-    pub fn next(&mut self, count: usize) -> (Step, Vec<AnalyticsRecord>) {
+    pub fn next(&mut self, count: usize) -> (Step, Vec<AnalyticsRecord<&'static str>>) {
         let records = (0..count).map(|_| AnalyticsEvent::Session(Box::new(self.session())).into()).collect();
         self.step.from = self.step.through;
         self.step.through = Position(self.step.from.0 + count as u64);
         (self.step, records)
     }
 
-    fn session(&self) -> SessionRecord {
+    fn session(&self) -> SessionRecord<&'static str> {
         let now = self.clock.now();
-        let text = |text: &str| Some(text.to_owned());
+        let text = Some::<&'static str>;
         let id = self.ids.next(now);
         let page = u128::from(id.as_bytes()[15]) % 200;
         SessionRecord {
@@ -40,9 +40,9 @@ impl Source {
             visitor: VisitorHash(std::array::from_fn(|at| id.as_bytes()[at % 16] ^ at.to_le_bytes()[0])),
             bio_page_id: Some(Uuid::from_u128(page)),
             creator_id: Some(Uuid::from_u128(page / 2)),
-            landing_page: "https://links.example.org/anna?utm_source=insta".to_owned(),
+            landing_page: "https://links.example.org/anna?utm_source=insta",
             referrer: text("https://l.instagram.com/"),
-            referrer_domain: "l.instagram.com".to_owned(),
+            referrer_domain: "l.instagram.com",
             utm_source: text("insta"),
             utm_medium: text("social"),
             utm_campaign: text("spring"),
@@ -68,7 +68,7 @@ impl Source {
 }
 
 /// What a batch holds.
-pub fn sessions(records: &[AnalyticsRecord]) -> Vec<&SessionRecord> {
+pub fn sessions<'a>(records: &'a [AnalyticsRecord<&'a str>]) -> Vec<&'a SessionRecord<&'a str>> {
     records
         .iter()
         .map(|record| match &record.event {

@@ -49,7 +49,7 @@ pub(super) async fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(),
 
 /// Every record that is on disk, applied or not. What does not decode is the writer's business. A signal that ends the
 /// start is heard between two chunks.
-async fn each<R: JournalRecord>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
+async fn each<R: for<'a> JournalRecord<'a>>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
     let (mut feed, durable) = (journal.feed(), journal.durable());
     let mut position = journal.released();
     let (began, mut told, mut records) = (Instant::now(), Instant::now(), 0);

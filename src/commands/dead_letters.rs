@@ -70,7 +70,7 @@ pub fn show(config: &Config, database: &str, position: u64) -> Done {
         let record = if database == "main" {
             MainRecord::decode(&bytes).map(|record| format!("{record:#?}"))
         } else {
-            AnalyticsRecord::decode(&bytes).map(|record| format!("{record:#?}"))
+            <AnalyticsRecord>::decode(&bytes).map(|record| format!("{record:#?}"))
         };
         match record {
             Ok(record) => say(&record)?,

@@ -6,8 +6,7 @@
 //! Cost: about 0.3 µs to encode or decode a session of 450 bytes.
 
 use postcard::ser_flavors::Flavor;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord,
@@ -25,41 +24,41 @@ pub enum DecodeError {
     Body { kind: u8, version: u8, reason: String },
 }
 
-/// A record that one of the two journals can carry.
-pub trait JournalRecord: Sized + Send + Sync + 'static {
+/// A record that one of the two journals can carry. Read back, its texts may be borrowed from its bytes.
+pub trait JournalRecord<'a>: Sized + Send + Sync + 'a {
     /// The record's bytes, complete with kind and version.
     fn encode(&self) -> Vec<u8>;
     /// The record that `encode` made, of this or an earlier version.
     ///
     /// # Errors
     /// When the bytes are no record of this journal.
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+    fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError>;
 }
 
 /// What happens to sessions and views.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AnalyticsEvent {
-    Session(Box<SessionRecord>),
-    Pageview(Box<PageviewRecord>),
+pub enum AnalyticsEvent<Text = String> {
+    Session(Box<SessionRecord<Text>>),
+    Pageview(Box<PageviewRecord<Text>>),
     Leave(LeaveRecord),
     Heartbeat(HeartbeatRecord),
-    Identify(IdentifyRecord),
+    Identify(IdentifyRecord<Text>),
 }
 
 /// What flows to the analytics database: an event, under the key of a batch's item when it has one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AnalyticsRecord {
+pub struct AnalyticsRecord<Text = String> {
     pub key: Option<KeyMark>,
-    pub event: AnalyticsEvent,
+    pub event: AnalyticsEvent<Text>,
 }
 
-impl From<AnalyticsEvent> for AnalyticsRecord {
-    fn from(event: AnalyticsEvent) -> Self {
+impl<Text> From<AnalyticsEvent<Text>> for AnalyticsRecord<Text> {
+    fn from(event: AnalyticsEvent<Text>) -> Self {
         Self { key: None, event }
     }
 }
 
-impl AnalyticsEvent {
+impl<Text> AnalyticsEvent<Text> {
     /// What a client is answered with whose event this is.
     #[must_use]
     pub fn answer(&self) -> KeyedAnswer {
@@ -92,7 +91,10 @@ const FUNNEL_EVENT: u8 = 65;
 const VISITOR: u8 = 66;
 const VISITOR_FILL: u8 = 67;
 
-impl JournalRecord for AnalyticsRecord {
+impl<'a, Text> JournalRecord<'a> for AnalyticsRecord<Text>
+where
+    Text: Serialize + Deserialize<'a> + Send + Sync + 'a,
+{
     fn encode(&self) -> Vec<u8> {
         match &self.key {
             None => encode_event(&self.event, Vec::with_capacity(512)),
@@ -100,7 +102,7 @@ impl JournalRecord for AnalyticsRecord {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (KEYED, 1, body) = head(bytes)? else { return decode_event(bytes).map(Self::from) };
         let (mark, event) = postcard::take_from_bytes(body).map_err(|error| undecodable(KEYED, 1, &error))?;
         Ok(Self { key: Some(mark), event: decode_event(event)? })
@@ -115,7 +117,7 @@ impl<Text: Serialize> SessionRecord<Text> {
     }
 }
 
-impl JournalRecord for MainRecord {
+impl JournalRecord<'_> for MainRecord {
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::Consent(consent) => encode_body(CONSENT, 1, consent.as_ref()),
@@ -136,7 +138,7 @@ impl JournalRecord for MainRecord {
     }
 }
 
-fn encode_event(event: &AnalyticsEvent, bytes: Vec<u8>) -> Vec<u8> {
+fn encode_event<Text: Serialize>(event: &AnalyticsEvent<Text>, bytes: Vec<u8>) -> Vec<u8> {
     match event {
         AnalyticsEvent::Session(session) => append_body(bytes, SESSION, 1, session.as_ref()),
         AnalyticsEvent::Pageview(view) => append_body(bytes, PAGEVIEW, 1, view.as_ref()),
@@ -146,7 +148,7 @@ fn encode_event(event: &AnalyticsEvent, bytes: Vec<u8>) -> Vec<u8> {
     }
 }
 
-fn decode_event(bytes: &[u8]) -> Result<AnalyticsEvent, DecodeError> {
+fn decode_event<'a, Text: Deserialize<'a>>(bytes: &'a [u8]) -> Result<AnalyticsEvent<Text>, DecodeError> {
     match head(bytes)? {
         (SESSION, 1, body) => decode_body(SESSION, 1, body).map(AnalyticsEvent::Session),
         (PAGEVIEW, 1, body) => decode_body(PAGEVIEW, 1, body).map(AnalyticsEvent::Pageview),
@@ -188,7 +190,7 @@ impl Flavor for Growing {
     }
 }
 
-fn decode_body<T: DeserializeOwned>(kind: u8, version: u8, body: &[u8]) -> Result<T, DecodeError> {
+fn decode_body<'a, T: Deserialize<'a>>(kind: u8, version: u8, body: &'a [u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(body) {
         Ok((record, [])) => Ok(record),
         Ok((_, rest)) => Err(DecodeError::Body { kind, version, reason: format!("{} bytes left over", rest.len()) }),
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_session_written_by_version_1_is_read() {
         let bytes = hex::decode(SESSION_VERSION_1.trim()).unwrap();
-        assert_eq!(AnalyticsRecord::decode(&bytes).unwrap(), session());
+        assert_eq!(<AnalyticsRecord>::decode(&bytes).unwrap(), session());
         assert_eq!(session().encode(), bytes, "version 1 is written differently now: give it a new version number");
     }
 
@@ -293,7 +295,7 @@ mod tests {
         ] {
             for key in [None, Some(key)] {
                 let record = AnalyticsRecord { key, event: event.clone() };
-                assert_eq!(AnalyticsRecord::decode(&record.encode()).unwrap(), record);
+                assert_eq!(<AnalyticsRecord>::decode(&record.encode()).unwrap(), record);
             }
         }
     }
@@ -333,14 +335,14 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused_by_name() {
-        assert_eq!(AnalyticsRecord::decode(&[1]).unwrap_err(), DecodeError::TooShort);
+        assert_eq!(<AnalyticsRecord>::decode(&[1]).unwrap_err(), DecodeError::TooShort);
         assert_eq!(
-            AnalyticsRecord::decode(&[CONSENT, 1]).unwrap_err(),
+            <AnalyticsRecord>::decode(&[CONSENT, 1]).unwrap_err(),
             DecodeError::UnknownKind { kind: CONSENT, version: 1 }
         );
-        assert!(matches!(AnalyticsRecord::decode(&[SESSION, 1, 3]), Err(DecodeError::Body { .. })));
+        assert!(matches!(<AnalyticsRecord>::decode(&[SESSION, 1, 3]), Err(DecodeError::Body { .. })));
         let mut longer = session().encode();
         longer.push(0);
-        assert!(matches!(AnalyticsRecord::decode(&longer), Err(DecodeError::Body { .. })));
+        assert!(matches!(<AnalyticsRecord>::decode(&longer), Err(DecodeError::Body { .. })));
     }
 }

@@ -58,7 +58,7 @@ impl Place {
 }
 
 /// A session that passed every gate. Field order is the journal's format: append, never reorder (see `record`). On its way
-/// into the journal its texts are borrowed from the request.
+/// into the journal its texts are borrowed from the request, on its way out of it from the journal's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord<Text = String> {
     pub id: Uuid,

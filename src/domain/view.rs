@@ -6,16 +6,17 @@ use uuid::Uuid;
 
 use super::UnixMillis;
 
-/// A page was opened: one row of `analytics_pageviews`, and the session's counters.
+/// A page was opened: one row of `analytics_pageviews`, and the session's counters. Read back from the journal, its texts are
+/// borrowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageviewRecord {
+pub struct PageviewRecord<Text = String> {
     pub id: Uuid,
     pub entered_at: UnixMillis,
     pub session_id: Uuid,
-    pub url: String,
-    pub path: Option<String>,
-    pub title: Option<String>,
-    pub referrer: Option<String>,
+    pub url: Text,
+    pub path: Option<Text>,
+    pub title: Option<Text>,
+    pub referrer: Option<Text>,
 }
 
 /// A page was left.
@@ -37,7 +38,7 @@ pub struct HeartbeatRecord {
 
 /// The visitor signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdentifyRecord {
+pub struct IdentifyRecord<Text = String> {
     pub session_id: Uuid,
-    pub user_id: String,
+    pub user_id: Text,
 }

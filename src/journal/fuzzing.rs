@@ -381,14 +381,14 @@ fn place(input: &mut Input<'_>, near: Position) -> Position {
 
 /// Any bytes are a record or none, and a record is written as it was read.
 fn decode(bytes: &[u8]) {
-    let analytics = AnalyticsRecord::decode(bytes);
+    let analytics = <AnalyticsRecord>::decode(bytes);
     let main = MainRecord::decode(bytes);
     assert!(analytics.is_err() || main.is_err(), "one record, two databases");
     settle(analytics, bytes);
     settle(main, bytes);
 }
 
-fn settle<R: JournalRecord + std::fmt::Debug>(decoded: Result<R, DecodeError>, bytes: &[u8]) {
+fn settle<R: for<'a> JournalRecord<'a> + std::fmt::Debug>(decoded: Result<R, DecodeError>, bytes: &[u8]) {
     match decoded {
         Ok(record) => {
             let written = record.encode();

@@ -49,7 +49,7 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    pub fn of(records: &[AnalyticsRecord]) -> Self {
+    pub fn of(records: &[AnalyticsRecord<&str>]) -> Self {
         let mut touched = Self::default();
         for record in records {
             match &record.event {
@@ -85,16 +85,16 @@ pub(super) struct Loaded {
 /// a circle.
 #[derive(Debug, Default)]
 pub(super) struct Fold<'a> {
-    pub new_sessions: Vec<(&'a SessionRecord, SessionState)>,
+    pub new_sessions: Vec<(&'a SessionRecord<&'a str>, SessionState)>,
     pub changed_sessions: Vec<(Uuid, SessionState)>,
-    pub new_views: Vec<(&'a PageviewRecord, ViewState)>,
+    pub new_views: Vec<(&'a PageviewRecord<&'a str>, ViewState)>,
     pub changed_views: Vec<(Uuid, ViewState)>,
     pub keys: Vec<(KeyMark, KeyedAnswer)>,
 }
 
 impl<'a> Fold<'a> {
     /// `loaded` is what the database has of what is `touched`, which is [`Touched::of`] these records.
-    pub fn of(records: &'a [AnalyticsRecord], touched: &'a Touched, loaded: Loaded) -> Self {
+    pub fn of(records: &'a [AnalyticsRecord<&'a str>], touched: &'a Touched, loaded: Loaded) -> Self {
         let mut progress = Progress::new(&touched.begun, loaded);
         let mut keys = Vec::new();
         for record in records {
@@ -121,8 +121,8 @@ struct Progress<'a> {
     /// Sessions that have a state beside their record.
     begun: &'a BTreeSet<Uuid>,
     loaded: Loaded,
-    new_sessions: Vec<&'a SessionRecord>,
-    new_views: Vec<&'a PageviewRecord>,
+    new_sessions: Vec<&'a SessionRecord<&'a str>>,
+    new_views: Vec<&'a PageviewRecord<&'a str>>,
     /// Rows that are to be written, those that are new among them.
     changed_sessions: BTreeSet<Uuid>,
     changed_views: BTreeSet<Uuid>,
@@ -140,7 +140,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn apply(&mut self, event: &'a AnalyticsEvent) {
+    fn apply(&mut self, event: &'a AnalyticsEvent<&'a str>) {
         match event {
             AnalyticsEvent::Session(session) => self.begin(session),
             AnalyticsEvent::Pageview(view) => self.view(view),
@@ -158,12 +158,12 @@ impl<'a> Progress<'a> {
                 });
             }
             AnalyticsEvent::Identify(identify) => {
-                self.change_session(identify.session_id, |session| session.user_id = Some(identify.user_id.clone()));
+                self.change_session(identify.session_id, |session| session.user_id = Some(identify.user_id.to_owned()));
             }
         }
     }
 
-    fn begin(&mut self, session: &'a SessionRecord) {
+    fn begin(&mut self, session: &'a SessionRecord<&'a str>) {
         if self.loaded.sessions.contains_key(&session.id) {
             return;
         }
@@ -174,7 +174,7 @@ impl<'a> Progress<'a> {
         self.new_sessions.push(session);
     }
 
-    fn view(&mut self, view: &'a PageviewRecord) {
+    fn view(&mut self, view: &'a PageviewRecord<&'a str>) {
         if self.loaded.views.contains_key(&view.id) {
             return;
         }

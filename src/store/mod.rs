@@ -71,8 +71,8 @@ pub struct Maintained {
 /// A database as a writer sees it.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// What the journal of this database carries.
-    type Record: JournalRecord;
+    /// What the journal of this database carries, with texts that are borrowed from its bytes.
+    type Record<'a>: JournalRecord<'a>;
 
     /// Which database and which engine, for logs: `analytics on sqlite`.
     fn describe(&self) -> &'static str;
@@ -113,7 +113,7 @@ pub trait Sink: Send + Sync + 'static {
     fn positions(&self) -> &dyn Positions;
 
     /// Writes the records and moves the position, or does neither.
-    async fn apply(&self, step: &Step, records: &[Self::Record]) -> Result<Applied, StoreError>;
+    async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError>;
 
     /// Makes what coming records need and drops what is past its retention (0 days: nothing).
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
@@ -129,7 +129,8 @@ pub(crate) async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(silent)
 }
 
-/// No request waits for what the writer brings to analytics, and a transaction costs what hundreds of its rows do.
+/// A transaction costs what hundreds of its rows do, and of all requests only a batch whose keys memory has lost waits for
+/// what the writer brings to analytics.
 const ANALYTICS_APART: Duration = Duration::from_millis(200);
 /// A fingerprint is kept at most this long past its window.
 const FINGERPRINTS_CLEARED_EVERY: Duration = Duration::from_secs(10);

@@ -39,7 +39,7 @@ pub async fn replay<S: Sink>(
     if bytes.is_empty() {
         return Err(ReplayError::NoRecord);
     }
-    let record = S::Record::decode(&bytes)?;
+    let record = <S::Record<'_>>::decode(&bytes)?;
     let passed = sink.positions().position(of).await?.is_some_and(|(position, _)| position >= letter.last);
     if !passed {
         return Err(ReplayError::NotPassed);

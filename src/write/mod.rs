@@ -12,6 +12,7 @@ mod ahead;
 mod backoff;
 mod batch_size;
 mod catch_up;
+mod decoded;
 pub mod letters;
 mod maintenance;
 mod pump;

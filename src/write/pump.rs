@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::ahead::{Ahead, Batch};
+use super::ahead::Ahead;
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
 use super::catch_up::CatchUp;
+use super::decoded::Decoded;
 use super::{WriterPhase, WriterState};
 use crate::domain::Clock;
 use crate::fail_points;
 use crate::journal::{
-    Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, FeedError, Journal, Position, ReadLimits,
+    Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, FeedError, Journal, Position, ReadLimits,
 };
 use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, WriterMetrics, name};
@@ -59,7 +60,7 @@ enum PumpError {
 pub struct Pump<S: Sink> {
     sink: Arc<S>,
     journal: Journal,
-    ahead: Ahead<S::Record>,
+    ahead: Ahead,
     dead_letters: DeadLetters,
     writer: Uuid,
     database: &'static str,
@@ -143,13 +144,10 @@ impl<S: Sink> Pump<S> {
             return Ok(false);
         }
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
-        let batch = match self.ahead.take_after(position) {
-            Some(batch) => batch,
-            None => Batch::read(self.ahead.feed(&self.journal), position, durable, limits)?,
-        };
-        self.ahead.begin(&self.journal, batch.through, limits);
-        let (began, in_numbers) = (Instant::now(), batch.records.len() >= NUMBERS);
-        let applied = self.apply_batch(position, batch).await;
+        let chunk = self.ahead.read(&self.journal, position, durable, limits)?;
+        self.ahead.begin(&self.journal, chunk.through, limits);
+        let (began, in_numbers) = (Instant::now(), chunk.entries.len() >= NUMBERS);
+        let applied = self.apply_chunk(position, &chunk).await;
         self.paced_until = in_numbers.then(|| began + self.sink.transactions_apart());
         self.ahead.finish().await;
         applied.map(|()| true)
@@ -225,26 +223,25 @@ impl<S: Sink> Pump<S> {
         Ok(position)
     }
 
-    async fn apply_batch(&mut self, from: Position, batch: Batch<S::Record>) -> Result<(), PumpError> {
-        if let Some(oldest) = batch.oldest_ms {
-            self.journal.note_unapplied_since(oldest);
+    async fn apply_chunk(&mut self, from: Position, chunk: &Chunk) -> Result<(), PumpError> {
+        if let Some(oldest) = chunk.entries.first() {
+            self.journal.note_unapplied_since(oldest.appended_at_ms);
         }
+        let Decoded { records, entries, undecodable, foreign } = Decoded::<S::Record<'_>>::of(&chunk.entries);
         // Whole, and not ours to judge: a later version wrote it, and will read it.
-        if let Some((position, error)) = batch.foreign {
+        if let Some((position, error)) = foreign {
             return Err(PumpError::Halted(format!(
                 "the record at position {position} was written by another version of weir: {error}; start that version",
             )));
         }
-        let Batch { records, entries, through, .. } = batch;
-        let mut letters: Vec<DeadLetter> = batch.damage.iter().map(|damage| self.letter_for_damage(damage)).collect();
+        let mut letters: Vec<DeadLetter> = chunk.damage.iter().map(|damage| self.letter_for_damage(damage)).collect();
         letters.extend(
-            batch
-                .undecodable
+            undecodable
                 .iter()
                 .map(|(entry, error)| self.letter(entry, DeadLetterReason::Undecodable, error.to_string())),
         );
         self.set_aside(&letters)?;
-        let mut spans = vec![Span { records: 0..records.len(), through }];
+        let mut spans = vec![Span { records: 0..records.len(), through: chunk.through }];
         let mut from = from;
         while let Some(span) = spans.pop() {
             let step = Step { journal: self.journal.id(), writer: self.writer, from, through: span.through };
@@ -252,7 +249,7 @@ impl<S: Sink> Pump<S> {
                 Ok(()) => from = span.through,
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(&span, &entries)),
                 Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
-                    let entry = &entries[span.records.start];
+                    let entry = entries[span.records.start];
                     self.set_aside(&[self.letter(entry, DeadLetterReason::Refused, reason)])?;
                     spans.push(Span { records: span.records.end..span.records.end, through: span.through });
                 }
@@ -263,7 +260,7 @@ impl<S: Sink> Pump<S> {
     }
 
     /// Applies one step, again and again while the database is away.
-    async fn apply(&mut self, step: &Step, records: &[S::Record]) -> Result<(), StoreError> {
+    async fn apply(&mut self, step: &Step, records: &[S::Record<'_>]) -> Result<(), StoreError> {
         let mut attempts = 0;
         loop {
             let began = Instant::now();
@@ -410,7 +407,7 @@ impl<S: Sink> Pump<S> {
 }
 
 /// A span's two halves, the earlier one on top of the stack.
-fn halves(span: &Span, entries: &[Entry]) -> [Span; 2] {
+fn halves(span: &Span, entries: &[&Entry]) -> [Span; 2] {
     let middle = span.records.start + span.records.len() / 2;
     let first = Span { records: span.records.start..middle, through: entries[middle - 1].position };
     [Span { records: middle..span.records.end, through: span.through }, first]

@@ -58,7 +58,7 @@ impl Scene {
         let limits = weir::journal::ReadLimits { records: 1000, bytes: 1 << 20 };
         let chunk = self.journal.feed().read(from, through, limits).unwrap();
         let records: Vec<_> =
-            chunk.entries.iter().map(|entry| AnalyticsRecord::decode(&entry.payload).unwrap()).collect();
+            chunk.entries.iter().map(|entry| <AnalyticsRecord>::decode(&entry.payload).unwrap()).collect();
         self.store.analytics.apply(&self.store.step(from.0, through.0), &records).await.unwrap();
         self.journal.note_applied(through);
     }

@@ -20,7 +20,9 @@ use support::{Backend, Databases};
 use uuid::Uuid;
 use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
-use weir::domain::{AnalyticsEvent, AnalyticsRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash};
+use weir::domain::{
+    AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash,
+};
 use weir::journal::{JournalId, Position};
 use weir::store::{
     Accounts, Applied, BatchKeyTable, MainReads, Maintained, Positions, SettingsTable, Sink, Step, StoreError,
@@ -35,8 +37,8 @@ const MANY: usize = 600;
 /// Two fresh, migrated databases and a journal they know.
 struct Store {
     databases: Databases,
-    analytics: Box<dyn AnySink<AnalyticsRecord>>,
-    main: Box<dyn AnySink<MainRecord>>,
+    analytics: Box<dyn AnySink>,
+    main: Box<dyn AnySink>,
     settings: Arc<dyn SettingsTable>,
     keys: Arc<dyn BatchKeyTable>,
     accounts: Arc<dyn Accounts>,
@@ -47,28 +49,36 @@ struct Store {
     _directory: tempfile::TempDir,
 }
 
-/// A sink of either engine.
+/// A sink of either engine, with records as a journal has them.
 #[async_trait::async_trait]
-trait AnySink<R>: Send + Sync {
+trait AnySink: Send + Sync {
     async fn migrate(&self) -> Result<(), StoreError>;
     fn positions(&self) -> &dyn Positions;
-    async fn apply(&self, step: &Step, records: &[R]) -> Result<Applied, StoreError>;
+    async fn apply_encoded(&self, step: &Step, records: &[Vec<u8>]) -> Result<Applied, StoreError>;
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
 }
 
 #[async_trait::async_trait]
-impl<S: Sink> AnySink<S::Record> for Arc<S> {
+impl<S: Sink> AnySink for Arc<S> {
     async fn migrate(&self) -> Result<(), StoreError> {
         S::migrate(self).await
     }
     fn positions(&self) -> &dyn Positions {
         S::positions(self)
     }
-    async fn apply(&self, step: &Step, records: &[S::Record]) -> Result<Applied, StoreError> {
-        S::apply(self, step, records).await
+    async fn apply_encoded(&self, step: &Step, records: &[Vec<u8>]) -> Result<Applied, StoreError> {
+        let records: Vec<_> = records.iter().map(|bytes| S::Record::decode(bytes).unwrap()).collect();
+        S::apply(self, step, &records).await
     }
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
         S::maintain(self, now, retention_days).await
+    }
+}
+
+impl dyn AnySink {
+    async fn apply<R: for<'a> JournalRecord<'a>>(&self, step: &Step, records: &[R]) -> Result<Applied, StoreError> {
+        let encoded: Vec<_> = records.iter().map(JournalRecord::encode).collect();
+        self.apply_encoded(step, &encoded).await
     }
 }
 
@@ -80,10 +90,10 @@ fn database_url(backend: Backend, url: &str) -> DatabaseUrl {
 }
 
 /// The analytics database with connections of its own.
-fn open_analytics_of(databases: &Databases) -> (Box<dyn AnySink<AnalyticsRecord>>, Arc<dyn BatchKeyTable>) {
+fn open_analytics_of(databases: &Databases) -> (Box<dyn AnySink>, Arc<dyn BatchKeyTable>) {
     let sink = open_analytics(&database_url(databases.backend, &databases.analytics_url)).unwrap();
     let keys = sink.batch_keys();
-    let sink: Box<dyn AnySink<AnalyticsRecord>> = match sink {
+    let sink: Box<dyn AnySink> = match sink {
         AnalyticsSink::Sqlite(sink) => Box::new(sink),
         AnalyticsSink::Postgres(sink) => Box::new(sink),
     };
@@ -97,7 +107,7 @@ impl Store {
         let (analytics, keys) = open_analytics_of(&databases);
         let main_sink = open_main(&database_url(backend, &databases.main_url)).unwrap();
         let tables = main_sink.tables();
-        let main: Box<dyn AnySink<MainRecord>> = match main_sink {
+        let main: Box<dyn AnySink> = match main_sink {
             MainSink::Sqlite(sink) => Box::new(sink),
             MainSink::Postgres(sink) => Box::new(sink),
         };

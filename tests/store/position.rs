@@ -84,9 +84,9 @@ on_both_databases! {
 
     async fn an_empty_step_moves_the_position_alone(backend) {
         let store = Store::fresh(backend).await;
-        store.analytics.apply(&store.step(0, 9), &[]).await.unwrap();
+        store.analytics.apply::<AnalyticsRecord>(&store.step(0, 9), &[]).await.unwrap();
         assert_eq!(store.analytics_position().await, 9);
-        store.main.apply(&store.step(0, 9), &[]).await.unwrap();
+        store.main.apply::<MainRecord>(&store.step(0, 9), &[]).await.unwrap();
     }
 
     async fn two_journals_do_not_know_of_each_other(backend) {

@@ -183,7 +183,7 @@ fn view(body: &[u8]) {
     let record = AnalyticsRecord::from(AnalyticsEvent::Pageview(Box::new(record)));
     let encoded = record.encode();
     assert!(encoded.len() <= MAX_RECORD_BYTES, "a view that the journal never takes");
-    assert_eq!(AnalyticsRecord::decode(&encoded).as_ref(), Ok(&record));
+    assert_eq!(<AnalyticsRecord>::decode(&encoded).as_ref(), Ok(&record));
 }
 
 fn leave(body: &[u8]) {

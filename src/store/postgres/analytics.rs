@@ -97,7 +97,7 @@ impl PostgresAnalytics {
 
 #[async_trait]
 impl Sink for PostgresAnalytics {
-    type Record = AnalyticsRecord;
+    type Record<'a> = AnalyticsRecord<&'a str>;
 
     fn describe(&self) -> &'static str {
         "analytics on postgres"
@@ -120,7 +120,7 @@ impl Sink for PostgresAnalytics {
         &self.positions
     }
 
-    async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
+    async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
         self.partitions.make_for(&self.pool, records.iter().filter_map(|record| record.event.answer().id)).await?;
         let mut applied = self.apply_in_transaction(step, records, Repeats::Refused).await;
         if matches!(applied, Err(StoreError::Repeated)) {
@@ -181,7 +181,7 @@ impl PostgresAnalytics {
     async fn apply_in_transaction(
         &self,
         step: &Step,
-        records: &[AnalyticsRecord],
+        records: &[AnalyticsRecord<&str>],
         repeats: Repeats,
     ) -> Result<Applied, StoreError> {
         let mut held = self.writer.take().await?;
@@ -194,7 +194,7 @@ impl PostgresAnalytics {
 async fn apply_on(
     connection: &mut PgConnection,
     step: &Step,
-    records: &[AnalyticsRecord],
+    records: &[AnalyticsRecord<&str>],
     repeats: Repeats,
 ) -> Result<Applied, StoreError> {
     let mut transaction = connection.begin().await?;
@@ -205,7 +205,7 @@ async fn apply_on(
 async fn write(
     connection: &mut PgConnection,
     step: &Step,
-    records: &[AnalyticsRecord],
+    records: &[AnalyticsRecord<&str>],
     repeats: Repeats,
 ) -> Result<Applied, StoreError> {
     let touched = Touched::of(records);

@@ -127,8 +127,8 @@ trait Row: Sync {
     fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError>;
 }
 
-type NewSession<'a> = (&'a SessionRecord, SessionState);
-type NewView<'a> = (&'a PageviewRecord, ViewState);
+type NewSession<'a> = (&'a SessionRecord<&'a str>, SessionState);
+type NewView<'a> = (&'a PageviewRecord<&'a str>, ViewState);
 
 struct SessionRow<'a>(&'a NewSession<'a>);
 
@@ -142,27 +142,27 @@ impl Row for NewSession<'_> {
             .text(state.user_id.as_deref())
             .uuid(session.bio_page_id)
             .uuid(session.creator_id)
-            .text(Some(&session.landing_page))
-            .text(session.referrer.as_deref())
-            .text(Some(&session.referrer_domain))
-            .text(session.utm_source.as_deref())
-            .text(session.utm_medium.as_deref())
-            .text(session.utm_campaign.as_deref())
-            .text(session.utm_term.as_deref())
-            .text(session.utm_content.as_deref())
-            .text(session.device.as_deref())
-            .text(session.browser.as_deref())
-            .text(session.os.as_deref())
-            .text(session.os_version.as_deref())
+            .text(Some(session.landing_page))
+            .text(session.referrer)
+            .text(Some(session.referrer_domain))
+            .text(session.utm_source)
+            .text(session.utm_medium)
+            .text(session.utm_campaign)
+            .text(session.utm_term)
+            .text(session.utm_content)
+            .text(session.device)
+            .text(session.browser)
+            .text(session.os)
+            .text(session.os_version)
             .integer(session.screen_width.map(i32::from))
             .integer(session.screen_height.map(i32::from))
-            .text(session.connection_type.as_deref())
-            .text(place.timezone.as_deref())
-            .text(session.language.as_deref())
-            .text(place.country.as_deref())
-            .text(place.city.as_deref())
-            .text(place.region.as_deref())
-            .text(place.continent.as_deref())
+            .text(session.connection_type)
+            .text(place.timezone)
+            .text(session.language)
+            .text(place.country)
+            .text(place.city)
+            .text(place.region)
+            .text(place.continent)
             .integer(Some(state.page_views))
             .boolean(state.bounced)
             .integer(Some(state.duration_seconds))
@@ -197,10 +197,10 @@ impl Row for NewView<'_> {
         Ok(fields
             .uuid(Some(view.id))
             .uuid(Some(view.session_id))
-            .text(Some(&view.url))
-            .text(view.path.as_deref())
-            .text(view.title.as_deref())
-            .text(view.referrer.as_deref())
+            .text(Some(view.url))
+            .text(view.path)
+            .text(view.title)
+            .text(view.referrer)
             .time(view.entered_at)?
             .double(state.duration_seconds)
             .double(state.scroll_depth))

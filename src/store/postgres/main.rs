@@ -112,7 +112,7 @@ impl PostgresMain {
 
 #[async_trait]
 impl Sink for PostgresMain {
-    type Record = MainRecord;
+    type Record<'a> = MainRecord;
 
     fn describe(&self) -> &'static str {
         "main on postgres"
@@ -134,7 +134,7 @@ impl Sink for PostgresMain {
         &self.positions
     }
 
-    async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
+    async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError> {
         let mut held = self.writer.take().await?;
         let applied = apply_on(&mut held.connection, step, records).await;
         self.writer.keep(held, &applied);

@@ -118,7 +118,7 @@ impl SqliteAnalytics {
 
 #[async_trait]
 impl Sink for SqliteAnalytics {
-    type Record = AnalyticsRecord;
+    type Record<'a> = AnalyticsRecord<&'a str>;
 
     fn describe(&self) -> &'static str {
         "analytics on sqlite"
@@ -140,7 +140,7 @@ impl Sink for SqliteAnalytics {
         &self.positions
     }
 
-    async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
+    async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         let touched = Touched::of(records);
@@ -226,7 +226,7 @@ fn stored_key((key, id, created_at, stored_at): KeyRow) -> Result<Option<StoredK
 
 async fn insert_sessions(
     connection: &mut SqliteConnection,
-    sessions: &[(&SessionRecord, SessionState)],
+    sessions: &[(&SessionRecord<&str>, SessionState)],
 ) -> Result<(), StoreError> {
     // One statement text for full chunks, so that it stays prepared; what is left over is prepared for this once.
     const ROWS: usize = 200;
@@ -246,38 +246,38 @@ async fn insert_sessions(
 
 fn bind_session<'q>(
     query: Query<'q, Sqlite, SqliteArguments>,
-    session: &SessionRecord,
-    state: &SessionState,
+    session: &'q SessionRecord<&str>,
+    state: &'q SessionState,
 ) -> Query<'q, Sqlite, SqliteArguments> {
     query
         .bind(session.id.to_string())
         .bind(session.visitor.to_hex())
         .bind(session.bio_page_id.map(|id| id.to_string()))
         .bind(session.creator_id.map(|id| id.to_string()))
-        .bind(session.landing_page.clone())
-        .bind(session.referrer.clone())
-        .bind(session.referrer_domain.clone())
-        .bind(session.utm_source.clone())
-        .bind(session.utm_medium.clone())
-        .bind(session.utm_campaign.clone())
-        .bind(session.utm_term.clone())
-        .bind(session.utm_content.clone())
-        .bind(session.device.clone())
-        .bind(session.browser.clone())
-        .bind(session.os.clone())
-        .bind(session.os_version.clone())
+        .bind(session.landing_page)
+        .bind(session.referrer)
+        .bind(session.referrer_domain)
+        .bind(session.utm_source)
+        .bind(session.utm_medium)
+        .bind(session.utm_campaign)
+        .bind(session.utm_term)
+        .bind(session.utm_content)
+        .bind(session.device)
+        .bind(session.browser)
+        .bind(session.os)
+        .bind(session.os_version)
         .bind(session.screen_width)
         .bind(session.screen_height)
-        .bind(session.connection_type.clone())
-        .bind(session.place.timezone.clone())
-        .bind(session.language.clone())
-        .bind(session.place.country.clone())
-        .bind(session.place.city.clone())
-        .bind(session.place.region.clone())
-        .bind(session.place.continent.clone())
+        .bind(session.connection_type)
+        .bind(session.place.timezone)
+        .bind(session.language)
+        .bind(session.place.country)
+        .bind(session.place.city)
+        .bind(session.place.region)
+        .bind(session.place.continent)
         .bind(session.started_at.to_rfc3339())
         .bind(state.last_activity_at.to_rfc3339())
-        .bind(state.user_id.clone())
+        .bind(state.user_id.as_deref())
         .bind(state.page_views)
         .bind(state.bounced)
         .bind(state.duration_seconds)
@@ -285,7 +285,7 @@ fn bind_session<'q>(
 
 async fn insert_views(
     connection: &mut SqliteConnection,
-    views: &[(&PageviewRecord, ViewState)],
+    views: &[(&PageviewRecord<&str>, ViewState)],
 ) -> Result<(), StoreError> {
     const ROWS: usize = 200;
     const { assert!(ROWS * VIEW_COLUMNS.len() <= MAX_BINDS) };
@@ -296,10 +296,10 @@ async fn insert_views(
             query = query
                 .bind(view.id.to_string())
                 .bind(view.session_id.to_string())
-                .bind(view.url.clone())
-                .bind(view.path.clone())
-                .bind(view.title.clone())
-                .bind(view.referrer.clone())
+                .bind(view.url)
+                .bind(view.path)
+                .bind(view.title)
+                .bind(view.referrer)
                 .bind(view.entered_at.to_rfc3339())
                 .bind(state.duration_seconds)
                 .bind(state.scroll_depth);

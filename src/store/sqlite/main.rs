@@ -103,7 +103,7 @@ impl SqliteMain {
 
 #[async_trait]
 impl Sink for SqliteMain {
-    type Record = MainRecord;
+    type Record<'a> = MainRecord;
 
     fn describe(&self) -> &'static str {
         "main on sqlite"
@@ -125,7 +125,7 @@ impl Sink for SqliteMain {
         &self.positions
     }
 
-    async fn apply(&self, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
+    async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError> {
         let (consents, events) = by_kind(records);
         let touched = TouchedVisitors::of(records);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;

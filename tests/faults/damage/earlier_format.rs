@@ -86,7 +86,7 @@ fn kinds_of(journals: &Path, directory: &Path) -> BTreeMap<&'static str, usize> 
     }
     let mut kinds = BTreeMap::new();
     for record in payloads(&directory.join("analytics")) {
-        let AnalyticsRecord { key, event } = AnalyticsRecord::decode(&record).unwrap();
+        let AnalyticsRecord { key, event } = <AnalyticsRecord>::decode(&record).unwrap();
         let kind = match event {
             AnalyticsEvent::Session(_) => "session",
             AnalyticsEvent::Pageview(_) => "pageview",

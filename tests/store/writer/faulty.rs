@@ -1,9 +1,10 @@
 //! The real sink, with faults before and after what it does.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
+use weir::app::AnalyticsSink;
 use weir::domain::{AnalyticsRecord, UnixMillis};
 use weir::store::{Applied, Maintained, Positions, Sink, Step, StoreError, Teller};
 
@@ -21,14 +22,24 @@ pub enum Fault {
     PanicAfter,
 }
 
+/// The same call of either engine's sink.
+macro_rules! on_either {
+    ($faulty:expr, $($call:tt)+) => {
+        match &$faulty.inner {
+            AnalyticsSink::Sqlite(sink) => sink.$($call)+,
+            AnalyticsSink::Postgres(sink) => sink.$($call)+,
+        }
+    };
+}
+
 pub struct Faulty {
-    inner: Arc<dyn Sink<Record = AnalyticsRecord>>,
+    inner: AnalyticsSink,
     faults: Mutex<VecDeque<Fault>>,
     hangs: AtomicBool,
 }
 
 impl Faulty {
-    pub fn new(inner: Arc<dyn Sink<Record = AnalyticsRecord>>) -> Self {
+    pub fn new(inner: AnalyticsSink) -> Self {
         Self { inner, faults: Mutex::default(), hangs: AtomicBool::new(false) }
     }
 
@@ -45,10 +56,10 @@ impl Faulty {
 
 #[async_trait::async_trait]
 impl Sink for Faulty {
-    type Record = AnalyticsRecord;
+    type Record<'a> = AnalyticsRecord<&'a str>;
 
     fn describe(&self) -> &'static str {
-        self.inner.describe()
+        on_either!(self, describe())
     }
 
     /// Few, so that a handful of records are several chunks.
@@ -57,18 +68,18 @@ impl Sink for Faulty {
     }
 
     async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
-        self.inner.migrate_telling(tell).await
+        on_either!(self, migrate_telling(tell)).await
     }
 
     fn positions(&self) -> &dyn Positions {
-        self.inner.positions()
+        on_either!(self, positions())
     }
 
-    async fn apply(&self, step: &Step, records: &[AnalyticsRecord]) -> Result<Applied, StoreError> {
+    async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
         let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         let applied = match fault {
             Fault::None | Fault::After | Fault::HangAfter | Fault::PanicAfter => {
-                self.inner.apply(step, records).await?
+                on_either!(self, apply(step, records)).await?
             }
             Fault::Before | Fault::Hang | Fault::Panic => Applied::default(),
         };
@@ -84,6 +95,6 @@ impl Sink for Faulty {
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
-        self.inner.maintain(now, retention_days).await
+        on_either!(self, maintain(now, retention_days)).await
     }
 }

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use weir::actor::Vitals;
 use weir::app::{AnalyticsSink, open_analytics};
-use weir::domain::{AnalyticsRecord, Clock};
+use weir::domain::Clock;
 use weir::journal::{Journal, JournalOptions, SegmentStorage};
 use weir::store::Sink;
 use weir::telemetry::Telemetry;
@@ -35,7 +35,7 @@ impl World {
         let directory = directory();
         let databases = runtime.block_on(async {
             let databases = Databases::fresh(backend, directory.path()).await;
-            sink(&databases).migrate().await.unwrap();
+            Faulty::new(sink(&databases)).migrate().await.unwrap();
             databases.refuse_poison().await;
             databases
         });
@@ -43,11 +43,8 @@ impl World {
     }
 }
 
-fn sink(databases: &Databases) -> Arc<dyn Sink<Record = AnalyticsRecord>> {
-    match open_analytics(&database_url(databases.backend, &databases.analytics_url)).unwrap() {
-        AnalyticsSink::Sqlite(sink) => sink,
-        AnalyticsSink::Postgres(sink) => sink,
-    }
+fn sink(databases: &Databases) -> AnalyticsSink {
+    open_analytics(&database_url(databases.backend, &databases.analytics_url)).unwrap()
 }
 
 /// Waits for work until it is done, or until it pauses at a moment when `enough` says so.
