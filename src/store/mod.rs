@@ -71,7 +71,7 @@ pub struct Maintained {
 /// A database as a writer sees it.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// What the journal of this database carries, with texts that are borrowed from its bytes.
+    /// What the journal of this database carries, whose texts may be borrowed from its bytes.
     type Record<'a>: JournalRecord<'a>;
 
     /// Which database and which engine, for logs: `analytics on sqlite`.

@@ -146,9 +146,10 @@ impl<S: Sink> Pump<S> {
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
         let chunk = self.ahead.read(&self.journal, position, durable, limits)?;
         self.ahead.begin(&self.journal, chunk.through, limits);
-        let (began, in_numbers) = (Instant::now(), chunk.entries.len() >= NUMBERS);
+        let began = Instant::now();
+        let paces = keeps_distance(&chunk, durable);
         let applied = self.apply_chunk(position, &chunk).await;
-        self.paced_until = in_numbers.then(|| began + self.sink.transactions_apart());
+        self.paced_until = paces.then(|| began + self.sink.transactions_apart());
         self.ahead.finish().await;
         applied.map(|()| true)
     }
@@ -406,9 +407,34 @@ impl<S: Sink> Pump<S> {
     }
 }
 
+/// Whether the next transaction waits for records to come together: these came in numbers, and no more of them were there.
+/// A chunk that its bytes filled leaves a backlog, which a distance would make longer.
+fn keeps_distance(chunk: &Chunk, durable: Position) -> bool {
+    chunk.entries.len() >= NUMBERS && chunk.through >= durable
+}
+
 /// A span's two halves, the earlier one on top of the stack.
 fn halves(span: &Span, entries: &[&Entry]) -> [Span; 2] {
     let middle = span.records.start + span.records.len() / 2;
     let first = Span { records: span.records.start..middle, through: entries[middle - 1].position };
     [Span { records: middle..span.records.end, through: span.through }, first]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_left_records_behind_is_followed_at_once() {
+        let entry = |position| Entry { position: Position(position), appended_at_ms: 0, payload: bytes::Bytes::new() };
+        let chunk = |count: u64| Chunk {
+            entries: (1..=count).map(entry).collect(),
+            through: Position(count),
+            ..Chunk::default()
+        };
+        let many = NUMBERS as u64;
+        assert!(keeps_distance(&chunk(many), Position(many)));
+        assert!(!keeps_distance(&chunk(many), Position(many + 1)), "its bytes were the bound, or its records");
+        assert!(!keeps_distance(&chunk(many - 1), Position(many - 1)), "they come alone");
+    }
 }

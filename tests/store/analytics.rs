@@ -164,3 +164,20 @@ async fn a_row_without_a_form_in_postgres_takes_the_rows_before_it_back_and_the_
     store.analytics.apply(&store.step(0, 1000), &whole).await.unwrap();
     assert_eq!(store.databases.count(Database::Analytics, count).await, 999);
 }
+
+#[tokio::test]
+async fn a_row_without_a_form_behind_one_that_is_there_already_is_refused_and_the_connection_goes_on() {
+    let store = Store::fresh(Backend::Postgres).await;
+    let known = sessions(1);
+    store.analytics.apply(&store.step(0, 1), &known).await.unwrap();
+    let mut batch = sessions(2500);
+    // PostgreSQL takes a thousand rows together: it has refused this one long before the other is written.
+    batch[10] = known[0].clone();
+    batch[2400] = record(SessionRecord { started_at: UnixMillis(i64::MAX), ..session_at(DAY) });
+    let refused = store.analytics.apply(&store.step(1, 2501), &batch).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    batch.remove(2400);
+    store.analytics.apply(&store.step(1, 2501), &batch).await.unwrap();
+    let count = "SELECT count(*) AS n FROM analytics_sessions";
+    assert_eq!(store.databases.count(Database::Analytics, count).await, 2499);
+}

@@ -40,14 +40,21 @@ impl<'c> CopyRows<'c> {
     /// Adds a row, and sends the piece that it completes.
     ///
     /// # Errors
-    /// Those of `write`, and the connection's. Without [`Self::abort`] after it the connection is of no use.
+    /// [`sqlx::Error::Encode`] when `write` fails; the row is left out then, and [`Self::finish`] leaves the connection in
+    /// step. After any other error the connection is of no use.
     pub async fn add(
         &mut self,
         write: impl FnOnce(CopyRow<'_>) -> Result<CopyRow<'_>, BoxDynError>,
     ) -> Result<(), sqlx::Error> {
         let begin = self.piece.len();
         self.piece.extend(0_i16.to_be_bytes());
-        let fields = write(CopyRow { bytes: &mut self.piece, fields: 0 }).map_err(sqlx::Error::Encode)?.fields;
+        let fields = match write(CopyRow { bytes: &mut self.piece, fields: 0 }) {
+            Ok(row) => row.fields,
+            Err(error) => {
+                self.piece.truncate(begin);
+                return Err(sqlx::Error::Encode(error));
+            }
+        };
         self.piece[begin..begin + 2].copy_from_slice(&fields.to_be_bytes());
         if self.piece.len() >= PIECE_BYTES {
             self.copy.send(self.piece.as_slice()).await?;
@@ -65,14 +72,6 @@ impl<'c> CopyRows<'c> {
         self.copy.send(self.piece).await?;
         self.copy.finish().await?;
         Ok(())
-    }
-
-    /// Gives the COPY up: none of its rows is there. The connection can be used again.
-    ///
-    /// # Errors
-    /// The connection's.
-    pub async fn abort(self) -> Result<(), sqlx::Error> {
-        self.copy.abort("a row cannot be written").await
     }
 }
 

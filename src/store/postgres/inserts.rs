@@ -103,9 +103,15 @@ where
 async fn copy(connection: &mut PgConnection, statement: &'static str, rows: &[impl Row]) -> Result<(), sqlx::Error> {
     let mut copied = CopyRows::begin(connection, statement).await?;
     for row in rows {
-        if let Err(error) = copied.add(|fields| row.write(fields)).await {
-            copied.abort().await?;
-            return Err(error);
+        match copied.add(|fields| row.write(fields)).await {
+            Ok(()) => {}
+            Err(error @ sqlx::Error::Encode(_)) => {
+                // Not aborted: sqlx 0.9.0 loses step with a server that has refused an earlier row meanwhile. What was sent is
+                // taken back with the transaction.
+                copied.finish().await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     copied.finish().await
