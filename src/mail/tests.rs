@@ -1,7 +1,7 @@
 //! Against a mail server that really listens.
 
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use actix::Arbiter;
 
@@ -68,6 +68,11 @@ fn logged() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
             Ok(())
         }
     }
+    // As long as a process has one subscriber only, tracing keeps what that one thinks of a line, and where the line is
+    // first met by a thread without a subscriber, keeps that nobody wants it.
+    static OTHER: LazyLock<tracing::Dispatch> =
+        LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+    LazyLock::force(&OTHER);
     let log = Arc::<Mutex<Vec<u8>>>::default();
     let shared = Arc::clone(&log);
     let subscriber = tracing_subscriber::fmt()

@@ -36,6 +36,11 @@ pub(super) struct ViewState {
     pub scroll_depth: Option<f64>,
 }
 
+/// A session that is to be made, as its batch leaves it.
+pub(super) type NewSession<'a> = (&'a SessionRecord<&'a str>, SessionState);
+/// A view that is to be made, as its batch leaves it.
+pub(super) type NewView<'a> = (&'a PageviewRecord<&'a str>, ViewState);
+
 /// The rows that records may change.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
@@ -85,9 +90,9 @@ pub(super) struct Loaded {
 /// a circle.
 #[derive(Debug, Default)]
 pub(super) struct Fold<'a> {
-    pub new_sessions: Vec<(&'a SessionRecord<&'a str>, SessionState)>,
+    pub new_sessions: Vec<NewSession<'a>>,
     pub changed_sessions: Vec<(Uuid, SessionState)>,
-    pub new_views: Vec<(&'a PageviewRecord<&'a str>, ViewState)>,
+    pub new_views: Vec<NewView<'a>>,
     pub changed_views: Vec<(Uuid, ViewState)>,
     pub keys: Vec<(KeyMark, KeyedAnswer)>,
 }

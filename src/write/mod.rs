@@ -1,6 +1,10 @@
 //! Writers: each follows one journal and brings its records into one database, exactly once, in order.
 //!
 //! - `pump`: the loop's steps: read on, apply with the position, retry, bisect, set aside.
+//!   - `ahead` and `decoded`: the next records, read and taken apart.
+//!   - `distance`, `batch_size` and `backoff`: when the next transaction begins, and with how many of them.
+//!   - `aside`: what cannot be applied.
+//!   - `catch_up` and `state`: what of it others see.
 //! - `writer`: the supervised actor around it, with an arbiter of its own.
 //! - `maintenance`: partitions ahead, retention behind.
 //! - `letters`: one dead letter's second chance.
@@ -9,10 +13,12 @@
 //! its own journal; memory holds one chunk, however long the outage was.
 
 mod ahead;
+mod aside;
 mod backoff;
 mod batch_size;
 mod catch_up;
 mod decoded;
+mod distance;
 pub mod letters;
 mod maintenance;
 mod pump;

@@ -5,8 +5,6 @@
 //!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
 //! - A position moved by a stranger, or back behind what is deleted, halts the writer: going on could skip or double
 //!   records.
-//! - Records that come alone are applied at once. Where they come in numbers, transactions keep a distance, so that many
-//!   records share what each of them costs.
 //! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
 //!   the position passes it.
 
@@ -17,23 +15,21 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::ahead::Ahead;
+use super::aside::Aside;
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
 use super::catch_up::CatchUp;
 use super::decoded::Decoded;
+use super::distance::Distance;
 use super::{WriterPhase, WriterState};
 use crate::domain::Clock;
 use crate::fail_points;
-use crate::journal::{
-    Chunk, Damage, DeadLetter, DeadLetterReason, DeadLetters, Entry, FeedError, Journal, Position, ReadLimits,
-};
+use crate::journal::{Chunk, DeadLetter, DeadLetterReason, Entry, FeedError, Journal, Position, ReadLimits};
 use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, WriterMetrics, name};
 
 /// The most payload bytes of one transaction.
 const BATCH_BYTES: usize = 4 << 20;
-/// So many records in one transaction are numbers.
-const NUMBERS: usize = 32;
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
 const APPLY: Duration = Duration::from_secs(35);
 /// How long a look at a position may take.
@@ -61,17 +57,15 @@ pub struct Pump<S: Sink> {
     sink: Arc<S>,
     journal: Journal,
     ahead: Ahead,
-    dead_letters: DeadLetters,
+    aside: Aside,
     writer: Uuid,
     database: &'static str,
     metrics: WriterMetrics,
     telemetry: Arc<Telemetry>,
-    clock: Arc<Clock>,
     state: Arc<WriterState>,
     backoff: Backoff,
     batch_size: BatchSize,
-    /// When the next transaction may begin, after one with records in numbers.
-    paced_until: Option<Instant>,
+    distance: Distance,
     /// Where the database stands; `None` until it was asked.
     position: Option<Position>,
     /// The last reason to halt that the log has: an operator may mend one and find the next.
@@ -98,7 +92,7 @@ impl<S: Sink> Pump<S> {
         let database = journal.name();
         Self {
             ahead: Ahead::default(),
-            dead_letters: DeadLetters::of(journal.path()),
+            aside: Aside::of(&journal, Arc::clone(&telemetry), clock),
             writer: Uuid::new_v4(),
             metrics: telemetry.writer(database),
             position: None,
@@ -106,12 +100,11 @@ impl<S: Sink> Pump<S> {
             catch_up: None,
             backoff: Backoff::default(),
             batch_size: BatchSize::of(sink.batch_records()),
-            paced_until: None,
+            distance: Distance::of(sink.transactions_apart()),
             database,
             sink,
             journal,
             telemetry,
-            clock,
             state,
         }
     }
@@ -138,7 +131,7 @@ impl<S: Sink> Pump<S> {
             })?,
         };
         self.journal.wait_beyond(position).await;
-        self.keep_distance(position).await;
+        self.distance.keep(self.whole_batch_waits(position)).await;
         let durable = self.journal.durable();
         if durable <= position {
             return Ok(false);
@@ -146,21 +139,14 @@ impl<S: Sink> Pump<S> {
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
         let chunk = self.ahead.read(&self.journal, position, durable, limits)?;
         self.ahead.begin(&self.journal, chunk.through, limits);
-        let began = Instant::now();
-        let paces = keeps_distance(&chunk, durable);
+        self.distance.begins(chunk.entries.len(), chunk.through < durable);
         let applied = self.apply_chunk(position, &chunk).await;
-        self.paced_until = paces.then(|| began + self.sink.transactions_apart());
         self.ahead.finish().await;
         applied.map(|()| true)
     }
 
-    /// Waits for records to come together, unless there is a whole batch of them.
-    async fn keep_distance(&mut self, position: Position) {
-        let Some(until) = self.paced_until.take() else { return };
-        let waiting = self.journal.durable().0.saturating_sub(position.0);
-        if waiting < self.batch_size.records() as u64 {
-            tokio::time::sleep_until(until.into()).await;
-        }
+    fn whole_batch_waits(&self, position: Position) -> bool {
+        self.journal.durable().0.saturating_sub(position.0) >= self.batch_size.records() as u64
     }
 
     /// Brings the database to this version and asks where it stands.
@@ -210,8 +196,7 @@ impl<S: Sink> Pump<S> {
                 self.journal.id(),
             )));
         }
-        // What was set aside and not passed comes again, and may be taken this time.
-        self.dead_letters.remove_beyond(position).map_err(PumpError::DeadLetters)?;
+        self.aside.take_back_beyond(position).map_err(PumpError::DeadLetters)?;
         self.journal.note_applied(position);
         self.position = Some(position);
         // A writer that was blocked is up when it has applied what blocked it, or has nothing to apply.
@@ -235,13 +220,11 @@ impl<S: Sink> Pump<S> {
                 "the record at position {position} was written by another version of weir: {error}; start that version",
             )));
         }
-        let mut letters: Vec<DeadLetter> = chunk.damage.iter().map(|damage| self.letter_for_damage(damage)).collect();
-        letters.extend(
-            undecodable
-                .iter()
-                .map(|(entry, error)| self.letter(entry, DeadLetterReason::Undecodable, error.to_string())),
-        );
-        self.set_aside(&letters)?;
+        let damaged = chunk.damage.iter().map(|damage| self.aside.letter_of_damage(damage));
+        let undecodable = undecodable
+            .iter()
+            .map(|(entry, error)| self.aside.letter(entry, DeadLetterReason::Undecodable, error.to_string()));
+        self.set_aside(&damaged.chain(undecodable).collect::<Vec<_>>())?;
         let mut spans = vec![Span { records: 0..records.len(), through: chunk.through }];
         let mut from = from;
         while let Some(span) = spans.pop() {
@@ -251,7 +234,7 @@ impl<S: Sink> Pump<S> {
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(&span, &entries)),
                 Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
                     let entry = entries[span.records.start];
-                    self.set_aside(&[self.letter(entry, DeadLetterReason::Refused, reason)])?;
+                    self.set_aside(&[self.aside.letter(entry, DeadLetterReason::Refused, reason)])?;
                     spans.push(Span { records: span.records.end..span.records.end, through: span.through });
                 }
                 Err(error) => return Err(error.into()),
@@ -364,53 +347,8 @@ impl<S: Sink> Pump<S> {
     }
 
     fn set_aside(&self, letters: &[DeadLetter]) -> Result<(), PumpError> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        self.dead_letters.add(&self.journal, letters).map_err(PumpError::DeadLetters)?;
-        for letter in letters {
-            let records = letter.records();
-            let labels = [("database", self.database), ("reason", letter.reason.label())];
-            self.telemetry.count(name::DEAD_LETTERS, &labels, records);
-            tracing::error!(
-                database = self.database,
-                reason = letter.reason.label(),
-                position = letter.position.0,
-                records,
-                detail = letter.detail,
-                "record set aside as a dead letter"
-            );
-        }
-        Ok(())
+        self.aside.put(letters).map_err(PumpError::DeadLetters)
     }
-
-    fn letter(&self, entry: &Entry, reason: DeadLetterReason, detail: String) -> DeadLetter {
-        DeadLetter {
-            position: entry.position,
-            last: entry.position,
-            reason,
-            detail,
-            record: hex::encode(&entry.payload),
-            at_ms: self.clock.now().0,
-        }
-    }
-
-    fn letter_for_damage(&self, damage: &Damage) -> DeadLetter {
-        DeadLetter {
-            position: damage.first,
-            last: damage.last,
-            reason: DeadLetterReason::Damaged,
-            detail: format!("{} is damaged from offset {}", damage.file.display(), damage.offset),
-            record: String::new(),
-            at_ms: self.clock.now().0,
-        }
-    }
-}
-
-/// Whether the next transaction waits for records to come together: these came in numbers, and no more of them were there.
-/// A chunk that its bytes filled leaves a backlog, which a distance would make longer.
-fn keeps_distance(chunk: &Chunk, durable: Position) -> bool {
-    chunk.entries.len() >= NUMBERS && chunk.through >= durable
 }
 
 /// A span's two halves, the earlier one on top of the stack.
@@ -418,23 +356,4 @@ fn halves(span: &Span, entries: &[&Entry]) -> [Span; 2] {
     let middle = span.records.start + span.records.len() / 2;
     let first = Span { records: span.records.start..middle, through: entries[middle - 1].position };
     [Span { records: middle..span.records.end, through: span.through }, first]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_that_left_records_behind_is_followed_at_once() {
-        let entry = |position| Entry { position: Position(position), appended_at_ms: 0, payload: bytes::Bytes::new() };
-        let chunk = |count: u64| Chunk {
-            entries: (1..=count).map(entry).collect(),
-            through: Position(count),
-            ..Chunk::default()
-        };
-        let many = NUMBERS as u64;
-        assert!(keeps_distance(&chunk(many), Position(many)));
-        assert!(!keeps_distance(&chunk(many), Position(many + 1)), "its bytes were the bound, or its records");
-        assert!(!keeps_distance(&chunk(many - 1), Position(many - 1)), "they come alone");
-    }
 }

@@ -13,11 +13,10 @@ use sqlx::postgres::{PgArgumentBuffer, PgBindIterExt, PgHasArrayType, PgTypeInfo
 use sqlx::{PgConnection, Postgres, Type};
 
 use super::super::StoreError;
-use super::super::fold::{SessionState, ViewState};
+use super::super::fold::{NewSession, NewView};
 use super::composite::Composite;
 use super::copy::CopyRows;
 use super::fields::Fields;
-use crate::domain::{PageviewRecord, SessionRecord};
 
 /// So many rows are many.
 const MANY: usize = 500;
@@ -132,9 +131,6 @@ trait Row: Sync {
     /// When PostgreSQL has no form for a value.
     fn write<F: Fields>(&self, fields: F) -> Result<F, BoxDynError>;
 }
-
-type NewSession<'a> = (&'a SessionRecord<&'a str>, SessionState);
-type NewView<'a> = (&'a PageviewRecord<&'a str>, ViewState);
 
 struct SessionRow<'a>(&'a NewSession<'a>);
 

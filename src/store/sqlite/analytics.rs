@@ -8,16 +8,14 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
 
-use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
+use super::super::fold::{Fold, Loaded, NewSession, NewView, SessionState, Touched, ViewState};
 use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
 use crate::domain::lowest_id;
-use crate::domain::{
-    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, PageviewRecord, SessionRecord, UnixMillis,
-};
+use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, SessionRecord, UnixMillis};
 
 /// Columns of a new session, in the order of `bind_session`.
 const SESSION_COLUMNS: [&str; 31] = [
@@ -224,10 +222,7 @@ fn stored_key((key, id, created_at, stored_at): KeyRow) -> Result<Option<StoredK
     Ok(Some(StoredKey { key: BatchKey(key), answer, stored_at: read_time(&stored_at)? }))
 }
 
-async fn insert_sessions(
-    connection: &mut SqliteConnection,
-    sessions: &[(&SessionRecord<&str>, SessionState)],
-) -> Result<(), StoreError> {
+async fn insert_sessions(connection: &mut SqliteConnection, sessions: &[NewSession<'_>]) -> Result<(), StoreError> {
     // One statement text for full chunks, so that it stays prepared; what is left over is prepared for this once.
     const ROWS: usize = 200;
     const { assert!(ROWS * SESSION_COLUMNS.len() <= MAX_BINDS) };
@@ -283,10 +278,7 @@ fn bind_session<'q>(
         .bind(state.duration_seconds)
 }
 
-async fn insert_views(
-    connection: &mut SqliteConnection,
-    views: &[(&PageviewRecord<&str>, ViewState)],
-) -> Result<(), StoreError> {
+async fn insert_views(connection: &mut SqliteConnection, views: &[NewView<'_>]) -> Result<(), StoreError> {
     const ROWS: usize = 200;
     const { assert!(ROWS * VIEW_COLUMNS.len() <= MAX_BINDS) };
     for chunk in views.chunks(ROWS) {

@@ -1,0 +1,73 @@
+//! The distance that transactions keep where records come in numbers, so that many records share what each of them costs.
+//!
+//! Invariants: a record that comes alone is applied at once; a backlog is never made longer by waiting; nothing waits
+//! longer than the distance.
+
+use std::time::{Duration, Instant};
+
+/// So many records in one transaction are numbers.
+const NUMBERS: usize = 32;
+
+/// When one writer's next transaction may begin.
+pub(super) struct Distance {
+    apart: Duration,
+    /// After a transaction with records in numbers, until the wait is over.
+    until: Option<Instant>,
+}
+
+impl Distance {
+    /// Transactions that begin so long one after the other.
+    pub const fn of(apart: Duration) -> Self {
+        Self { apart, until: None }
+    }
+
+    /// A transaction begins, with so many records. One that leaves some behind, because its bytes or its records were
+    /// the bound, is followed at once.
+    pub fn begins(&mut self, records: usize, leaves_some_behind: bool) {
+        self.until = (records >= NUMBERS && !leaves_some_behind).then(|| Instant::now() + self.apart);
+    }
+
+    /// Waits for records to come together, unless a whole batch of them waits already.
+    pub async fn keep(&mut self, whole_batch_waits: bool) {
+        if let Some(until) = self.until.take()
+            && !whole_batch_waits
+        {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_left_records_behind_is_followed_at_once() {
+        let mut distance = Distance::of(Duration::from_secs(1));
+        distance.begins(NUMBERS, false);
+        assert!(distance.until.is_some());
+        distance.begins(NUMBERS, true);
+        assert!(distance.until.is_none());
+        distance.begins(NUMBERS, false);
+        distance.begins(NUMBERS - 1, false);
+        assert!(distance.until.is_none(), "they come alone");
+    }
+
+    #[tokio::test]
+    async fn a_whole_batch_does_not_wait_and_a_distance_is_kept_once() {
+        let apart = Duration::from_millis(20);
+        let mut distance = Distance::of(apart);
+        let began = Instant::now();
+        distance.begins(NUMBERS, false);
+        distance.keep(false).await;
+        assert!(began.elapsed() >= apart);
+
+        let mut distance = Distance::of(Duration::from_hours(1));
+        let waits = async {
+            distance.begins(NUMBERS, false);
+            distance.keep(true).await;
+            distance.keep(false).await;
+        };
+        tokio::time::timeout(Duration::from_secs(10), waits).await.expect("nothing to wait for");
+    }
+}
