@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{AppError, Started};
 use crate::config::{Config, Secrets};
 use crate::http::{self, AppState, Connections, Edge, HEAD_TIMEOUT, Wire};
+use crate::journal::attend_desk;
 
 /// How long a client may take to hang up when it was told that the connection ends.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -113,6 +114,8 @@ fn start(
     let ending = builder.graceful_shutdown_signal();
     let server = builder.listen(format!("weir-{address}"), listener, move || {
         let (ending, connections) = (ending.clone(), connections.clone());
+        // Called once on each worker's thread.
+        actix_web::rt::spawn(attend_desk());
         let app = App::new().app_data(state.clone()).configure(routes.clone());
         let app = map_config(app, |()| AppConfig::default());
         // Each worker's own: a request's handle on it is counted without the other cores.

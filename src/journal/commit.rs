@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use tokio::sync::oneshot;
 
 use super::AppendError;
+use super::desk::{self, Answer, DeskNumber};
 use super::handle::Shared;
 use super::pace::SYNC_EVERY;
 use super::storage::Storage;
@@ -33,7 +33,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// A record on its way to the disk, and who waits for it.
 pub(super) struct Pending {
     pub payload: Vec<u8>,
-    pub ack: oneshot::Sender<Result<(), AppendError>>,
+    pub desk: Option<DeskNumber>,
+    pub ack: Answer,
 }
 
 /// What the thread is told.
@@ -80,18 +81,18 @@ struct Committer<S> {
     paced_until: Option<Instant>,
 }
 
+/// An ack, and the desk that it is given out at.
+type Answered = (Option<DeskNumber>, Answer);
+
 /// The senders of a batch. However the work on it ends, each is told what is known by then, once.
 struct Answers {
-    acks: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    acks: Vec<Answered>,
     known: Result<(), AppendError>,
 }
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        for ack in self.acks.drain(..) {
-            // A client that went away waits for nothing; its record is stored all the same.
-            let _ = ack.send(self.known);
-        }
+        desk::give_out(self.acks.drain(..), self.known);
     }
 }
 
@@ -216,8 +217,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Refuses what does not fit under the disk's bound, and keeps the rest.
-    #[allow(clippy::type_complexity)] // two vectors side by side, taken apart in the next line
-    fn admit(&mut self, batch: Vec<Pending>) -> (Vec<Vec<u8>>, Vec<oneshot::Sender<Result<(), AppendError>>>) {
+    fn admit(&mut self, batch: Vec<Pending>) -> (Vec<Vec<u8>>, Vec<Answered>) {
         let mut payloads = Vec::with_capacity(batch.len());
         let mut acks = Vec::with_capacity(batch.len());
         let mut disk_bytes = self.storage.disk_bytes();
@@ -225,12 +225,12 @@ impl<S: Storage> Committer<S> {
         for pending in batch {
             let cost = self.storage.cost(pending.payload.len());
             if disk_bytes + cost > self.shared.options.max_bytes {
-                refused.push(pending.ack);
+                refused.push((pending.desk, pending.ack));
                 continue;
             }
             disk_bytes += cost;
             payloads.push(pending.payload);
-            acks.push(pending.ack);
+            acks.push((pending.desk, pending.ack));
         }
         // The state first: who is refused may look at it.
         if refused.is_empty() {
@@ -238,9 +238,7 @@ impl<S: Storage> Committer<S> {
         } else {
             self.refuse_for_room();
         }
-        for ack in refused {
-            let _ = ack.send(Err(AppendError::DiskFull));
-        }
+        desk::give_out(refused.into_iter(), Err(AppendError::DiskFull));
         (payloads, acks)
     }
 

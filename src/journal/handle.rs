@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::{Notify, oneshot};
 
 use super::commit::{self, Command, Pending};
+use super::desk::DeskNumber;
 use super::directory::Directory;
 use super::index::SegmentIndex;
 use super::notes;
@@ -164,7 +165,7 @@ impl Journal {
         }
         let completes = shared.pace.join(length, shared.options.queue_bytes).ok_or(AppendError::QueueFull)?;
         let (ack, answer) = oneshot::channel();
-        match shared.intake.try_send(Command::Append(Pending { payload, ack })) {
+        match shared.intake.try_send(Command::Append(Pending { payload, desk: DeskNumber::here(), ack })) {
             Ok(()) => {
                 if completes {
                     shared.pace.complete();

@@ -7,6 +7,7 @@
 //! - `handle`: what everybody else holds of it.
 //! - `commit`: the thread that gathers what waits, appends it at once, syncs once, completes every ack.
 //! - `pace`: how long it lets records gather.
+//! - `desk`: where the acks of a busy thread are given out.
 //! - `storage`: what that thread needs of a log, as a trait.
 //! - `segments`, `reader`, `format`: that log on plain files, and reading it back.
 //! - `spare`: the next of these files, written before its time.
@@ -25,6 +26,7 @@
 
 mod commit;
 mod dead_letters;
+mod desk;
 mod directory;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -43,6 +45,7 @@ mod status;
 mod storage;
 
 pub use dead_letters::{DeadLetter, DeadLetterReason, DeadLetters};
+pub use desk::attend_desk;
 pub use directory::OpenError;
 pub use handle::{Ack, AppendError, Journal};
 pub use keeper::Keeper;
