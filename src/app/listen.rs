@@ -114,7 +114,7 @@ fn start(
     let ending = builder.graceful_shutdown_signal();
     let server = builder.listen(format!("weir-{address}"), listener, move || {
         let (ending, connections) = (ending.clone(), connections.clone());
-        // Called once on each worker's thread.
+        // This is called on each worker's own thread.
         actix_web::rt::spawn(attend_desk());
         let app = App::new().app_data(state.clone()).configure(routes.clone());
         let app = map_config(app, |()| AppConfig::default());

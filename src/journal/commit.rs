@@ -81,10 +81,10 @@ struct Committer<S> {
     paced_until: Option<Instant>,
 }
 
-/// An ack, and the desk that it is given out at.
+/// An ack's other end, and the desk that it goes to.
 type Answered = (Option<DeskNumber>, Answer);
 
-/// The senders of a batch. However the work on it ends, each is told what is known by then, once.
+/// The senders of a batch. However the work on it ends, what is known by then goes out to each of them, once.
 struct Answers {
     acks: Vec<Answered>,
     known: Result<(), AppendError>,

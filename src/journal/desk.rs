@@ -5,9 +5,9 @@
 //! the threads that appended, and wakes each of those threads once.
 //!
 //! Invariants: every ack is given out, once: at its desk, or by the commit thread where there is none (any more), or where
-//! it is the only one. What lies on a desk is bounded by what its thread has in service. Desks belong to the process, not
-//! to a journal: one is enough for all that a thread appends to. Whoever waits for an ack of another thread waits until that one
-//! comes to its desk.
+//! it is the only one. What lies on a desk is no more than its thread has appended since it was last there. Desks belong to
+//! the process, not to a journal: one is enough for all that a thread appends to. Whoever waits for an ack of another thread
+//! waits until that one comes to its desk.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -86,7 +86,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        HERE.set(None);
+        if DeskNumber::here() == Some(self.number) {
+            HERE.set(None);
+        }
         desks().remove(&self.number);
         let left = self.desk.lots().take();
         left.into_iter().flatten().for_each(give);
@@ -97,8 +99,8 @@ fn desks() -> MutexGuard<'static, BTreeMap<DeskNumber, Arc<Desk>>> {
     DESKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives out the acks of everything that this thread appends, as long as it is polled there. Without it they are given out
-/// by the journal's own thread.
+/// Gives out the acks of everything that this thread appends from the first poll on, as long as it is polled there. Without
+/// it they are given out by the journal's own thread. Where a thread has several, the last one counts.
 pub async fn attend_desk() {
     let open = Open::here();
     poll_fn(|context| {
@@ -173,18 +175,23 @@ mod tests {
     fn a_thread_with_a_desk_is_woken_once_and_gives_out_its_acks_itself() {
         let (bell, rings) = notes();
         let mut desk = pin!(attend_desk());
-        assert!(desk.as_mut().poll(&mut Context::from_waker(&bell)).is_pending());
-        let (mut acks, commit) = given_out(3, Ok(()));
-        let (waker, wakings) = notes();
-        for ack in &mut acks {
-            assert!(ack.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let mut look = || assert!(desk.as_mut().poll(&mut Context::from_waker(&bell)).is_pending());
+        look();
+        for _ in 0..3 {
+            let ((mut acks, commit), (mut more, commit_more)) = (given_out(3, Ok(())), given_out(2, Ok(())));
+            acks.append(&mut more);
+            let (waker, wakings) = notes();
+            for ack in &mut acks {
+                assert!(ack.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+            }
+            commit();
+            commit_more();
+            assert_eq!(rings.try_iter().count(), 1);
+            assert_eq!(wakings.try_iter().count(), 0, "they lie on the desk");
+            look();
+            assert_eq!(wakings.try_iter().collect::<Vec<_>>(), vec![thread::current().id(); 5]);
+            assert!(acks.into_iter().all(|ack| ack.now_or_never() == Some(Ok(()))));
         }
-        commit();
-        assert_eq!(rings.try_iter().count(), 1);
-        assert_eq!(wakings.try_iter().count(), 0, "they lie on the desk");
-        assert!(desk.as_mut().poll(&mut Context::from_waker(&bell)).is_pending());
-        assert_eq!(wakings.try_iter().collect::<Vec<_>>(), vec![thread::current().id(); 3]);
-        assert!(acks.into_iter().all(|ack| ack.now_or_never() == Some(Ok(()))));
     }
 
     #[test]
@@ -210,6 +217,26 @@ mod tests {
         commit();
         // Who is told that a stored record failed would send it again.
         assert!(lying.into_iter().chain(late).all(|ack| ack.now_or_never() == Some(Ok(()))));
+    }
+
+    #[test]
+    fn a_desk_that_closes_meanwhile_gives_a_lot_back() {
+        let open = Open::here();
+        let desk = Arc::clone(&open.desk);
+        drop(open);
+        let (answer, ack) = Ack::pending();
+        let (acks, known) = desk.take((vec![answer], Ok(()))).unwrap_err();
+        assert_eq!((acks.len(), known), (1, Ok(())));
+        give((acks, known));
+        assert_eq!(ack.now_or_never(), Some(Ok(())));
+    }
+
+    #[test]
+    fn an_older_desk_that_closes_leaves_the_newer_one() {
+        let older = Open::here();
+        let newer = Open::here();
+        drop(older);
+        assert_eq!(DeskNumber::here(), Some(newer.number));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! folder knows what a journal is made of.
 //!
 //! - `handle`: what everybody else holds of it.
-//! - `commit`: the thread that gathers what waits, appends it at once, syncs once, completes every ack.
+//! - `commit`: the thread that gathers what waits, appends it at once and syncs once.
 //! - `pace`: how long it lets records gather.
-//! - `desk`: where the acks of a busy thread are given out.
+//! - `desk`: where acks are completed, by the threads that appended.
 //! - `storage`: what that thread needs of a log, as a trait.
 //! - `segments`, `reader`, `format`: that log on plain files, and reading it back.
 //! - `spare`: the next of these files, written before its time.

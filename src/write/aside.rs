@@ -1,6 +1,6 @@
 //! Records that are set aside: what a writer cannot apply becomes a dead letter, on disk, counted and logged.
 //!
-//! Invariant: when [`Aside::put`] returns, the letters are durable, so the position may pass their records.
+//! Invariant: when [`Aside::put`] succeeds, the letters are durable, so the position may pass their records.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Aside {
         self.letters.remove_beyond(position).map(drop)
     }
 
-    /// Keeps letters; none is kept where an error is returned.
+    /// Keeps letters. After an error some of them may be there, and are taken back when the writer attaches again.
     pub fn put(&self, letters: &[DeadLetter]) -> io::Result<()> {
         if letters.is_empty() {
             return Ok(());

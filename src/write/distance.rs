@@ -1,9 +1,11 @@
 //! The distance that transactions keep where records come in numbers, so that many records share what each of them costs.
 //!
-//! Invariants: a record that comes alone is applied at once; a backlog is never made longer by waiting; nothing waits
-//! longer than the distance.
+//! Invariants: records that come alone are applied at once, but for the first after a transaction with many; a backlog is
+//! never made longer by waiting; nothing waits longer than the distance.
 
 use std::time::{Duration, Instant};
+
+use crate::journal::Position;
 
 /// So many records in one transaction are numbers.
 const NUMBERS: usize = 32;
@@ -21,10 +23,10 @@ impl Distance {
         Self { apart, until: None }
     }
 
-    /// A transaction begins, with so many records. One that leaves some behind, because its bytes or its records were
-    /// the bound, is followed at once.
-    pub fn begins(&mut self, records: usize, leaves_some_behind: bool) {
-        self.until = (records >= NUMBERS && !leaves_some_behind).then(|| Instant::now() + self.apart);
+    /// A transaction begins, with so many records, the last of them at `through`. Where there were more, because its bytes or
+    /// its records were the bound, the next one follows at once.
+    pub fn begins(&mut self, records: usize, through: Position, durable: Position) {
+        self.until = (records >= NUMBERS && through >= durable).then(|| Instant::now() + self.apart);
     }
 
     /// Waits for records to come together, unless a whole batch of them waits already.
@@ -44,12 +46,12 @@ mod tests {
     #[test]
     fn a_transaction_that_left_records_behind_is_followed_at_once() {
         let mut distance = Distance::of(Duration::from_secs(1));
-        distance.begins(NUMBERS, false);
+        distance.begins(NUMBERS, Position(40), Position(40));
         assert!(distance.until.is_some());
-        distance.begins(NUMBERS, true);
+        distance.begins(NUMBERS, Position(40), Position(41));
         assert!(distance.until.is_none());
-        distance.begins(NUMBERS, false);
-        distance.begins(NUMBERS - 1, false);
+        distance.begins(NUMBERS, Position(40), Position(40));
+        distance.begins(NUMBERS - 1, Position(41), Position(41));
         assert!(distance.until.is_none(), "they come alone");
     }
 
@@ -58,13 +60,13 @@ mod tests {
         let apart = Duration::from_millis(20);
         let mut distance = Distance::of(apart);
         let began = Instant::now();
-        distance.begins(NUMBERS, false);
+        distance.begins(NUMBERS, Position(40), Position(40));
         distance.keep(false).await;
         assert!(began.elapsed() >= apart);
 
         let mut distance = Distance::of(Duration::from_hours(1));
         let waits = async {
-            distance.begins(NUMBERS, false);
+            distance.begins(NUMBERS, Position(40), Position(40));
             distance.keep(true).await;
             distance.keep(false).await;
         };

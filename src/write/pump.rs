@@ -139,7 +139,7 @@ impl<S: Sink> Pump<S> {
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
         let chunk = self.ahead.read(&self.journal, position, durable, limits)?;
         self.ahead.begin(&self.journal, chunk.through, limits);
-        self.distance.begins(chunk.entries.len(), chunk.through < durable);
+        self.distance.begins(chunk.entries.len(), chunk.through, durable);
         let applied = self.apply_chunk(position, &chunk).await;
         self.ahead.finish().await;
         applied.map(|()| true)

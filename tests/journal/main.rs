@@ -1,6 +1,7 @@
 //! The journal on real files: what was acknowledged is read back, whatever happens to the files in between.
 
 mod ahead;
+mod desk;
 mod file_limit;
 mod machine;
 mod restarts;
