@@ -111,6 +111,21 @@ impl<'a> Fold<'a> {
         progress.finish(keys)
     }
 
+    /// What another fold of the same records made of sessions that something happens to, when it knew no row that was there
+    /// before.
+    pub fn begun(&self, touched: &Touched) -> HashMap<Uuid, SessionState> {
+        let begun = self.new_sessions.iter().filter(|(session, _)| touched.begun.contains(&session.id));
+        begun.map(|(session, state)| (session.id, state.clone())).collect()
+    }
+
+    /// New sessions were written as [`Self::begun`] has it: those that come to something else are changed.
+    pub fn correct(&mut self, begun: &HashMap<Uuid, SessionState>) {
+        let differ = |(session, state): &&NewSession<'_>| begun.get(&session.id).is_some_and(|begun| begun != state);
+        let differing = self.new_sessions.iter().filter(differ);
+        self.changed_sessions.extend(differing.map(|(session, state)| (session.id, state.clone())));
+        self.changed_sessions.sort_by_key(|(id, _)| *id);
+    }
+
     /// What is written, by table.
     pub fn applied(&self) -> Applied {
         Applied::of([

@@ -74,6 +74,9 @@ pub trait Sink: Send + Sync + 'static {
     /// What the journal of this database carries, whose texts may be borrowed from its bytes.
     type Record<'a>: JournalRecord<'a>;
 
+    /// What of a step was written before its turn, in a transaction that nobody sees. Dropped, it is taken back.
+    type Begun: Send + 'static;
+
     /// Which database and which engine, for logs: `analytics on sqlite`.
     fn describe(&self) -> &'static str;
 
@@ -84,6 +87,11 @@ pub trait Sink: Send + Sync + 'static {
     /// them is here: the default is for a database that requests read, and wait for.
     fn transactions_apart(&self) -> Duration {
         Duration::from_millis(50)
+    }
+
+    /// How many steps are worth beginning before their turn while a backlog is applied.
+    fn begun_at_most(&self) -> usize {
+        0
     }
 
     /// How often the tables are looked after.
@@ -114,6 +122,26 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Writes the records and moves the position, or does neither.
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError>;
+
+    /// Writes what these records come to whatever those before them do, and leaves the position alone: any number of
+    /// steps can be begun while those before them are not applied. `None` where there is nothing of the kind.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]. It says nothing of the records: applied in their turn they are judged afresh.
+    async fn begin(&self, _records: &[Self::Record<'_>]) -> Result<Option<Self::Begun>, StoreError> {
+        Ok(None)
+    }
+
+    /// What [`Self::apply`] does, in their turn, with records that were begun.
+    async fn finish(
+        &self,
+        step: &Step,
+        records: &[Self::Record<'_>],
+        begun: Self::Begun,
+    ) -> Result<Applied, StoreError> {
+        drop(begun);
+        self.apply(step, records).await
+    }
 
     /// Makes what coming records need and drops what is past its retention (0 days: nothing).
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;

@@ -41,10 +41,11 @@ impl Ahead {
         }
     }
 
-    /// Begins to read what comes after a position, if that is a whole batch.
+    /// Begins to read what comes after a position, if that is a whole batch and not read already.
     pub fn begin(&mut self, journal: &Journal, after: Position, limits: ReadLimits) {
         let up_to = journal.durable();
-        if up_to.0.saturating_sub(after.0) < limits.records as u64 {
+        let is_read = self.read.as_ref().is_some_and(|(follows, _)| *follows == after);
+        if is_read || up_to.0.saturating_sub(after.0) < limits.records as u64 {
             return;
         }
         let mut feed = self.feed.take().unwrap_or_else(|| journal.feed());

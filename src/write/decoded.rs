@@ -14,6 +14,11 @@ pub(super) struct Decoded<'a, R> {
 }
 
 impl<'a, R: JournalRecord<'a>> Decoded<'a, R> {
+    /// Whether the records are all that the bytes say.
+    pub fn is_whole(&self) -> bool {
+        self.undecodable.is_empty() && self.foreign.is_none()
+    }
+
     pub fn of(entries: &'a [Entry]) -> Self {
         let mut decoded = Self {
             records: Vec::with_capacity(entries.len()),

@@ -2,6 +2,7 @@
 //!
 //! - `pump`: the loop's steps: read on, apply with the position, retry, bisect, set aside.
 //!   - `ahead` and `decoded`: the next records, read and taken apart.
+//!   - `early`: steps of a backlog that are begun before their turn.
 //!   - `distance`, `batch_size` and `backoff`: when the next transaction begins, and with how many of them.
 //!   - `aside`: what cannot be applied.
 //!   - `catch_up` and `state`: what of it others see.
@@ -10,7 +11,7 @@
 //! - `letters`: one dead letter's second chance.
 //!
 //! Invariants: the position in the database moves only with the records it covers; a dead database holds up nothing but
-//! its own journal; memory holds one chunk, however long the outage was.
+//! its own journal; memory holds a handful of chunks, however long the outage was.
 
 mod ahead;
 mod aside;
@@ -19,6 +20,7 @@ mod batch_size;
 mod catch_up;
 mod decoded;
 mod distance;
+mod early;
 pub mod letters;
 mod maintenance;
 mod pump;

@@ -21,10 +21,11 @@ use super::batch_size::BatchSize;
 use super::catch_up::CatchUp;
 use super::decoded::Decoded;
 use super::distance::Distance;
+use super::early::{Early, Turn};
 use super::{WriterPhase, WriterState};
 use crate::domain::Clock;
 use crate::fail_points;
-use crate::journal::{Chunk, DeadLetter, DeadLetterReason, Entry, FeedError, Journal, Position, ReadLimits};
+use crate::journal::{DeadLetter, DeadLetterReason, Entry, FeedError, Journal, Position, ReadLimits};
 use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, WriterMetrics, name};
 
@@ -57,6 +58,7 @@ pub struct Pump<S: Sink> {
     sink: Arc<S>,
     journal: Journal,
     ahead: Ahead,
+    early: Early<S>,
     aside: Aside,
     writer: Uuid,
     database: &'static str,
@@ -92,6 +94,7 @@ impl<S: Sink> Pump<S> {
         let database = journal.name();
         Self {
             ahead: Ahead::default(),
+            early: Early::of(Arc::clone(&sink)),
             aside: Aside::of(&journal, Arc::clone(&telemetry), clock),
             writer: Uuid::new_v4(),
             metrics: telemetry.writer(database),
@@ -137,12 +140,28 @@ impl<S: Sink> Pump<S> {
             return Ok(false);
         }
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
-        let chunk = self.ahead.read(&self.journal, position, durable, limits)?;
-        self.ahead.begin(&self.journal, chunk.through, limits);
-        self.distance.begins(chunk.entries.len(), chunk.through, durable);
-        let applied = self.apply_chunk(position, &chunk).await;
+        let turn = match self.early.next(position).await {
+            Some(turn) => turn,
+            None => Turn::of(self.ahead.read(&self.journal, position, durable, limits)?),
+        };
+        self.begin_early(turn.chunk.through, durable, limits);
+        self.distance.begins(turn.chunk.entries.len(), turn.chunk.through, durable);
+        let applied = self.apply_turn(position, turn).await;
         self.ahead.finish().await;
+        if applied.is_err() {
+            self.early.take_back();
+        }
         applied.map(|()| true)
+    }
+
+    /// Begins what may be begun of what comes after a position, and to read on.
+    fn begin_early(&mut self, after: Position, durable: Position, limits: ReadLimits) {
+        while let Some(from) = self.early.wants(after, durable, limits.records) {
+            // What cannot be read is told of in its turn.
+            let Ok(chunk) = self.ahead.read(&self.journal, from, durable, limits) else { break };
+            self.early.begin(from, chunk, APPLY);
+        }
+        self.ahead.begin(&self.journal, self.early.ends_at(after), limits);
     }
 
     fn whole_batch_waits(&self, position: Position) -> bool {
@@ -209,7 +228,8 @@ impl<S: Sink> Pump<S> {
         Ok(position)
     }
 
-    async fn apply_chunk(&mut self, from: Position, chunk: &Chunk) -> Result<(), PumpError> {
+    async fn apply_turn(&mut self, from: Position, turn: Turn<S>) -> Result<(), PumpError> {
+        let Turn { chunk, mut begun } = turn;
         if let Some(oldest) = chunk.entries.first() {
             self.journal.note_unapplied_since(oldest.appended_at_ms);
         }
@@ -229,7 +249,8 @@ impl<S: Sink> Pump<S> {
         let mut from = from;
         while let Some(span) = spans.pop() {
             let step = Step { journal: self.journal.id(), writer: self.writer, from, through: span.through };
-            match self.apply(&step, &records[span.records.clone()]).await {
+            // All of the chunk was begun, and its first span is all of it.
+            match self.apply(&step, &records[span.records.clone()], begun.take()).await {
                 Ok(()) => from = span.through,
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(&span, &entries)),
                 Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
@@ -243,12 +264,20 @@ impl<S: Sink> Pump<S> {
         Ok(())
     }
 
-    /// Applies one step, again and again while the database is away.
-    async fn apply(&mut self, step: &Step, records: &[S::Record<'_>]) -> Result<(), StoreError> {
+    /// Applies one step, again and again while the database is away. What of it was begun serves the first attempt.
+    async fn apply(
+        &mut self,
+        step: &Step,
+        records: &[S::Record<'_>],
+        mut begun: Option<S::Begun>,
+    ) -> Result<(), StoreError> {
         let mut attempts = 0;
         loop {
-            let began = Instant::now();
-            let applied = within(APPLY, self.sink.apply(step, records)).await;
+            let attempted = Instant::now();
+            let applied = match begun.take() {
+                Some(begun) => within(APPLY, self.sink.finish(step, records, begun)).await,
+                None => within(APPLY, self.sink.apply(step, records)).await,
+            };
             let rows = match applied.inspect_err(|error| self.count(error)) {
                 Ok(applied) => {
                     fail_points::step("writer.committed");
@@ -266,8 +295,9 @@ impl<S: Sink> Pump<S> {
                 }
                 Err(StoreError::Unavailable(reason)) => {
                     attempts += 1;
+                    self.early.take_back();
                     self.metrics.retries.increment(1);
-                    if self.batch_size.failed_after(began.elapsed()) {
+                    if self.batch_size.failed_after(attempted.elapsed()) {
                         return Err(StoreError::Unavailable(format!("{reason}; taking fewer records at once")));
                     }
                     self.away(&reason);
@@ -276,7 +306,7 @@ impl<S: Sink> Pump<S> {
                 }
                 Err(error) => return Err(error),
             };
-            self.applied(step, records.len(), &rows, began.elapsed());
+            self.applied(step, records.len(), &rows, attempted.elapsed());
             return Ok(());
         }
     }

@@ -2,22 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use weir::actor::Vitals;
-use weir::domain::{Clock, JournalRecord};
-use weir::journal::{Journal, JournalOptions, SegmentStorage};
-use weir::telemetry::Telemetry;
-use weir::write::{Pump, WriterState};
-
 use super::*;
 
 /// How far the beginnings of two transactions are apart, after one with records in numbers.
 const DISTANCE: Duration = Duration::from_millis(200);
-
-async fn append(journal: &Journal, records: usize) {
-    for record in sessions(records) {
-        journal.append(record.encode()).unwrap().await.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn a_transaction_keeps_its_distance_after_many_records_and_not_after_one() {
@@ -28,13 +16,7 @@ async fn a_transaction_keeps_its_distance_after_many_records_and_not_after_one()
     else {
         panic!("another engine");
     };
-    let (telemetry, options) = (Telemetry::new(), JournalOptions { fsync: false, ..JournalOptions::default() });
-    let storage =
-        SegmentStorage::open(&directory.path().join("journal"), options, weir::telemetry::Histogram::unread()).unwrap();
-    let lifeline = Vitals::new(telemetry.clone()).lifeline("journal");
-    let journal = Journal::start("analytics", storage, options, telemetry.journal("analytics"), lifeline).unwrap();
-    let clock = Arc::new(Clock::system());
-    let mut pump = Pump::new(sink, journal.clone(), Arc::<WriterState>::default(), telemetry, clock);
+    let (journal, mut pump) = journal_with_pump(directory.path(), sink);
 
     append(&journal, 1).await;
     pump.step().await;

@@ -6,6 +6,7 @@ mod support;
 mod accounts;
 mod analytics;
 mod distance;
+mod early;
 mod events;
 mod idempotency;
 mod main_database;
@@ -14,20 +15,24 @@ mod position;
 mod visitors;
 mod writer;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use support::{Backend, Databases};
 use uuid::Uuid;
+use weir::actor::Vitals;
 use weir::app::{AnalyticsSink, MainSink, open_analytics, open_main};
 use weir::config::DatabaseUrl;
 use weir::domain::{
-    AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash,
+    AnalyticsEvent, AnalyticsRecord, Clock, JournalRecord, MainRecord, Place, SessionRecord, UnixMillis, VisitorHash,
 };
-use weir::journal::{JournalId, Position};
+use weir::journal::{Journal, JournalId, JournalOptions, Position, SegmentStorage};
 use weir::store::{
     Accounts, Applied, BatchKeyTable, MainReads, Maintained, Positions, SettingsTable, Sink, Step, StoreError,
     VisitorTable,
 };
+use weir::telemetry::{Histogram, Telemetry};
+use weir::write::{Pump, WriterState};
 
 /// A day in the past, for ids and times that do not change.
 const DAY: UnixMillis = UnixMillis(1_777_543_200_000);
@@ -55,7 +60,13 @@ trait AnySink: Send + Sync {
     async fn migrate(&self) -> Result<(), StoreError>;
     fn positions(&self) -> &dyn Positions;
     async fn apply_encoded(&self, step: &Step, records: &[Vec<u8>]) -> Result<Applied, StoreError>;
+    /// Applies steps one after the other, each of them begun while the one before it is applied. How many were.
+    async fn apply_early(&self, steps: &[(Step, Vec<Vec<u8>>)]) -> Result<usize, StoreError>;
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
+}
+
+fn decoded<S: Sink>(records: &[Vec<u8>]) -> Vec<S::Record<'_>> {
+    records.iter().map(|bytes| S::Record::decode(bytes).unwrap()).collect()
 }
 
 #[async_trait::async_trait]
@@ -67,8 +78,31 @@ impl<S: Sink> AnySink for Arc<S> {
         S::positions(self)
     }
     async fn apply_encoded(&self, step: &Step, records: &[Vec<u8>]) -> Result<Applied, StoreError> {
-        let records: Vec<_> = records.iter().map(|bytes| S::Record::decode(bytes).unwrap()).collect();
-        S::apply(self, step, &records).await
+        S::apply(self, step, &decoded::<S>(records)).await
+    }
+    async fn apply_early(&self, steps: &[(Step, Vec<Vec<u8>>)]) -> Result<usize, StoreError> {
+        let begin = async |number: usize| match steps.get(number) {
+            Some((_, records)) => S::begin(self, &decoded::<S>(records)).await.ok().flatten(),
+            None => None,
+        };
+        let (mut early, mut next) = (0, None);
+        for (number, (step, records)) in steps.iter().enumerate() {
+            let records = decoded::<S>(records);
+            next = match next.take() {
+                Some(begun) => {
+                    early += 1;
+                    let (applied, begun) = tokio::join!(S::finish(self, step, &records, begun), begin(number + 1));
+                    applied?;
+                    begun
+                }
+                // One that brings the same session as the next one would wait for it.
+                None => {
+                    S::apply(self, step, &records).await?;
+                    begin(number + 1).await
+                }
+            };
+        }
+        Ok(early)
     }
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
         S::maintain(self, now, retention_days).await
@@ -166,6 +200,24 @@ fn session_at(at: UnixMillis) -> SessionRecord {
         connection_type: None,
         language: None,
         place: Place::default(),
+    }
+}
+
+/// A journal that does not wait for its disk, and what brings its records to a database.
+fn journal_with_pump<S: Sink>(directory: &Path, sink: Arc<S>) -> (Journal, Pump<S>) {
+    let (telemetry, options) = (Telemetry::new(), JournalOptions { fsync: false, ..JournalOptions::default() });
+    let storage = SegmentStorage::open(&directory.join("journal"), options, Histogram::unread()).unwrap();
+    let lifeline = Vitals::new(telemetry.clone()).lifeline("journal");
+    let journal = Journal::start("analytics", storage, options, telemetry.journal("analytics"), lifeline).unwrap();
+    let clock = Arc::new(Clock::system());
+    let pump = Pump::new(sink, journal.clone(), Arc::<WriterState>::default(), telemetry, clock);
+    (journal, pump)
+}
+
+/// Appends so many sessions, one after the other.
+async fn append(journal: &Journal, records: usize) {
+    for record in sessions(records) {
+        journal.append(record.encode()).unwrap().await.unwrap();
     }
 }
 

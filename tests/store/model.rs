@@ -1,7 +1,7 @@
 //! What records come to, whichever way a writer cuts them into batches: random records are applied to both databases,
 //! and to a naive model one by one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
@@ -247,20 +247,42 @@ async fn stored_views(store: &Store, made: &Made) -> Vec<ViewRow> {
         .collect()
 }
 
-async fn follow(store: &Store, position: &AtomicU64, case: &Case) -> Result<(), TestCaseError> {
+/// How a writer goes about its batches.
+#[derive(Clone, Copy)]
+enum Way {
+    OneAfterTheOther,
+    BegunEarly,
+}
+
+async fn follow(
+    store: &Store,
+    position: &AtomicU64,
+    way: Way,
+    early: &AtomicUsize,
+    case: &Case,
+) -> Result<(), TestCaseError> {
     let made = Made::of(case);
     let mut model = Model::default();
-    let mut batch = Vec::new();
+    let (mut steps, mut batch) = (Vec::new(), Vec::new());
     let last = case.happenings.len() - 1;
     for (index, (happening, ends)) in case.happenings.iter().enumerate() {
         let record = made.record(happening);
         model.record(&record);
-        batch.push(record);
+        batch.push(record.encode());
         if *ends || index == last {
             let records = u64::try_from(batch.len()).unwrap();
             let from = position.fetch_add(records, Ordering::Relaxed);
-            store.analytics.apply(&store.step(from, from + records), &batch).await.unwrap();
-            batch.clear();
+            steps.push((store.step(from, from + records), std::mem::take(&mut batch)));
+        }
+    }
+    match way {
+        Way::OneAfterTheOther => {
+            for (step, records) in &steps {
+                store.analytics.apply_encoded(step, records).await.unwrap();
+            }
+        }
+        Way::BegunEarly => {
+            early.fetch_add(store.analytics.apply_early(&steps).await.unwrap(), Ordering::Relaxed);
         }
     }
     model.sessions.sort_by_key(|session| session.id);
@@ -270,10 +292,11 @@ async fn follow(store: &Store, position: &AtomicU64, case: &Case) -> Result<(), 
     Ok(())
 }
 
-fn batches_end_as_if_every_record_were_one_by_one(backend: Backend) {
+/// How many batches were begun early.
+fn batches_end_as_if_every_record_were_one_by_one(backend: Backend, way: Way) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = runtime.block_on(Store::fresh(backend));
-    let position = AtomicU64::new(0);
+    let (position, early) = (AtomicU64::new(0), AtomicUsize::new(0));
     let persistence =
         FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/store.txt"));
     let config = Config {
@@ -282,16 +305,24 @@ fn batches_end_as_if_every_record_were_one_by_one(backend: Backend) {
         failure_persistence: Some(Box::new(persistence)),
         ..Config::default()
     };
-    let followed = TestRunner::new(config).run(&case(), |case| runtime.block_on(follow(&store, &position, &case)));
+    let followed =
+        TestRunner::new(config).run(&case(), |case| runtime.block_on(follow(&store, &position, way, &early, &case)));
     followed.unwrap_or_else(|error| panic!("{error}"));
+    early.into_inner()
 }
 
 #[test]
 fn batches_end_as_if_every_record_were_one_by_one_on_sqlite() {
-    batches_end_as_if_every_record_were_one_by_one(Backend::Sqlite);
+    batches_end_as_if_every_record_were_one_by_one(Backend::Sqlite, Way::OneAfterTheOther);
 }
 
 #[test]
 fn batches_end_as_if_every_record_were_one_by_one_on_postgres() {
-    batches_end_as_if_every_record_were_one_by_one(Backend::Postgres);
+    batches_end_as_if_every_record_were_one_by_one(Backend::Postgres, Way::OneAfterTheOther);
+}
+
+#[test]
+fn batches_that_are_begun_early_end_as_if_every_record_were_one_by_one() {
+    let early = batches_end_as_if_every_record_were_one_by_one(Backend::Postgres, Way::BegunEarly);
+    assert!(early > 50, "only {early} were");
 }

@@ -2,13 +2,17 @@
 //!
 //! A batch is applied twice at most: first as if none of its rows were there yet, which is all but always true and
 //! costs PostgreSQL a quarter less; where one was there, again, with rows that are there left as they are.
+//!
+//! One connection's server process fills one core with a backlog. So new sessions, which are most of its work, can be written
+//! before their turn, each step's in a transaction of its own: no earlier record changes what they come to, unless it is
+//! applied again, and then their ids say so. Everything else waits for its turn, when what came before is committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
@@ -18,8 +22,8 @@ use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
 use super::inserts::{Repeats, insert_sessions, insert_views};
 use super::partitions::{self, Partitions};
-use super::writer::{self, WriterConnection};
-use super::{column, pool, request_pool, unix_millis, writer_connection};
+use super::writer::{self, Held, WriterConnections};
+use super::{column, pool, request_pool, unix_millis, writer_connections};
 use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions.
@@ -70,7 +74,7 @@ const INSERT_KEYS: &str = "
 
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
-    writer: WriterConnection,
+    writer: WriterConnections,
     pool: PgPool,
     /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
     requests: PgPool,
@@ -86,7 +90,7 @@ impl PostgresAnalytics {
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let (pool, requests) = (pool(url)?, request_pool(url)?);
         Ok(Self {
-            writer: writer_connection(url)?,
+            writer: writer_connections(url)?,
             requests,
             positions: PositionTable::new(&pool),
             partitions: Partitions::default(),
@@ -98,6 +102,7 @@ impl PostgresAnalytics {
 #[async_trait]
 impl Sink for PostgresAnalytics {
     type Record<'a> = AnalyticsRecord<&'a str>;
+    type Begun = BegunSessions;
 
     fn describe(&self) -> &'static str {
         "analytics on postgres"
@@ -112,6 +117,11 @@ impl Sink for PostgresAnalytics {
         ANALYTICS_APART
     }
 
+    fn begun_at_most(&self) -> usize {
+        // One is copied while the other one before it ends and a third is read.
+        2
+    }
+
     async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
         Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &self.pool, tell).await?)
     }
@@ -121,7 +131,7 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
-        self.partitions.make_for(&self.pool, records.iter().filter_map(|record| record.event.answer().id)).await?;
+        self.make_partitions(records).await?;
         let mut applied = self.apply_in_transaction(step, records, Repeats::Refused).await;
         if matches!(applied, Err(StoreError::Repeated)) {
             applied = self.apply_in_transaction(step, records, Repeats::Left).await;
@@ -131,6 +141,42 @@ impl Sink for PostgresAnalytics {
             self.partitions.forget();
         }
         applied
+    }
+
+    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
+        let touched = Touched::of(records);
+        let fold = Fold::of(records, &touched, Loaded::default());
+        if fold.new_sessions.is_empty() {
+            return Ok(None);
+        }
+        self.make_partitions(records).await?;
+        let mut held = self.writer.take().await?;
+        writer::begin(&mut held.connection).await?;
+        let inserted = insert_sessions(&mut held.connection, &fold.new_sessions, Repeats::Refused).await;
+        if inserted.is_err() {
+            let ended = writer::end(&mut held.connection, inserted).await;
+            self.writer.keep(held, &ended);
+            self.partitions.forget();
+            return ended.map(|()| None);
+        }
+        Ok(Some(BegunSessions { held, states: fold.begun(&touched) }))
+    }
+
+    async fn finish(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        begun: BegunSessions,
+    ) -> Result<Applied, StoreError> {
+        self.make_partitions(records).await?;
+        let BegunSessions { mut held, states } = begun;
+        let written = write(&mut held.connection, step, records, Sessions::Begun(&states)).await;
+        let ended = writer::end(&mut held.connection, written).await;
+        self.writer.keep(held, &ended);
+        match ended {
+            Err(StoreError::Repeated) => self.apply(step, records).await,
+            ended => ended.inspect_err(|_| self.partitions.forget()),
+        }
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
@@ -168,6 +214,13 @@ impl BatchKeyTable for PostgresAnalytics {
     }
 }
 
+/// New sessions of a step that are written, in a transaction that is open.
+pub struct BegunSessions {
+    held: Held,
+    /// Those of them that something happens to in the same step, as they were written.
+    states: HashMap<Uuid, SessionState>,
+}
+
 /// Key, answer's id, answer's time, when it was stored.
 type KeyRow = (Vec<u8>, Option<Uuid>, Option<DateTime<Utc>>, DateTime<Utc>);
 
@@ -177,7 +230,19 @@ fn stored_key((key, id, created_at, stored_at): KeyRow) -> Option<StoredKey> {
     Some(StoredKey { key: BatchKey(key.try_into().ok()?), answer, stored_at: unix_millis(stored_at) })
 }
 
+/// What is done with a step's new sessions.
+#[derive(Clone, Copy)]
+enum Sessions<'a> {
+    Written(Repeats),
+    /// They were written before, in this very transaction.
+    Begun(&'a HashMap<Uuid, SessionState>),
+}
+
 impl PostgresAnalytics {
+    async fn make_partitions(&self, records: &[AnalyticsRecord<&str>]) -> Result<(), StoreError> {
+        self.partitions.make_for(&self.pool, records.iter().filter_map(|record| record.event.answer().id)).await
+    }
+
     async fn apply_in_transaction(
         &self,
         step: &Step,
@@ -197,22 +262,34 @@ async fn apply_on(
     records: &[AnalyticsRecord<&str>],
     repeats: Repeats,
 ) -> Result<Applied, StoreError> {
-    let mut transaction = connection.begin().await?;
-    let written = write(&mut transaction, step, records, repeats).await;
-    writer::end(transaction, written).await
+    writer::begin(connection).await?;
+    let written = write(connection, step, records, Sessions::Written(repeats)).await;
+    writer::end(connection, written).await
 }
 
 async fn write(
     connection: &mut PgConnection,
     step: &Step,
     records: &[AnalyticsRecord<&str>],
-    repeats: Repeats,
+    sessions: Sessions<'_>,
 ) -> Result<Applied, StoreError> {
     let touched = Touched::of(records);
     PositionTable::<Postgres>::advance(connection, step).await?;
-    let loaded = load(connection, &touched).await?;
-    let fold = Fold::of(records, &touched, loaded);
-    insert_sessions(connection, &fold.new_sessions, repeats).await?;
+    let fold = match sessions {
+        Sessions::Written(repeats) => {
+            let loaded = load(connection, &touched, touched.sessions.iter()).await?;
+            let fold = Fold::of(records, &touched, loaded);
+            insert_sessions(connection, &fold.new_sessions, repeats).await?;
+            fold
+        }
+        Sessions::Begun(states) => {
+            // They are there because this transaction wrote them: had they been there before, that had failed.
+            let loaded = load(connection, &touched, touched.sessions.difference(&touched.begun)).await?;
+            let mut fold = Fold::of(records, &touched, loaded);
+            fold.correct(states);
+            fold
+        }
+    };
     insert_views(connection, &fold.new_views).await?;
     update_sessions(connection, &fold.changed_sessions).await?;
     update_views(connection, &fold.changed_views).await?;
@@ -231,32 +308,40 @@ fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
     rows.chunk_by(|(one, _), (other, _)| partitions::day_before(*one) == partitions::day_before(*other))
 }
 
-async fn load(connection: &mut PgConnection, touched: &Touched) -> Result<Loaded, StoreError> {
+/// What is there of what is touched; of its sessions these.
+async fn load(
+    connection: &mut PgConnection,
+    touched: &Touched,
+    sessions: impl Iterator<Item = &Uuid>,
+) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
-    let sessions: BTreeSet<Uuid> = touched.sessions.iter().copied().filter(is_ours).collect();
-    let mut views: BTreeSet<Uuid> = touched.views.iter().copied().filter(is_ours).collect();
+    let sessions: Vec<Uuid> = sessions.copied().filter(is_ours).collect();
     if let Some((lowest, highest)) = bounds(sessions.iter()) {
         type Row = (Uuid, Option<String>, i32, bool, i32, DateTime<Utc>);
-        let ids: Vec<Uuid> = sessions.iter().copied().collect();
-        let rows: Vec<Row> =
-            sqlx::query_as(LOCK_SESSIONS).bind(&ids).bind(lowest).bind(highest).fetch_all(&mut *connection).await?;
-        let known: BTreeSet<Uuid> =
-            rows.iter().map(|row| row.0).chain(touched.begun.iter().copied().filter(is_ours)).collect();
-        if !known.is_empty() {
-            let floors: Vec<Uuid> = known.iter().map(|id| partitions::day_before(*id)).collect();
-            let known: Vec<Uuid> = known.into_iter().collect();
-            let rows: Vec<(Uuid, Uuid)> =
-                sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).fetch_all(&mut *connection).await?;
-            loaded.last_views.extend(rows);
-        }
-        views.extend(loaded.last_views.values());
+        let rows: Vec<Row> = sqlx::query_as(LOCK_SESSIONS)
+            .bind(&sessions)
+            .bind(lowest)
+            .bind(highest)
+            .fetch_all(&mut *connection)
+            .await?;
         let state = |(id, user_id, page_views, bounced, duration_seconds, last_activity_at): Row| {
             let last_activity_at = unix_millis(last_activity_at);
             (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at })
         };
         loaded.sessions = rows.into_iter().map(state).collect();
     }
+    let known: BTreeSet<Uuid> =
+        loaded.sessions.keys().chain(touched.begun.iter().filter(|id| is_ours(id))).copied().collect();
+    if !known.is_empty() {
+        let floors: Vec<Uuid> = known.iter().map(|id| partitions::day_before(*id)).collect();
+        let known: Vec<Uuid> = known.into_iter().collect();
+        let rows: Vec<(Uuid, Uuid)> =
+            sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).fetch_all(&mut *connection).await?;
+        loaded.last_views.extend(rows);
+    }
+    let mut views: BTreeSet<Uuid> = touched.views.iter().copied().filter(is_ours).collect();
+    views.extend(loaded.last_views.values());
     if let Some((lowest, highest)) = bounds(views.iter()) {
         type Row = (Uuid, DateTime<Utc>, Option<f64>, Option<f64>);
         let ids: Vec<Uuid> = views.iter().copied().collect();

@@ -1,10 +1,11 @@
 //! The main database on PostgreSQL.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Row};
+use sqlx::{PgConnection, PgPool, Postgres, Row};
 
 use super::super::migrations::{self, Teller};
 use super::super::people::People;
@@ -13,8 +14,8 @@ use super::super::visitor_fold::{Inviters, TouchedVisitors, VisitorFold, Visitor
 use super::super::{
     Accounts, Applied, MainReads, Maintained, SettingsTable, Sink, Step, StoreError, VisitorTable, by_kind,
 };
-use super::writer::{self, WriterConnection};
-use super::{column, pool, request_pool, writer_connection};
+use super::writer::{self, WriterConnections};
+use super::{column, pool, request_pool, writer_connections};
 use crate::domain::{
     Clock, ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord,
     VisitorToken,
@@ -74,7 +75,7 @@ const CLEAR_FINGERPRINTS: &str = "
 
 /// The main database on a PostgreSQL server.
 pub struct PostgresMain {
-    writer: WriterConnection,
+    writer: WriterConnections,
     pool: PgPool,
     positions: PositionTable<Postgres>,
     people: Arc<People<Postgres>>,
@@ -88,7 +89,7 @@ impl PostgresMain {
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let pool = pool(url)?;
         let people = Arc::new(People::new(request_pool(url)?));
-        Ok(Self { writer: writer_connection(url)?, positions: PositionTable::new(&pool), people, pool })
+        Ok(Self { writer: writer_connections(url)?, positions: PositionTable::new(&pool), people, pool })
     }
 
     /// What users read.
@@ -113,6 +114,7 @@ impl PostgresMain {
 #[async_trait]
 impl Sink for PostgresMain {
     type Record<'a> = MainRecord;
+    type Begun = Infallible;
 
     fn describe(&self) -> &'static str {
         "main on postgres"
@@ -174,9 +176,9 @@ impl SettingsTable for PostgresMain {
 }
 
 async fn apply_on(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
-    let mut transaction = connection.begin().await?;
-    let written = write(&mut transaction, step, records).await;
-    writer::end(transaction, written).await
+    writer::begin(connection).await?;
+    let written = write(connection, step, records).await;
+    writer::end(connection, written).await
 }
 
 async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {

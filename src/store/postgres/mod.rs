@@ -22,9 +22,9 @@ use sqlx::{Connection, PgPool};
 use super::StoreError;
 use crate::domain::UnixMillis;
 
-pub use analytics::PostgresAnalytics;
+pub use analytics::{BegunSessions, PostgresAnalytics};
 pub use main::PostgresMain;
-use writer::WriterConnection;
+use writer::WriterConnections;
 
 /// How long a connection may take to show that it is alive when it is given back.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -44,9 +44,9 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
 /// alone, Linux writes half a minute's worth at once, and every fsync on that disk waits for it, the journal's too.
 const WRITE_EARLY: [(&str, &str); 1] = [("backend_flush_after", "256kB")];
 
-/// The writer's own connection; made when it is first used.
-fn writer_connection(url: &str) -> Result<WriterConnection, StoreError> {
-    Ok(WriterConnection::new(options(url, PATIENT)?.options(WRITE_EARLY)))
+/// The writer's own connections; made when they are first used.
+fn writer_connections(url: &str) -> Result<WriterConnections, StoreError> {
+    Ok(WriterConnections::new(options(url, PATIENT)?.options(WRITE_EARLY)))
 }
 
 /// A pool for what requests read and write themselves: somebody waits for each of these statements.

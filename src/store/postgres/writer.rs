@@ -1,17 +1,17 @@
-//! The writer's own connection, outside of the pools.
+//! The writer's own connections, outside of the pools.
 //!
 //! A pool asks a connection whether it is alive before it is used and twice after, which costs a transaction three round
 //! trips; and the last of these questions has no bound: a network that falls silent just then would keep the writer's
 //! place until the operating system gives up, a quarter of an hour later.
 //!
 //! Invariant: only a connection whose last transaction has ended is kept; on any other nobody knows what it is about to
-//! say. Whoever is cancelled drops it.
+//! say. Whoever is cancelled drops it, and the server takes back what its transaction wrote.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::super::StoreError;
@@ -24,11 +24,13 @@ const ANSWER: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(1);
 /// Connections are made anew after this long: a server that a name no longer leads to is left.
 const LIFETIME: Duration = Duration::from_hours(1);
+/// A connection that was not needed for so long, while others were, is closed.
+const UNNEEDED: Duration = Duration::from_secs(10);
 
-/// Where the writer keeps its connection between two transactions.
-pub(super) struct WriterConnection {
+/// Where the writer keeps its connections between two transactions: one, or a few where steps are begun before their turn.
+pub(super) struct WriterConnections {
     options: PgConnectOptions,
-    idle: Mutex<Option<Held>>,
+    idle: Mutex<Vec<Held>>,
 }
 
 /// A connection, and for how long it has been one.
@@ -38,17 +40,17 @@ pub(super) struct Held {
     used: Instant,
 }
 
-impl WriterConnection {
+impl WriterConnections {
     pub fn new(options: PgConnectOptions) -> Self {
         Self { options, idle: Mutex::default() }
     }
 
-    /// The connection of the last transaction, or another one where that is too old or says nothing.
+    /// The connection of the last transaction that ended, or a new one where that is too old or says nothing.
     ///
     /// # Errors
     /// When the server cannot be reached in time.
     pub async fn take(&self) -> Result<Held, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(mut held) = idle.filter(|held| held.made.elapsed() < LIFETIME) {
             let is_fresh = held.used.elapsed() < IDLE;
             if is_fresh || matches!(timeout(ANSWER, held.connection.ping()).await, Ok(Ok(()))) {
@@ -64,20 +66,26 @@ impl WriterConnection {
     pub fn keep<T>(&self, held: Held, ended: &Result<T, StoreError>) {
         if matches!(ended, Ok(_) | Err(StoreError::Refused(_) | StoreError::Repeated)) {
             let held = Held { used: Instant::now(), ..held };
-            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|other| other.used.elapsed() < UNNEEDED);
+            idle.push(held);
         }
     }
 }
 
+/// Begins a transaction. Not one of sqlx's, which borrow their connection: some are kept until it is their turn.
+pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::raw_sql("BEGIN").execute(connection).await?;
+    Ok(())
+}
+
 /// Commits what went well. Takes back what the database refused; what failed otherwise ends with its connection.
-pub(super) async fn end<T>(
-    transaction: Transaction<'_, Postgres>,
-    written: Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    match &written {
-        Ok(_) => transaction.commit().await?,
-        Err(StoreError::Refused(_) | StoreError::Repeated) => transaction.rollback().await?,
-        Err(_) => {}
-    }
+pub(super) async fn end<T>(connection: &mut PgConnection, written: Result<T, StoreError>) -> Result<T, StoreError> {
+    let how = match &written {
+        Ok(_) => "COMMIT",
+        Err(StoreError::Refused(_) | StoreError::Repeated) => "ROLLBACK",
+        Err(_) => return written,
+    };
+    sqlx::raw_sql(how).execute(connection).await?;
     written
 }

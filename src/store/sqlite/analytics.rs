@@ -1,5 +1,6 @@
 //! The analytics database on SQLite.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -117,6 +118,7 @@ impl SqliteAnalytics {
 #[async_trait]
 impl Sink for SqliteAnalytics {
     type Record<'a> = AnalyticsRecord<&'a str>;
+    type Begun = Infallible;
 
     fn describe(&self) -> &'static str {
         "analytics on sqlite"

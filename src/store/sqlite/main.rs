@@ -1,6 +1,7 @@
 //! The main database on SQLite.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -104,6 +105,7 @@ impl SqliteMain {
 #[async_trait]
 impl Sink for SqliteMain {
     type Record<'a> = MainRecord;
+    type Begun = Infallible;
 
     fn describe(&self) -> &'static str {
         "main on sqlite"

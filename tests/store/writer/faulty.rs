@@ -1,11 +1,12 @@
 //! The real sink, with faults before and after what it does.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use weir::app::AnalyticsSink;
 use weir::domain::{AnalyticsRecord, UnixMillis};
+use weir::store::postgres::BegunSessions;
 use weir::store::{Applied, Maintained, Positions, Sink, Step, StoreError, Teller};
 
 /// What goes wrong with one call.
@@ -36,16 +37,36 @@ pub struct Faulty {
     inner: AnalyticsSink,
     faults: Mutex<VecDeque<Fault>>,
     hangs: AtomicBool,
+    early: Arc<AtomicUsize>,
 }
 
 impl Faulty {
-    pub fn new(inner: AnalyticsSink) -> Self {
-        Self { inner, faults: Mutex::default(), hangs: AtomicBool::new(false) }
+    /// Counts in `early` how many steps it applies that had been begun before their turn.
+    pub fn new(inner: AnalyticsSink, early: Arc<AtomicUsize>) -> Self {
+        Self { inner, faults: Mutex::default(), hangs: AtomicBool::new(false), early }
     }
 
     /// What goes wrong with the next calls.
     pub fn expect(&self, faults: Vec<Fault>) {
         *self.faults.lock().unwrap() = faults.into();
+    }
+
+    /// Does what is asked, with the next fault before or after it; nothing is done where it comes before.
+    async fn with_fault<T>(&self, done: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        let done = match fault {
+            Fault::None | Fault::After | Fault::HangAfter | Fault::PanicAfter => Some(done.await?),
+            Fault::Before | Fault::Hang | Fault::Panic => None,
+        };
+        match (fault, done) {
+            (Fault::None, Some(done)) => Ok(done),
+            (Fault::Panic | Fault::PanicAfter, _) => panic!("a fault made for a test"),
+            (Fault::Hang | Fault::HangAfter, _) => {
+                self.hangs.store(true, Ordering::Relaxed);
+                std::future::pending().await
+            }
+            _ => Err(StoreError::Unavailable("a fault made for a test".to_owned())),
+        }
     }
 
     /// Whether a call has begun to hang since the last time somebody asked.
@@ -57,6 +78,7 @@ impl Faulty {
 #[async_trait::async_trait]
 impl Sink for Faulty {
     type Record<'a> = AnalyticsRecord<&'a str>;
+    type Begun = BegunSessions;
 
     fn describe(&self) -> &'static str {
         on_either!(self, describe())
@@ -65,6 +87,10 @@ impl Sink for Faulty {
     /// Few, so that a handful of records are several chunks.
     fn batch_records(&self) -> usize {
         7
+    }
+
+    fn begun_at_most(&self) -> usize {
+        on_either!(self, begun_at_most())
     }
 
     async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
@@ -76,22 +102,29 @@ impl Sink for Faulty {
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
-        let applied = match fault {
-            Fault::None | Fault::After | Fault::HangAfter | Fault::PanicAfter => {
-                on_either!(self, apply(step, records)).await?
+        self.with_fault(async { on_either!(self, apply(step, records)).await }).await
+    }
+
+    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
+        self.with_fault(async {
+            match &self.inner {
+                AnalyticsSink::Sqlite(_) => Ok(None),
+                AnalyticsSink::Postgres(sink) => sink.begin(records).await,
             }
-            Fault::Before | Fault::Hang | Fault::Panic => Applied::default(),
-        };
-        match fault {
-            Fault::None => Ok(applied),
-            Fault::Before | Fault::After => Err(StoreError::Unavailable("a fault made for a test".to_owned())),
-            Fault::Panic | Fault::PanicAfter => panic!("a fault made for a test"),
-            Fault::Hang | Fault::HangAfter => {
-                self.hangs.store(true, Ordering::Relaxed);
-                std::future::pending().await
-            }
-        }
+        })
+        .await
+    }
+
+    async fn finish(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        begun: BegunSessions,
+    ) -> Result<Applied, StoreError> {
+        let AnalyticsSink::Postgres(sink) = &self.inner else { panic!("SQLite begins nothing") };
+        let applied = self.with_fault(sink.finish(step, records, begun)).await?;
+        self.early.fetch_add(1, Ordering::Relaxed);
+        Ok(applied)
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {

@@ -11,6 +11,7 @@ mod subject;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -147,7 +148,8 @@ impl StateMachineTest for Machine {
     }
 }
 
-fn every_record_is_applied_once(backend: Backend, cases: u32) {
+/// How many steps were begun before their turn.
+fn every_record_is_applied_once(backend: Backend, cases: u32) -> usize {
     WORLD.set(Some(Rc::new(World::new(backend))));
     let persistence =
         FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/writer.txt"));
@@ -162,8 +164,9 @@ fn every_record_is_applied_once(backend: Backend, cases: u32) {
         Machine::test_sequential(config.clone(), (), steps, seen);
         Ok(())
     });
-    WORLD.take();
+    let world = WORLD.take().expect("it was set above");
     ran.unwrap_or_else(|error| panic!("{error}"));
+    world.early.load(Ordering::Relaxed)
 }
 
 #[test]
@@ -173,5 +176,6 @@ fn whatever_befalls_a_writer_every_record_is_applied_once_on_sqlite() {
 
 #[test]
 fn whatever_befalls_a_writer_every_record_is_applied_once_on_postgres() {
-    every_record_is_applied_once(Backend::Postgres, 15);
+    let early = every_record_is_applied_once(Backend::Postgres, 15);
+    assert!(early > 10, "only {early} steps were begun before their turn");
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 
 use weir::actor::Vitals;
@@ -26,6 +27,8 @@ pub fn directory() -> tempfile::TempDir {
 pub struct World {
     pub runtime: tokio::runtime::Runtime,
     pub databases: Databases,
+    /// How many steps were applied that had been begun before their turn.
+    pub early: Arc<AtomicUsize>,
     _directory: tempfile::TempDir,
 }
 
@@ -33,13 +36,14 @@ impl World {
     pub fn new(backend: Backend) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let directory = directory();
+        let early = Arc::<AtomicUsize>::default();
         let databases = runtime.block_on(async {
             let databases = Databases::fresh(backend, directory.path()).await;
-            Faulty::new(sink(&databases)).migrate().await.unwrap();
+            Faulty::new(sink(&databases), Arc::clone(&early)).migrate().await.unwrap();
             databases.refuse_poison().await;
             databases
         });
-        Self { runtime, databases, _directory: directory }
+        Self { runtime, databases, early, _directory: directory }
     }
 }
 
@@ -68,13 +72,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(home: PathBuf, databases: &Databases) -> Self {
+    pub fn start(home: PathBuf, world: &World) -> Self {
         let options = JournalOptions { segment_bytes: 700, fsync: false, ..JournalOptions::default() };
         let telemetry = Telemetry::new();
         let lifeline = Vitals::new(Arc::clone(&telemetry)).lifeline("journal");
         let storage = SegmentStorage::open(&home, options, weir::telemetry::Histogram::unread()).unwrap();
         let journal = Journal::start("analytics", storage, options, telemetry.journal("analytics"), lifeline).unwrap();
-        let (sink, state) = (Arc::new(Faulty::new(sink(databases))), Arc::<WriterState>::default());
+        let sink = Arc::new(Faulty::new(sink(&world.databases), Arc::clone(&world.early)));
+        let state = Arc::<WriterState>::default();
         let pump = new_pump(&sink, &journal, &state, &telemetry);
         Self { journal, sink, state, telemetry, pump }
     }

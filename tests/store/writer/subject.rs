@@ -71,7 +71,7 @@ impl Subject {
 
     fn launch(&mut self) {
         let _runtime = self.world.runtime.enter();
-        self.process = Some(Process::start(self.home(), &self.world.databases));
+        self.process = Some(Process::start(self.home(), &self.world));
     }
 
     /// An orderly stop.

@@ -1,0 +1,224 @@
+//! Steps that are begun before their turn, on the engine that can.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use weir::domain::{HeartbeatRecord, PageviewRecord};
+use weir::store::Teller;
+use weir::store::postgres::{BegunSessions, PostgresAnalytics};
+
+use super::*;
+use crate::support::Database;
+
+const SESSIONS: &str = "SELECT count(*) AS n FROM analytics_sessions";
+/// Transactions of this database that are open and wait for their client.
+const OPEN: &str = "SELECT count(*) AS n FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+
+async fn fresh() -> (Store, PostgresAnalytics) {
+    let store = Store::fresh(Backend::Postgres).await;
+    let sink = PostgresAnalytics::open(&store.databases.analytics_url).unwrap();
+    (store, sink)
+}
+
+/// Records as a writer has them: their texts lie in bytes of the journal.
+struct Encoded(Vec<Vec<u8>>);
+
+impl Encoded {
+    fn of(records: &[AnalyticsRecord]) -> Self {
+        Self(records.iter().map(JournalRecord::encode).collect())
+    }
+
+    fn records(&self) -> Vec<AnalyticsRecord<&str>> {
+        self.0.iter().map(|bytes| AnalyticsRecord::decode(bytes).unwrap()).collect()
+    }
+}
+
+fn alive(session: Uuid) -> AnalyticsRecord {
+    AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id: session, at: DAY }).into()
+}
+
+fn viewed(session: Uuid) -> AnalyticsRecord {
+    let view = PageviewRecord {
+        id: weir::domain::IdSource::default().next(DAY),
+        session_id: session,
+        url: "https://example.org/a".to_owned(),
+        path: None,
+        title: None,
+        referrer: None,
+        entered_at: DAY,
+    };
+    AnalyticsEvent::Pageview(Box::new(view)).into()
+}
+
+#[tokio::test]
+async fn what_is_begun_is_seen_by_nobody_until_its_turn_and_then_with_the_position() {
+    let (store, sink) = fresh().await;
+    for size in [3, MANY] {
+        let at = store.analytics_position().await;
+        let before = store.databases.count(Database::Analytics, SESSIONS).await;
+        let (first, second) = (Encoded::of(&sessions(size)), Encoded::of(&sessions(size)));
+        let second_begun = sink.begin(&second.records()).await.unwrap().expect("there are sessions");
+        let first_begun = sink.begin(&first.records()).await.unwrap().expect("there are sessions");
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, before);
+        assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 2);
+
+        let applied = sink.finish(&store.step(at, at + 3), &first.records(), first_begun).await.unwrap();
+        assert_eq!(applied.rows, [("analytics_sessions", size as u64)]);
+        assert_eq!(store.analytics_position().await, at + 3);
+        let size = i64::try_from(size).unwrap();
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, before + size);
+
+        sink.finish(&store.step(at + 3, at + 6), &second.records(), second_begun).await.unwrap();
+        assert_eq!(store.analytics_position().await, at + 6);
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, before + 2 * size);
+    }
+}
+
+#[tokio::test]
+async fn what_is_begun_and_dropped_was_never_there() {
+    let (store, sink) = fresh().await;
+    let batch = Encoded::of(&sessions(MANY));
+    drop(sink.begin(&batch.records()).await.unwrap().expect("there are sessions"));
+    // Its ids are free again: whoever writes them waits until the server has noticed.
+    sink.apply(&store.step(0, 1), &batch.records()).await.unwrap();
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, i64::try_from(MANY).unwrap());
+    assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 0);
+}
+
+#[tokio::test]
+async fn a_begun_step_that_is_not_next_stores_nothing() {
+    let (store, sink) = fresh().await;
+    let batch = Encoded::of(&sessions(3));
+    let begun = sink.begin(&batch.records()).await.unwrap().expect("there are sessions");
+    let moved = sink.finish(&store.step(1, 4), &batch.records(), begun).await;
+    assert!(matches!(moved, Err(StoreError::Moved { .. })), "{moved:?}");
+    assert_eq!(store.analytics_position().await, 0);
+    sink.apply(&store.step(0, 3), &batch.records()).await.unwrap();
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 3);
+}
+
+#[tokio::test]
+async fn nothing_is_begun_of_records_without_a_session_or_with_one_that_cannot_be() {
+    let (store, sink) = fresh().await;
+    store.databases.refuse_poison().await;
+    let known = session_at(DAY);
+    store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
+    let nothing = sink.begin(&Encoded::of(&[alive(known.id), viewed(known.id)]).records()).await.unwrap();
+    assert!(nothing.is_none());
+    let poison = record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) });
+    for (last, kind) in [(record(known), "repeated"), (poison, "refused")] {
+        for size in [3, MANY] {
+            let mut batch = sessions(size);
+            batch.push(last.clone());
+            let begun = sink.begin(&Encoded::of(&batch).records()).await.map(|_| "begun");
+            assert_eq!(begun.expect_err("it cannot be").kind(), kind);
+        }
+    }
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 1);
+    assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 0, "a connection is kept with its transaction");
+}
+
+#[tokio::test]
+async fn a_begun_session_has_what_happens_to_it_in_its_step_and_nothing_of_what_was_there_before() {
+    let (store, sink) = fresh().await;
+    let (session, other) = (session_at(DAY), session_at(DAY));
+    let early_view = viewed(session.id);
+    // Its view came by another way before it, and counts for nothing: there was no session.
+    store.analytics.apply(&store.step(0, 1), std::slice::from_ref(&early_view)).await.unwrap();
+    let batch = Encoded::of(&[
+        record(session.clone()),
+        record(other.clone()),
+        early_view,
+        alive(session.id),
+        viewed(other.id),
+        viewed(other.id),
+        alive(other.id),
+        alive(other.id),
+    ]);
+    let begun = sink.begin(&batch.records()).await.unwrap().expect("there are sessions");
+    sink.finish(&store.step(1, 2), &batch.records(), begun).await.unwrap();
+    let sql = "SELECT id, page_views, duration FROM analytics_sessions";
+    let rows = store.databases.rows(Database::Analytics, sql).await;
+    let of = |id: Uuid| rows.iter().find(|row| row["id"] == id.to_string()).expect("it is there");
+    assert_eq!((&of(session.id)["page_views"], &of(session.id)["duration"]), (&0.into(), &30.into()));
+    assert_eq!((&of(other.id)["page_views"], &of(other.id)["duration"]), (&2.into(), &60.into()));
+}
+
+/// The real sink with small batches, whose database goes away as soon as so many steps are begun as may be.
+struct GoesAway {
+    inner: PostgresAnalytics,
+    begun: Semaphore,
+    is_away: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Sink for GoesAway {
+    type Record<'a> = AnalyticsRecord<&'a str>;
+    type Begun = BegunSessions;
+
+    fn describe(&self) -> &'static str {
+        self.inner.describe()
+    }
+
+    fn batch_records(&self) -> usize {
+        3
+    }
+
+    fn begun_at_most(&self) -> usize {
+        self.inner.begun_at_most()
+    }
+
+    async fn migrate_telling(&self, tell: Teller<'_>) -> Result<(), StoreError> {
+        self.inner.migrate_telling(tell).await
+    }
+
+    fn positions(&self) -> &dyn Positions {
+        self.inner.positions()
+    }
+
+    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
+        let begun = self.inner.begin(records).await?;
+        self.begun.add_permits(1);
+        Ok(begun)
+    }
+
+    async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
+        if self.is_away.load(Ordering::Relaxed) {
+            let _all = self.begun.acquire_many(u32::try_from(self.begun_at_most()).unwrap()).await.unwrap();
+            return Err(StoreError::Unavailable("a fault made for a test".to_owned()));
+        }
+        self.inner.apply(step, records).await
+    }
+
+    async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
+        self.inner.maintain(now, retention_days).await
+    }
+}
+
+#[tokio::test]
+async fn while_a_step_is_tried_again_nothing_is_begun_after_it() {
+    let (store, inner) = fresh().await;
+    let sink = Arc::new(GoesAway { inner, begun: Semaphore::new(0), is_away: AtomicBool::new(true) });
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, mut pump) = journal_with_pump(directory.path(), Arc::clone(&sink));
+    append(&journal, 60).await;
+    let look = async {
+        drop(sink.begun.acquire_many(2).await.unwrap());
+        while store.databases.count(Database::Analytics, OPEN).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // After thirty seconds the server would end them by itself.
+    let look = tokio::time::timeout(Duration::from_secs(15), look);
+    tokio::select! {
+        _ = pump.step() => panic!("the step went through"),
+        looked = look => looked.expect("two transactions are open while nothing is applied"),
+    }
+    sink.is_away.store(false, Ordering::Relaxed);
+    while journal.status().lag_records > 0 {
+        pump.step().await;
+    }
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 60);
+}
