@@ -111,16 +111,16 @@ impl<'a> Fold<'a> {
         progress.finish(keys)
     }
 
-    /// What another fold of the same records made of sessions that something happens to, when it knew no row that was there
-    /// before.
-    pub fn begun(&self, touched: &Touched) -> HashMap<Uuid, SessionState> {
+    /// New sessions to which more happens in these records than that they begin, as they are written.
+    pub fn touched_states(&self, touched: &Touched) -> HashMap<Uuid, SessionState> {
         let begun = self.new_sessions.iter().filter(|(session, _)| touched.begun.contains(&session.id));
         begun.map(|(session, state)| (session.id, state.clone())).collect()
     }
 
-    /// New sessions were written as [`Self::begun`] has it: those that come to something else are changed.
-    pub fn correct(&mut self, begun: &HashMap<Uuid, SessionState>) {
-        let differ = |(session, state): &&NewSession<'_>| begun.get(&session.id).is_some_and(|begun| begun != state);
+    /// New sessions were written as another fold of the same records has them ([`Self::touched_states`]), which did not know
+    /// what the database has: those that come to something else are changed. It is so where a view of theirs was there before.
+    pub fn correct(&mut self, written: &HashMap<Uuid, SessionState>) {
+        let differ = |(session, state): &&NewSession<'_>| written.get(&session.id).is_some_and(|was| was != state);
         let differing = self.new_sessions.iter().filter(differ);
         self.changed_sessions.extend(differing.map(|(session, state)| (session.id, state.clone())));
         self.changed_sessions.sort_by_key(|(id, _)| *id);

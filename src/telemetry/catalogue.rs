@@ -148,12 +148,13 @@ catalogue! {
     JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, [JOURNAL], "The most bytes that the journal may take.";
     JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, [JOURNAL], "The last durable position.";
     JOURNAL_TAKES_RECORDS = "weir_journal_takes_records", Kind::Gauge, [JOURNAL], "1 while the journal takes records.";
-    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(Buckets::SECONDS), [DATABASE], "Time of one batch's transaction.";
+    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(Buckets::SECONDS), [DATABASE], "Time of one batch's transaction, from its turn on: what was written of it before is not in it.";
     WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(Buckets::RECORDS), [DATABASE], "Records applied in one transaction.";
     WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database.";
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
     WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there).";
+    WRITER_EARLY_BATCHES = "weir_writer_early_batches_total", Kind::RareCounter, [DATABASE, EARLY_RESULT], "Batches of a backlog that were to be written in part before their turn, by result: begun, failed (all of it is written in its turn).";
     WRITER_POSITION = "weir_writer_position", Kind::Gauge, [DATABASE], "The last position that the database has; absent until it was asked.";
     WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, [DATABASE], "Durable records that the database does not have yet; until it was asked, as the journal's notes have it.";
     WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, [DATABASE], "Age of the oldest durable record that the database does not have yet.";

@@ -81,6 +81,7 @@ labels! {
         "funnel_events",
         "visitors",
     ];
+    EARLY_RESULT = "result", || vec!["begun", "failed"];
     ERROR_KIND = "kind", || vec!["unavailable", "refused", "repeated", "moved", "schema"];
     REASON = "reason", || vec!["refused", "damaged", "undecodable"];
     VERSION = "version", || vec![env!("CARGO_PKG_VERSION")];

@@ -27,6 +27,12 @@ impl BatchSize {
         self.now
     }
 
+    /// Whether a batch is as large as the database likes best.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.now == self.most
+    }
+
     /// A transaction failed after this time. True when the next one is to be smaller.
     pub fn failed_after(&mut self, took: Duration) -> bool {
         let is_slow = took >= SLOW;

@@ -2,21 +2,30 @@
 //!
 //! Bounds: as many as the sink says, 4 MiB each, and none unless many batches are behind: what little there is makes one
 //! transaction. Invariants: turns come in the order of positions; only [`Sink::finish`], in its turn, moves the position; a
-//! chunk is used only when it follows the position that was reached, and all that are begun are taken back when one fails,
-//! because it may be tried again for long.
+//! chunk is used only when it follows the position that was reached.
+//!
+//! What is begun waits in this process for the step before it, and that step may wait in the database for what is begun: a
+//! counter of an operator's trigger is enough. No database sees that circle, only its bound on waiting for a lock ends
+//! it. So a failure takes back everything that is begun, and for a while there is one step at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::batch_size::BatchSize;
 use super::decoded::Decoded;
 use crate::journal::{Chunk, Position};
-use crate::store::{Sink, within};
+use crate::store::{Sink, StoreError, within};
+use crate::telemetry::{Telemetry, name};
 
 /// So many batches behind, or more, are a backlog.
-const BACKLOG_BATCHES: usize = 4;
+const BACKLOG_BATCHES: u64 = 4;
+/// How long beginning a step may take; its turn waits for it.
+const BEGIN: Duration = Duration::from_secs(10);
+/// For how long nothing is begun after a failure.
+const REST: Duration = Duration::from_secs(30);
 
 /// A chunk whose turn it is, and what of it is written already.
 pub(super) struct Turn<S: Sink> {
@@ -24,82 +33,203 @@ pub(super) struct Turn<S: Sink> {
     pub begun: Option<S::Begun>,
 }
 
-impl<S: Sink> Turn<S> {
-    pub const fn of(chunk: Chunk) -> Self {
-        Self { chunk, begun: None }
-    }
-
-    /// Begins what is whole; anything else is judged in its turn.
-    async fn begin(sink: Arc<S>, chunk: Chunk, limit: Duration) -> Self {
-        let begun = {
-            let decoded = Decoded::<S::Record<'_>>::of(&chunk.entries);
-            if decoded.is_whole() && chunk.damage.is_empty() {
-                // A failure comes again in its turn, and is told then.
-                within(limit, sink.begin(&decoded.records)).await.ok().flatten()
-            } else {
-                None
-            }
-        };
-        Self { chunk, begun }
-    }
-}
-
 /// The chunks of one writer that are begun, the next one first.
 pub(super) struct Early<S: Sink> {
     sink: Arc<S>,
-    begun: VecDeque<Begun<S>>,
+    database: &'static str,
+    telemetry: Arc<Telemetry>,
+    chunks: VecDeque<EarlyChunk<S>>,
+    rests_until: Option<Instant>,
 }
 
 /// A chunk with the position that it follows and the one that it leads to. It ends with whoever waits for it.
-struct Begun<S: Sink> {
+struct EarlyChunk<S: Sink> {
     after: Position,
     through: Position,
-    turn: JoinHandle<Turn<S>>,
+    begun: JoinHandle<(Chunk, BeginResult<S>)>,
 }
 
-impl<S: Sink> Drop for Begun<S> {
+type BeginResult<S> = Result<Option<<S as Sink>::Begun>, StoreError>;
+
+impl<S: Sink> Drop for EarlyChunk<S> {
     fn drop(&mut self) {
-        self.turn.abort();
+        self.begun.abort();
     }
 }
 
 impl<S: Sink> Early<S> {
-    pub fn of(sink: Arc<S>) -> Self {
-        Self { sink, begun: VecDeque::new() }
+    pub fn of(sink: Arc<S>, database: &'static str, telemetry: Arc<Telemetry>) -> Self {
+        Self { sink, database, telemetry, chunks: VecDeque::new(), rests_until: None }
     }
 
     /// The chunk that follows a position, if it was begun; waits until it is.
     pub async fn next(&mut self, after: Position) -> Option<Turn<S>> {
-        let mut next = self.begun.pop_front()?;
-        let turn = if next.after == after { (&mut next.turn).await.ok() } else { None };
-        if turn.is_none() {
+        let mut next = self.chunks.pop_front()?;
+        let begun = if next.after == after { (&mut next.begun).await.ok() } else { None };
+        let Some((chunk, begun)) = begun else {
             self.take_back();
+            return None;
+        };
+        let begun = begun.unwrap_or_else(|error| {
+            self.failed(&error);
+            None
+        });
+        if begun.is_some() {
+            self.count("begun");
         }
-        turn
+        Some(Turn { chunk, begun })
     }
 
-    /// From where on another chunk is to be begun, if so many records up to `durable` are a backlog of batches of `batch`
-    /// records; `after` is where the chunk ends whose turn it is.
-    pub fn wants(&self, after: Position, durable: Position, batch: usize) -> Option<Position> {
+    /// From where on another chunk is to be begun, if what is durable is a backlog; `after` is where the chunk ends whose
+    /// turn it is. A database that is too slow for a whole batch gets one at a time.
+    pub fn wants(&self, after: Position, durable: Position, batch: &BatchSize) -> Option<Position> {
         let from = self.ends_at(after);
-        let behind = durable.0.saturating_sub(from.0);
-        (self.begun.len() < self.sink.begun_at_most() && behind >= (BACKLOG_BATCHES * batch) as u64).then_some(from)
+        let is_backlog = durable.0.saturating_sub(from.0) >= BACKLOG_BATCHES * batch.records() as u64;
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let has_room = self.chunks.len() < self.sink.begun_at_most();
+        (has_room && is_backlog && batch.is_whole() && !rests).then_some(from)
     }
 
     /// Where the last chunk that is begun ends, or `after` when there is none.
     pub fn ends_at(&self, after: Position) -> Position {
-        self.begun.back().map_or(after, |last| last.through)
+        self.chunks.back().map_or(after, |last| last.through)
     }
 
-    /// Begins the chunk that follows a position, within a time.
-    pub fn begin(&mut self, after: Position, chunk: Chunk, limit: Duration) {
+    /// Begins the chunk that follows a position.
+    pub fn begin(&mut self, after: Position, chunk: Chunk) {
         let through = chunk.through;
-        let turn = tokio::spawn(Turn::begin(Arc::clone(&self.sink), chunk, limit));
-        self.begun.push_back(Begun { after, through, turn });
+        let begun = tokio::spawn(begin(Arc::clone(&self.sink), chunk));
+        self.chunks.push_back(EarlyChunk { after, through, begun });
     }
 
     /// Takes back what is begun: it is read and applied again.
     pub fn take_back(&mut self) {
-        self.begun.clear();
+        self.chunks.clear();
+    }
+
+    /// Takes back what is begun, and begins nothing for a while, because a step has failed.
+    pub fn give_up(&mut self) {
+        if !self.chunks.is_empty() {
+            self.rest();
+        }
+        self.take_back();
+    }
+
+    /// A verdict on a record comes again in its turn. Anything else may have been for want of a connection or a lock.
+    fn failed(&mut self, error: &StoreError) {
+        self.count("failed");
+        tracing::debug!(database = self.sink.describe(), %error, "a batch could not be begun before its turn");
+        if !matches!(error, StoreError::Refused(_) | StoreError::Repeated) {
+            self.rest();
+        }
+    }
+
+    fn rest(&mut self) {
+        self.rests_until = Some(Instant::now() + REST);
+    }
+
+    fn count(&self, result: &'static str) {
+        self.telemetry.count(name::WRITER_EARLY_BATCHES, &[("database", self.database), ("result", result)], 1);
+    }
+}
+
+/// Begins what is whole; anything else is judged in its turn.
+async fn begin<S: Sink>(sink: Arc<S>, chunk: Chunk) -> (Chunk, BeginResult<S>) {
+    let begun = {
+        let decoded = Decoded::<S::Record<'_>>::of(&chunk.entries);
+        if decoded.is_whole() && chunk.damage.is_empty() {
+            within(BEGIN, sink.begin(&decoded.records)).await
+        } else {
+            Ok(None)
+        }
+    };
+    (chunk, begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::postgres::PostgresAnalytics;
+    use crate::store::sqlite::SqliteAnalytics;
+
+    const BATCH: u64 = 100;
+
+    fn early<S: Sink>(sink: S) -> Early<S> {
+        Early::of(Arc::new(sink), "analytics", Telemetry::new())
+    }
+
+    fn nowhere() -> PostgresAnalytics {
+        PostgresAnalytics::open("postgres://nobody@127.0.0.1:1/nothing").unwrap()
+    }
+
+    fn chunk(through: u64) -> Chunk {
+        Chunk { through: Position(through), ..Chunk::default() }
+    }
+
+    #[tokio::test]
+    async fn only_a_backlog_is_begun_and_no_more_of_it_than_the_sink_says() {
+        let batch = BatchSize::of(100);
+        let mut early = early(nowhere());
+        assert_eq!(early.wants(Position(10), Position(9 + 4 * BATCH), &batch), None);
+        let durable = Position(10 + 5 * BATCH);
+        assert_eq!(early.wants(Position(10), durable, &batch), Some(Position(10)));
+        early.begin(Position(10), chunk(10 + BATCH));
+        assert_eq!(early.wants(Position(10), durable, &batch), Some(Position(10 + BATCH)));
+        early.begin(Position(10 + BATCH), chunk(10 + 2 * BATCH));
+        assert_eq!(early.wants(Position(10), Position(u64::MAX), &batch), None, "two are begun");
+
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("file.db").display());
+        let early = self::early(SqliteAnalytics::open(&url).unwrap());
+        assert_eq!(early.wants(Position(10), Position(u64::MAX), &batch), None, "SQLite has one writer");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_too_slow_for_a_batch_gets_one_at_a_time() {
+        let mut batch = BatchSize::of(100);
+        let early = early(nowhere());
+        batch.failed_after(Duration::from_secs(30));
+        assert_eq!(early.wants(Position(0), Position(u64::MAX), &batch), None);
+        batch.went_through(Duration::from_millis(1));
+        assert_eq!(early.wants(Position(0), Position(u64::MAX), &batch), Some(Position(0)));
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_that_took_back_what_was_begun_there_is_one_step_at_a_time() {
+        let batch = BatchSize::of(100);
+        let mut early = early(nowhere());
+        let wants = |early: &Early<_>| early.wants(Position(0), Position(u64::MAX), &batch).is_some();
+        early.give_up();
+        assert!(wants(&early), "nothing was begun, so nothing of it can be why");
+        early.begin(Position(0), chunk(BATCH));
+        early.take_back();
+        assert!(wants(&early), "a record was refused");
+        early.begin(Position(0), chunk(BATCH));
+        early.give_up();
+        assert!(!wants(&early));
+        early.rests_until = Some(Instant::now());
+        assert!(wants(&early));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_begun_has_its_turn_all_the_same() {
+        let batch = BatchSize::of(100);
+        let mut early = early(nowhere());
+        early.begin(Position(0), chunk(BATCH));
+        let turn = early.next(Position(0)).await.expect("its turn");
+        assert!(turn.begun.is_none() && turn.chunk.through == Position(BATCH));
+        early.failed(&StoreError::Repeated);
+        assert!(early.wants(Position(0), Position(u64::MAX), &batch).is_some(), "that was a verdict");
+        early.failed(&StoreError::Unavailable("no places left".to_owned()));
+        assert_eq!(early.wants(Position(0), Position(u64::MAX), &batch), None);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_does_not_follow_is_read_again() {
+        let mut early = early(nowhere());
+        early.begin(Position(0), chunk(BATCH));
+        early.begin(Position(BATCH), chunk(2 * BATCH));
+        assert!(early.next(Position(1)).await.is_none());
+        assert_eq!(early.ends_at(Position(1)), Position(1), "what follows it does not follow either");
     }
 }

@@ -94,7 +94,7 @@ impl<S: Sink> Pump<S> {
         let database = journal.name();
         Self {
             ahead: Ahead::default(),
-            early: Early::of(Arc::clone(&sink)),
+            early: Early::of(Arc::clone(&sink), database, Arc::clone(&telemetry)),
             aside: Aside::of(&journal, Arc::clone(&telemetry), clock),
             writer: Uuid::new_v4(),
             metrics: telemetry.writer(database),
@@ -142,24 +142,24 @@ impl<S: Sink> Pump<S> {
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
         let turn = match self.early.next(position).await {
             Some(turn) => turn,
-            None => Turn::of(self.ahead.read(&self.journal, position, durable, limits)?),
+            None => Turn { chunk: self.ahead.read(&self.journal, position, durable, limits)?, begun: None },
         };
         self.begin_early(turn.chunk.through, durable, limits);
         self.distance.begins(turn.chunk.entries.len(), turn.chunk.through, durable);
         let applied = self.apply_turn(position, turn).await;
         self.ahead.finish().await;
         if applied.is_err() {
-            self.early.take_back();
+            self.early.give_up();
         }
         applied.map(|()| true)
     }
 
     /// Begins what may be begun of what comes after a position, and to read on.
     fn begin_early(&mut self, after: Position, durable: Position, limits: ReadLimits) {
-        while let Some(from) = self.early.wants(after, durable, limits.records) {
+        while let Some(from) = self.early.wants(after, durable, &self.batch_size) {
             // What cannot be read is told of in its turn.
             let Ok(chunk) = self.ahead.read(&self.journal, from, durable, limits) else { break };
-            self.early.begin(from, chunk, APPLY);
+            self.early.begin(from, chunk);
         }
         self.ahead.begin(&self.journal, self.early.ends_at(after), limits);
     }
@@ -252,7 +252,11 @@ impl<S: Sink> Pump<S> {
             // All of the chunk was begun, and its first span is all of it.
             match self.apply(&step, &records[span.records.clone()], begun.take()).await {
                 Ok(()) => from = span.through,
-                Err(StoreError::Refused(_)) if span.records.len() > 1 => spans.extend(halves(&span, &entries)),
+                Err(StoreError::Refused(_)) if span.records.len() > 1 => {
+                    // Finding the record takes many transactions, and what is begun would be idle for as long.
+                    self.early.take_back();
+                    spans.extend(halves(&span, &entries));
+                }
                 Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
                     let entry = entries[span.records.start];
                     self.set_aside(&[self.aside.letter(entry, DeadLetterReason::Refused, reason)])?;
@@ -273,7 +277,7 @@ impl<S: Sink> Pump<S> {
     ) -> Result<(), StoreError> {
         let mut attempts = 0;
         loop {
-            let attempted = Instant::now();
+            let (attempted, was_begun) = (Instant::now(), begun.is_some());
             let applied = match begun.take() {
                 Some(begun) => within(APPLY, self.sink.finish(step, records, begun)).await,
                 None => within(APPLY, self.sink.apply(step, records)).await,
@@ -295,8 +299,12 @@ impl<S: Sink> Pump<S> {
                 }
                 Err(StoreError::Unavailable(reason)) => {
                     attempts += 1;
-                    self.early.take_back();
+                    self.early.give_up();
                     self.metrics.retries.increment(1);
+                    if was_begun {
+                        // Its connection was idle until its turn, and may have been ended for that alone.
+                        continue;
+                    }
                     if self.batch_size.failed_after(attempted.elapsed()) {
                         return Err(StoreError::Unavailable(format!("{reason}; taking fewer records at once")));
                     }

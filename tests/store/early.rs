@@ -1,7 +1,6 @@
 //! Steps that are begun before their turn, on the engine that can.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use weir::domain::{HeartbeatRecord, PageviewRecord};
@@ -20,6 +19,16 @@ async fn fresh() -> (Store, PostgresAnalytics) {
     let store = Store::fresh(Backend::Postgres).await;
     let sink = PostgresAnalytics::open(&store.databases.analytics_url).unwrap();
     (store, sink)
+}
+
+/// Waits until no transaction is open; after thirty seconds the server would end them by itself.
+async fn all_are_ended(store: &Store) {
+    let look = async {
+        while store.databases.count(Database::Analytics, OPEN).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), look).await.expect("a transaction is open that nobody will end");
 }
 
 /// Records as a writer has them: their texts lie in bytes of the journal.
@@ -84,7 +93,7 @@ async fn what_is_begun_and_dropped_was_never_there() {
     // Its ids are free again: whoever writes them waits until the server has noticed.
     sink.apply(&store.step(0, 1), &batch.records()).await.unwrap();
     assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, i64::try_from(MANY).unwrap());
-    assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 0);
+    all_are_ended(&store).await;
 }
 
 #[tokio::test]
@@ -146,15 +155,58 @@ async fn a_begun_session_has_what_happens_to_it_in_its_step_and_nothing_of_what_
     assert_eq!((&of(other.id)["page_views"], &of(other.id)["duration"]), (&2.into(), &60.into()));
 }
 
-/// The real sink with small batches, whose database goes away as soon as so many steps are begun as may be.
-struct GoesAway {
+#[tokio::test]
+async fn a_begun_step_with_a_record_that_is_refused_leaves_nothing_behind() {
+    let (store, sink) = fresh().await;
+    let sql = "ALTER TABLE analytics_pageviews ADD CONSTRAINT no_poison CHECK (url <> 'https://example.org/a')";
+    store.databases.execute(Database::Analytics, sql).await;
+    let session = session_at(DAY);
+    let batch = Encoded::of(&[record(session.clone()), viewed(session.id)]);
+    let begun = sink.begin(&batch.records()).await.unwrap().expect("there is a session");
+    let refused = sink.finish(&store.step(0, 2), &batch.records(), begun).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 0, "a connection is kept with its transaction");
+    assert_eq!((store.analytics_position().await, store.databases.count(Database::Analytics, SESSIONS).await), (0, 0));
+    sink.apply(&store.step(0, 1), &batch.records()[..1]).await.unwrap();
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 1);
+}
+
+#[tokio::test]
+async fn a_servers_own_idea_of_isolation_does_not_matter() {
+    let store = Store::fresh(Backend::Postgres).await;
+    let name = store.databases.analytics_url.rsplit('/').next().unwrap();
+    let sql = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
+    store.databases.execute(Database::Main, &sql).await;
+    let sink = PostgresAnalytics::open(&store.databases.analytics_url).unwrap();
+    let (first, second) = (Encoded::of(&sessions(3)), Encoded::of(&sessions(3)));
+    let begun = sink.begin(&second.records()).await.unwrap().expect("there are sessions");
+    sink.apply(&store.step(0, 3), &first.records()).await.unwrap();
+    sink.finish(&store.step(3, 6), &second.records(), begun).await.unwrap();
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 6);
+}
+
+/// The real sink with small batches. As many steps as may be are begun before one is applied or fails.
+struct Waiting {
     inner: PostgresAnalytics,
     begun: Semaphore,
-    is_away: AtomicBool,
+    /// Whether what is applied may go on.
+    goes_on: Semaphore,
+    fails: bool,
+}
+
+impl Waiting {
+    fn of(inner: PostgresAnalytics, fails: bool) -> Arc<Self> {
+        Arc::new(Self { inner, begun: Semaphore::new(0), goes_on: Semaphore::new(0), fails })
+    }
+
+    /// Waits until as many steps are begun as may be.
+    async fn all_are_begun(&self) {
+        drop(self.begun.acquire_many(u32::try_from(self.begun_at_most()).unwrap()).await.unwrap());
+    }
 }
 
 #[async_trait::async_trait]
-impl Sink for GoesAway {
+impl Sink for Waiting {
     type Record<'a> = AnalyticsRecord<&'a str>;
     type Begun = BegunSessions;
 
@@ -185,11 +237,21 @@ impl Sink for GoesAway {
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
-        if self.is_away.load(Ordering::Relaxed) {
-            let _all = self.begun.acquire_many(u32::try_from(self.begun_at_most()).unwrap()).await.unwrap();
+        self.all_are_begun().await;
+        if self.fails && self.goes_on.available_permits() == 0 {
             return Err(StoreError::Unavailable("a fault made for a test".to_owned()));
         }
+        drop(self.goes_on.acquire().await.unwrap());
         self.inner.apply(step, records).await
+    }
+
+    async fn finish(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        begun: BegunSessions,
+    ) -> Result<Applied, StoreError> {
+        self.inner.finish(step, records, begun).await
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
@@ -197,28 +259,78 @@ impl Sink for GoesAway {
     }
 }
 
-#[tokio::test]
-async fn while_a_step_is_tried_again_nothing_is_begun_after_it() {
-    let (store, inner) = fresh().await;
-    let sink = Arc::new(GoesAway { inner, begun: Semaphore::new(0), is_away: AtomicBool::new(true) });
-    let directory = tempfile::tempdir().unwrap();
-    let (journal, mut pump) = journal_with_pump(directory.path(), Arc::clone(&sink));
+/// A backlog of 60 sessions.
+async fn backlog(directory: &Path, sink: &Arc<Waiting>) -> (Journal, Pump<Waiting>) {
+    let (journal, pump) = journal_with_pump(directory, Arc::clone(sink));
     append(&journal, 60).await;
-    let look = async {
-        drop(sink.begun.acquire_many(2).await.unwrap());
-        while store.databases.count(Database::Analytics, OPEN).await > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    // After thirty seconds the server would end them by itself.
-    let look = tokio::time::timeout(Duration::from_secs(15), look);
-    tokio::select! {
-        _ = pump.step() => panic!("the step went through"),
-        looked = look => looked.expect("two transactions are open while nothing is applied"),
-    }
-    sink.is_away.store(false, Ordering::Relaxed);
+    (journal, pump)
+}
+
+async fn apply_all(journal: &Journal, pump: &mut Pump<Waiting>) {
     while journal.status().lag_records > 0 {
         pump.step().await;
     }
+}
+
+#[tokio::test]
+async fn while_a_step_is_tried_again_nothing_is_begun_after_it() {
+    let (store, inner) = fresh().await;
+    let (sink, directory) = (Waiting::of(inner, true), tempfile::tempdir().unwrap());
+    let (journal, mut pump) = backlog(directory.path(), &sink).await;
+    let look = async {
+        sink.all_are_begun().await;
+        all_are_ended(&store).await;
+    };
+    tokio::select! {
+        _ = pump.step() => panic!("the step went through"),
+        () = look => {}
+    }
+    sink.goes_on.add_permits(1);
+    apply_all(&journal, &mut pump).await;
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 60);
+}
+
+#[tokio::test]
+async fn steps_whose_begun_part_the_server_has_ended_are_applied_all_the_same() {
+    let (store, inner) = fresh().await;
+    let (sink, directory) = (Waiting::of(inner, false), tempfile::tempdir().unwrap());
+    let (journal, mut pump) = backlog(directory.path(), &sink).await;
+    let end = async {
+        sink.all_are_begun().await;
+        let ended = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
+            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        assert_eq!(store.databases.count(Database::Analytics, ended).await, 2);
+        sink.goes_on.add_permits(1);
+    };
+    tokio::join!(apply_all(&journal, &mut pump), end);
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 60);
+    let letters = std::fs::read_dir(directory.path().join("journal")).unwrap().map(|file| file.unwrap().file_name());
+    assert!(letters.into_iter().all(|file| !file.to_string_lossy().ends_with(".dead")), "a record is set aside");
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_what_is_begun_after_it_waits_once() {
+    let (store, inner) = fresh().await;
+    // What an operator might do: each new session changes one row, which whoever comes first has until its commit.
+    for sql in [
+        "CREATE TABLE counter (n bigint NOT NULL)",
+        "INSERT INTO counter VALUES (0)",
+        "CREATE FUNCTION count_session() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN UPDATE counter SET n = n + 1; RETURN NEW; END $$",
+        "CREATE TRIGGER count_session AFTER INSERT ON analytics_sessions FOR EACH ROW EXECUTE FUNCTION count_session()",
+    ] {
+        store.databases.execute(Database::Analytics, sql).await;
+    }
+    let (sink, directory) = (Waiting::of(inner, false), tempfile::tempdir().unwrap());
+    let (journal, mut pump) = backlog(directory.path(), &sink).await;
+    // One is enough for the circle: the other one waits for it, and cannot be begun.
+    sink.begun.add_permits(1);
+    sink.goes_on.add_permits(1);
+    let began = Instant::now();
+    apply_all(&journal, &mut pump).await;
+    // The server's bound on waiting for a lock is ten seconds.
+    assert!(began.elapsed() > Duration::from_secs(9), "there was no circle: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "they waited more than once: {:?}", began.elapsed());
+    assert_eq!(store.databases.count(Database::Analytics, "SELECT n FROM counter").await, 60);
     assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 60);
 }

@@ -76,6 +76,9 @@ fn options(url: &str, bounds: [(&str, &str); 2]) -> Result<PgConnectOptions, Sto
         .application_name("weir")
         // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
         .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")])
+        // A server process that waits for rows minds no other bound: whoever sent them may be gone without a word, and what
+        // it wrote is in everybody's way.
+        .options([("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")])
         .options(bounds))
 }
 

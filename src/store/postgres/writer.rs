@@ -73,9 +73,10 @@ impl WriterConnections {
     }
 }
 
-/// Begins a transaction. Not one of sqlx's, which borrow their connection: some are kept until it is their turn.
+/// Begins a transaction. Not one of sqlx's, which borrow their connection: some are kept until it is their turn. Then each
+/// statement must see what was committed meanwhile, whatever the server's default.
 pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::raw_sql("BEGIN").execute(connection).await?;
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(connection).await?;
     Ok(())
 }
 

@@ -33,9 +33,13 @@ macro_rules! on_either {
     };
 }
 
+/// What goes wrong with the next calls.
+type Faults = Mutex<VecDeque<Fault>>;
+
 pub struct Faulty {
     inner: AnalyticsSink,
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Faults,
+    early_faults: Faults,
     hangs: AtomicBool,
     early: Arc<AtomicUsize>,
 }
@@ -43,17 +47,22 @@ pub struct Faulty {
 impl Faulty {
     /// Counts in `early` how many steps it applies that had been begun before their turn.
     pub fn new(inner: AnalyticsSink, early: Arc<AtomicUsize>) -> Self {
-        Self { inner, faults: Mutex::default(), hangs: AtomicBool::new(false), early }
+        Self { inner, faults: Faults::default(), early_faults: Faults::default(), hangs: AtomicBool::new(false), early }
     }
 
-    /// What goes wrong with the next calls.
+    /// What goes wrong with the next calls: those that apply, and those that begin a step before its turn.
     pub fn expect(&self, faults: Vec<Fault>) {
+        *self.early_faults.lock().unwrap() = faults.clone().into();
         *self.faults.lock().unwrap() = faults.into();
     }
 
     /// Does what is asked, with the next fault before or after it; nothing is done where it comes before.
-    async fn with_fault<T>(&self, done: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+    async fn with_fault<T>(
+        &self,
+        faults: &Faults,
+        done: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let fault = faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         let done = match fault {
             Fault::None | Fault::After | Fault::HangAfter | Fault::PanicAfter => Some(done.await?),
             Fault::Before | Fault::Hang | Fault::Panic => None,
@@ -102,11 +111,11 @@ impl Sink for Faulty {
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
-        self.with_fault(async { on_either!(self, apply(step, records)).await }).await
+        self.with_fault(&self.faults, async { on_either!(self, apply(step, records)).await }).await
     }
 
     async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
-        self.with_fault(async {
+        self.with_fault(&self.early_faults, async {
             match &self.inner {
                 AnalyticsSink::Sqlite(_) => Ok(None),
                 AnalyticsSink::Postgres(sink) => sink.begin(records).await,
@@ -122,7 +131,7 @@ impl Sink for Faulty {
         begun: BegunSessions,
     ) -> Result<Applied, StoreError> {
         let AnalyticsSink::Postgres(sink) = &self.inner else { panic!("SQLite begins nothing") };
-        let applied = self.with_fault(sink.finish(step, records, begun)).await?;
+        let applied = self.with_fault(&self.faults, sink.finish(step, records, begun)).await?;
         self.early.fetch_add(1, Ordering::Relaxed);
         Ok(applied)
     }
