@@ -144,6 +144,12 @@ impl Feed {
 }
 
 impl Chunk {
+    /// When the first of its records was acknowledged.
+    #[must_use]
+    pub fn oldest_at_ms(&self) -> Option<u64> {
+        self.entries.first().map(|entry| entry.appended_at_ms)
+    }
+
     /// Names everything between what was read and `last` as lost.
     fn lose(&mut self, file: &std::path::Path, offset: u64, last: Position) {
         if last > self.through {

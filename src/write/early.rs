@@ -7,17 +7,21 @@
 //! What is begun waits in this process for the step before it, and that step may wait in the database for what is begun: a
 //! counter of an operator's trigger is enough. No database sees that circle, only its bound on waiting for a lock ends
 //! it. So a failure takes back everything that is begun, and for a while there is one step at a time.
+//!
+//! Each chunk has a task from its beginning to the end of its turn: its records are borrowed from it, and are taken apart once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::batch_size::BatchSize;
 use super::decoded::Decoded;
+use super::pump::APPLY;
 use crate::journal::{Chunk, Position};
-use crate::store::{Sink, StoreError, within};
+use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, name};
 
 /// So many batches behind, or more, are a backlog.
@@ -27,33 +31,57 @@ const BEGIN: Duration = Duration::from_secs(10);
 /// For how long nothing is begun after a failure.
 const REST: Duration = Duration::from_secs(30);
 
-/// A chunk whose turn it is, and what of it is written already.
-pub(super) struct Turn<S: Sink> {
-    pub chunk: Chunk,
-    pub begun: Option<S::Begun>,
-}
-
 /// The chunks of one writer that are begun, the next one first.
 pub(super) struct Early<S: Sink> {
     sink: Arc<S>,
     database: &'static str,
     telemetry: Arc<Telemetry>,
-    chunks: VecDeque<EarlyChunk<S>>,
+    chunks: VecDeque<EarlyChunk>,
     rests_until: Option<Instant>,
 }
 
-/// A chunk with the position that it follows and the one that it leads to. It ends with whoever waits for it.
-struct EarlyChunk<S: Sink> {
-    after: Position,
-    through: Position,
-    begun: JoinHandle<(Chunk, BeginResult<S>)>,
+/// A chunk that was to be begun, when its turn has come.
+pub(super) enum EarlyTurn {
+    Begun(EarlyChunk),
+    /// It could not be, or there was nothing to begin.
+    Plain(Chunk),
 }
 
-type BeginResult<S> = Result<Option<<S as Sink>::Begun>, StoreError>;
+/// A chunk with the position that it follows and the one that it leads to. Dropped, what of it was written is taken back.
+pub(super) struct EarlyChunk {
+    after: Position,
+    pub through: Position,
+    pub records: usize,
+    /// When its first record was acknowledged.
+    pub oldest_at_ms: Option<u64>,
+    begun: oneshot::Receiver<Result<bool, StoreError>>,
+    turn: Option<oneshot::Sender<Step>>,
+    task: JoinHandle<(Chunk, Option<Result<Applied, StoreError>>)>,
+}
 
-impl<S: Sink> Drop for EarlyChunk<S> {
+impl EarlyChunk {
+    /// Does the rest, and moves the position. The chunk comes back with what became of it.
+    ///
+    /// # Errors
+    /// When its task panicked.
+    pub async fn finish(mut self, step: Step) -> Result<(Chunk, Result<Applied, StoreError>), StoreError> {
+        if let Some(turn) = self.turn.take() {
+            // A task that is gone says so below.
+            let _ = turn.send(step);
+        }
+        let (chunk, applied) = self.end().await?;
+        let not_begun = || Err(StoreError::Unavailable("a step was not begun".to_owned()));
+        Ok((chunk, applied.unwrap_or_else(not_begun)))
+    }
+
+    async fn end(&mut self) -> Result<(Chunk, Option<Result<Applied, StoreError>>), StoreError> {
+        (&mut self.task).await.map_err(|error| StoreError::Unavailable(format!("a step's task ended: {error}")))
+    }
+}
+
+impl Drop for EarlyChunk {
     fn drop(&mut self) {
-        self.begun.abort();
+        self.task.abort();
     }
 }
 
@@ -62,22 +90,29 @@ impl<S: Sink> Early<S> {
         Self { sink, database, telemetry, chunks: VecDeque::new(), rests_until: None }
     }
 
-    /// The chunk that follows a position, if it was begun; waits until it is.
-    pub async fn next(&mut self, after: Position) -> Option<Turn<S>> {
+    /// The chunk that follows a position, if it is among them; waits until it is begun.
+    pub async fn next(&mut self, after: Position) -> Option<EarlyTurn> {
         let mut next = self.chunks.pop_front()?;
-        let begun = if next.after == after { (&mut next.begun).await.ok() } else { None };
-        let Some((chunk, begun)) = begun else {
+        if next.after != after {
             self.take_back();
             return None;
-        };
-        let begun = begun.unwrap_or_else(|error| {
-            self.failed(&error);
-            None
-        });
-        if begun.is_some() {
-            self.count("begun");
         }
-        Some(Turn { chunk, begun })
+        match (&mut next.begun).await {
+            Ok(Ok(true)) => {
+                self.count("begun");
+                return Some(EarlyTurn::Begun(next));
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => self.failed(&error),
+            Err(gone) => self.failed(&StoreError::Unavailable(gone.to_string())),
+        }
+        // Without a turn it ends by itself.
+        next.turn = None;
+        let ended = next.end().await.ok();
+        if ended.is_none() {
+            self.take_back();
+        }
+        ended.map(|(chunk, _)| EarlyTurn::Plain(chunk))
     }
 
     /// From where on another chunk is to be begun, if what is durable is a backlog; `after` is where the chunk ends whose
@@ -97,9 +132,12 @@ impl<S: Sink> Early<S> {
 
     /// Begins the chunk that follows a position.
     pub fn begin(&mut self, after: Position, chunk: Chunk) {
-        let through = chunk.through;
-        let begun = tokio::spawn(begin(Arc::clone(&self.sink), chunk));
-        self.chunks.push_back(EarlyChunk { after, through, begun });
+        let (through, records) = (chunk.through, chunk.entries.len());
+        let oldest_at_ms = chunk.oldest_at_ms();
+        let ((says_begun, begun), (turn, its_turn)) = (oneshot::channel(), oneshot::channel());
+        let task = tokio::spawn(lead(Arc::clone(&self.sink), chunk, says_begun, its_turn));
+        let chunk = EarlyChunk { after, through, records, oldest_at_ms, begun, turn: Some(turn), task };
+        self.chunks.push_back(chunk);
     }
 
     /// Takes back what is begun: it is read and applied again.
@@ -133,17 +171,34 @@ impl<S: Sink> Early<S> {
     }
 }
 
-/// Begins what is whole; anything else is judged in its turn.
-async fn begin<S: Sink>(sink: Arc<S>, chunk: Chunk) -> (Chunk, BeginResult<S>) {
-    let begun = {
+/// One chunk's way: begun, if all of it is whole; finished in its turn, if there is one. Anything else is for a plain turn.
+async fn lead<S: Sink>(
+    sink: Arc<S>,
+    chunk: Chunk,
+    says_begun: oneshot::Sender<Result<bool, StoreError>>,
+    turn: oneshot::Receiver<Step>,
+) -> (Chunk, Option<Result<Applied, StoreError>>) {
+    let applied = async {
         let decoded = Decoded::<S::Record<'_>>::of(&chunk.entries);
-        if decoded.is_whole() && chunk.damage.is_empty() {
+        let begun = if decoded.is_whole() && chunk.damage.is_empty() {
             within(BEGIN, sink.begin(&decoded.records)).await
         } else {
             Ok(None)
-        }
+        };
+        let (begun, said) = match begun {
+            Ok(begun) => {
+                let is_begun = begun.is_some();
+                (begun, Ok(is_begun))
+            }
+            Err(error) => (None, Err(error)),
+        };
+        // Whoever does not listen does not give a turn either.
+        let _ = says_begun.send(said);
+        let (begun, step) = (begun?, turn.await.ok()?);
+        Some(within(APPLY, sink.finish(&step, &decoded.records, begun)).await)
     };
-    (chunk, begun)
+    let applied = applied.await;
+    (chunk, applied)
 }
 
 #[cfg(test)]
@@ -216,8 +271,8 @@ mod tests {
         let batch = BatchSize::of(100);
         let mut early = early(nowhere());
         early.begin(Position(0), chunk(BATCH));
-        let turn = early.next(Position(0)).await.expect("its turn");
-        assert!(turn.begun.is_none() && turn.chunk.through == Position(BATCH));
+        let turn = early.next(Position(0)).await;
+        assert!(matches!(turn, Some(EarlyTurn::Plain(chunk)) if chunk.through == Position(BATCH)));
         early.failed(&StoreError::Repeated);
         assert!(early.wants(Position(0), Position(u64::MAX), &batch).is_some(), "that was a verdict");
         early.failed(&StoreError::Unavailable("no places left".to_owned()));

@@ -2,7 +2,7 @@
 //!
 //! - `pump`: the loop's steps: read on, apply with the position, retry, bisect, set aside.
 //!   - `ahead` and `decoded`: the next records, read and taken apart.
-//!   - `early`: steps of a backlog that are begun before their turn.
+//!   - `early`: chunks of a backlog that are begun before their turn.
 //!   - `distance`, `batch_size` and `backoff`: when the next transaction begins, and with how many of them.
 //!   - `aside`: what cannot be applied.
 //!   - `catch_up` and `state`: what of it others see.

@@ -21,18 +21,18 @@ use super::batch_size::BatchSize;
 use super::catch_up::CatchUp;
 use super::decoded::Decoded;
 use super::distance::Distance;
-use super::early::{Early, Turn};
+use super::early::{Early, EarlyChunk, EarlyTurn};
 use super::{WriterPhase, WriterState};
 use crate::domain::Clock;
 use crate::fail_points;
-use crate::journal::{DeadLetter, DeadLetterReason, Entry, FeedError, Journal, Position, ReadLimits};
+use crate::journal::{Chunk, DeadLetter, DeadLetterReason, Entry, FeedError, Journal, Position, ReadLimits};
 use crate::store::{Applied, Sink, Step, StoreError, within};
 use crate::telemetry::{Telemetry, WriterMetrics, name};
 
 /// The most payload bytes of one transaction.
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
-const APPLY: Duration = Duration::from_secs(35);
+pub(super) const APPLY: Duration = Duration::from_secs(35);
 /// How long a look at a position may take.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a change of the schema may take.
@@ -142,11 +142,21 @@ impl<S: Sink> Pump<S> {
         let limits = ReadLimits { records: self.batch_size.records(), bytes: BATCH_BYTES };
         let turn = match self.early.next(position).await {
             Some(turn) => turn,
-            None => Turn { chunk: self.ahead.read(&self.journal, position, durable, limits)?, begun: None },
+            None => EarlyTurn::Plain(self.ahead.read(&self.journal, position, durable, limits)?),
         };
-        self.begin_early(turn.chunk.through, durable, limits);
-        self.distance.begins(turn.chunk.entries.len(), turn.chunk.through, durable);
-        let applied = self.apply_turn(position, turn).await;
+        let (records, through, oldest_at_ms) = match &turn {
+            EarlyTurn::Begun(chunk) => (chunk.records, chunk.through, chunk.oldest_at_ms),
+            EarlyTurn::Plain(chunk) => (chunk.entries.len(), chunk.through, chunk.oldest_at_ms()),
+        };
+        if let Some(oldest_at_ms) = oldest_at_ms {
+            self.journal.note_unapplied_since(oldest_at_ms);
+        }
+        self.begin_early(through, durable, limits);
+        self.distance.begins(records, through, durable);
+        let applied = match turn {
+            EarlyTurn::Begun(chunk) => self.finish_chunk(position, chunk).await,
+            EarlyTurn::Plain(chunk) => self.apply_chunk(position, &chunk, 0).await,
+        };
         self.ahead.finish().await;
         if applied.is_err() {
             self.early.give_up();
@@ -228,11 +238,34 @@ impl<S: Sink> Pump<S> {
         Ok(position)
     }
 
-    async fn apply_turn(&mut self, from: Position, turn: Turn<S>) -> Result<(), PumpError> {
-        let Turn { chunk, mut begun } = turn;
-        if let Some(oldest) = chunk.entries.first() {
-            self.journal.note_unapplied_since(oldest.appended_at_ms);
+    /// Finishes a chunk that was begun. Where that fails it is applied as if it had not been: its connection was idle until
+    /// its turn, and may have been ended for that alone.
+    async fn finish_chunk(&mut self, from: Position, chunk: EarlyChunk) -> Result<(), PumpError> {
+        let step = self.step_between(from, chunk.through);
+        let (began, records) = (Instant::now(), chunk.records);
+        let (chunk, applied) = chunk.finish(step).await?;
+        match applied.inspect_err(|error| self.count(error)) {
+            Ok(applied) => {
+                fail_points::step("writer.committed");
+                self.applied(&step, records, &applied, began.elapsed());
+                Ok(())
+            }
+            Err(StoreError::Unavailable(_)) => {
+                self.early.give_up();
+                self.metrics.retries.increment(1);
+                self.apply_chunk(from, &chunk, 1).await
+            }
+            Err(StoreError::Refused(_)) => self.apply_chunk(from, &chunk, 0).await,
+            Err(error) => Err(error.into()),
         }
+    }
+
+    fn step_between(&self, from: Position, through: Position) -> Step {
+        Step { journal: self.journal.id(), writer: self.writer, from, through }
+    }
+
+    /// Applies a chunk that was tried as a whole so many times.
+    async fn apply_chunk(&mut self, from: Position, chunk: &Chunk, mut attempts: u32) -> Result<(), PumpError> {
         let Decoded { records, entries, undecodable, foreign } = Decoded::<S::Record<'_>>::of(&chunk.entries);
         // Whole, and not ours to judge: a later version wrote it, and will read it.
         if let Some((position, error)) = foreign {
@@ -248,9 +281,9 @@ impl<S: Sink> Pump<S> {
         let mut spans = vec![Span { records: 0..records.len(), through: chunk.through }];
         let mut from = from;
         while let Some(span) = spans.pop() {
-            let step = Step { journal: self.journal.id(), writer: self.writer, from, through: span.through };
-            // All of the chunk was begun, and its first span is all of it.
-            match self.apply(&step, &records[span.records.clone()], begun.take()).await {
+            let step = self.step_between(from, span.through);
+            // The first span is the whole of the chunk.
+            match self.apply(&step, &records[span.records.clone()], std::mem::take(&mut attempts)).await {
                 Ok(()) => from = span.through,
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => {
                     // Finding the record takes many transactions, and what is begun would be idle for as long.
@@ -268,20 +301,11 @@ impl<S: Sink> Pump<S> {
         Ok(())
     }
 
-    /// Applies one step, again and again while the database is away. What of it was begun serves the first attempt.
-    async fn apply(
-        &mut self,
-        step: &Step,
-        records: &[S::Record<'_>],
-        mut begun: Option<S::Begun>,
-    ) -> Result<(), StoreError> {
-        let mut attempts = 0;
+    /// Applies one step that was tried so many times, again and again while the database is away.
+    async fn apply(&mut self, step: &Step, records: &[S::Record<'_>], mut attempts: u32) -> Result<(), StoreError> {
         loop {
-            let (attempted, was_begun) = (Instant::now(), begun.is_some());
-            let applied = match begun.take() {
-                Some(begun) => within(APPLY, self.sink.finish(step, records, begun)).await,
-                None => within(APPLY, self.sink.apply(step, records)).await,
-            };
+            let began = Instant::now();
+            let applied = within(APPLY, self.sink.apply(step, records)).await;
             let rows = match applied.inspect_err(|error| self.count(error)) {
                 Ok(applied) => {
                     fail_points::step("writer.committed");
@@ -301,11 +325,7 @@ impl<S: Sink> Pump<S> {
                     attempts += 1;
                     self.early.give_up();
                     self.metrics.retries.increment(1);
-                    if was_begun {
-                        // Its connection was idle until its turn, and may have been ended for that alone.
-                        continue;
-                    }
-                    if self.batch_size.failed_after(attempted.elapsed()) {
+                    if self.batch_size.failed_after(began.elapsed()) {
                         return Err(StoreError::Unavailable(format!("{reason}; taking fewer records at once")));
                     }
                     self.away(&reason);
@@ -314,7 +334,7 @@ impl<S: Sink> Pump<S> {
                 }
                 Err(error) => return Err(error),
             };
-            self.applied(step, records.len(), &rows, attempted.elapsed());
+            self.applied(step, records.len(), &rows, began.elapsed());
             return Ok(());
         }
     }
