@@ -1,6 +1,7 @@
 //! Writers: each follows one journal and brings its records into one database, exactly once, in order.
 //!
 //! - `pump`: the loop's steps: read on, apply with the position, retry, bisect, set aside.
+//!   - `attach`: where the database stands, and whether it is this journal's.
 //!   - `ahead` and `decoded`: the next records, read and taken apart.
 //!   - `early`: chunks of a backlog that are begun before their turn.
 //!   - `distance`, `batch_size` and `backoff`: when the next transaction begins, and with how many of them.
@@ -15,6 +16,7 @@
 
 mod ahead;
 mod aside;
+mod attach;
 mod backoff;
 mod batch_size;
 mod catch_up;

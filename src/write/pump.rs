@@ -3,8 +3,7 @@
 //! Invariants:
 //! - A step that failed is repeated with the same records and the same positions. If its COMMIT did arrive and only the
 //!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
-//! - A position moved by a stranger, or back behind what is deleted, halts the writer: going on could skip or double
-//!   records.
+//! - A position that is not where this journal's records go on (`attach`) halts the writer.
 //! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
 //!   the position passes it.
 
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use super::ahead::Ahead;
 use super::aside::Aside;
+use super::attach;
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
 use super::catch_up::CatchUp;
@@ -33,16 +33,12 @@ use crate::telemetry::{Telemetry, WriterMetrics, name};
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
 pub(super) const APPLY: Duration = Duration::from_secs(35);
-/// How long a look at a position may take.
-const LOOK: Duration = Duration::from_secs(10);
-/// How long a change of the schema may take.
-const MIGRATE: Duration = Duration::from_mins(30);
 /// How often a halted writer looks whether somebody has mended the position.
 const HALTED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a writer pauses.
 #[derive(Debug, thiserror::Error)]
-enum PumpError {
+pub(super) enum PumpError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -180,51 +176,7 @@ impl<S: Sink> Pump<S> {
 
     /// Brings the database to this version and asks where it stands.
     async fn attach(&mut self) -> Result<Position, PumpError> {
-        within(MIGRATE, self.sink.migrate()).await?;
-        self.journal
-            .remember_writer(self.writer)
-            .map_err(|source| FeedError { path: self.journal.path().to_owned(), source })?;
-        let positions = self.sink.positions();
-        let position = within(LOOK, positions.register(self.journal.id(), self.writer)).await?;
-        let mover = within(LOOK, positions.position(self.journal.id())).await?.map(|(_, by)| by).unwrap_or_default();
-        if !self.journal.knows_writer(&mover) {
-            return Err(PumpError::Halted(format!(
-                "the database's position of journal {} was moved to {position} by a process that never used {}: \
-                 is a copy of this data directory in use?",
-                self.journal.id(),
-                self.journal.path().display(),
-            )));
-        }
-        let others = if position == Position::START {
-            within(LOOK, positions.other_journals(self.journal.id())).await?
-        } else {
-            0
-        };
-        if others > 0 {
-            tracing::warn!(
-                database = self.sink.describe(),
-                journal = %self.journal.id(),
-                others,
-                "this journal is new to a database that knows others; what a replaced data directory had not applied is not here"
-            );
-        }
-        let released = self.journal.released();
-        if position < released {
-            return Err(PumpError::Halted(format!(
-                "the database stands at position {position} of journal {}, but its records up to {released} were \
-                 applied and deleted: was it restored from an older copy? To go on without them, set its position to \
-                 {released} in journal_positions",
-                self.journal.id(),
-            )));
-        }
-        let next = self.journal.next_position();
-        if position >= next {
-            return Err(PumpError::Halted(format!(
-                "the database stands at position {position} of journal {}, which gives {next} next: what it takes up to \
-                 there would be skipped: is this an older copy of the data directory?",
-                self.journal.id(),
-            )));
-        }
+        let position = attach::position(self.sink.as_ref(), &self.journal, self.writer).await?;
         self.aside.take_back_beyond(position).map_err(PumpError::DeadLetters)?;
         self.journal.note_applied(position);
         self.position = Some(position);
