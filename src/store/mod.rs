@@ -132,7 +132,8 @@ pub trait Sink: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// What [`Self::apply`] does, in their turn, with records that were begun.
+    /// What [`Self::apply`] does, in their turn, with records that were begun. As it stands here it is for a sink that never
+    /// begins anything.
     async fn finish(
         &self,
         step: &Step,

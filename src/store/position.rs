@@ -13,7 +13,8 @@ use crate::journal::{JournalId, Position};
 /// How far journals are applied in one database.
 #[async_trait]
 pub trait Positions: Send + Sync {
-    /// How far the journal is applied; the first call for a journal writes position 0.
+    /// How far the journal is applied; the first call for a journal writes position 0. Waits for a step of this journal whose
+    /// commit is on its way: what is decided from the position must not be overtaken by it.
     async fn register(&self, journal: JournalId, writer: Uuid) -> Result<Position, StoreError>;
 
     /// How far the journal is applied, and by which writer, without writing anything.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::batch_size::BatchSize;
 use super::decoded::Decoded;
@@ -30,6 +30,10 @@ const BACKLOG_BATCHES: u64 = 4;
 const BEGIN: Duration = Duration::from_secs(10);
 /// For how long nothing is begun after a failure.
 const REST: Duration = Duration::from_secs(30);
+
+/// What became of a chunk that was to be begun, as a metric's label has it.
+const BEGUN: &str = "begun";
+const FAILED: &str = "failed";
 
 /// The chunks of one writer that are begun, the next one first.
 pub(super) struct Early<S: Sink> {
@@ -63,19 +67,28 @@ impl EarlyChunk {
     /// Does the rest, and moves the position. The chunk comes back with what became of it.
     ///
     /// # Errors
-    /// When its task panicked.
+    /// When its task ended without it.
+    ///
+    /// # Panics
+    /// When its task panicked: to whoever supervises the writer it is the same.
     pub async fn finish(mut self, step: Step) -> Result<(Chunk, Result<Applied, StoreError>), StoreError> {
         if let Some(turn) = self.turn.take() {
             // A task that is gone says so below.
             let _ = turn.send(step);
         }
-        let (chunk, applied) = self.end().await?;
-        let not_begun = || Err(StoreError::Unavailable("a step was not begun".to_owned()));
-        Ok((chunk, applied.unwrap_or_else(not_begun)))
+        match self.end().await {
+            // A guard: only what is begun is given a turn.
+            Ok((chunk, None)) => Ok((chunk, Err(StoreError::Unavailable("a step was not begun".to_owned())))),
+            Ok((chunk, Some(applied))) => Ok((chunk, applied)),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(StoreError::Unavailable(format!("a step's task ended: {error}"))),
+            },
+        }
     }
 
-    async fn end(&mut self) -> Result<(Chunk, Option<Result<Applied, StoreError>>), StoreError> {
-        (&mut self.task).await.map_err(|error| StoreError::Unavailable(format!("a step's task ended: {error}")))
+    async fn end(&mut self) -> Result<(Chunk, Option<Result<Applied, StoreError>>), JoinError> {
+        (&mut self.task).await
     }
 }
 
@@ -98,31 +111,38 @@ impl<S: Sink> Early<S> {
             return None;
         }
         match (&mut next.begun).await {
-            Ok(Ok(true)) => {
-                self.count("begun");
-                return Some(EarlyTurn::Begun(next));
-            }
+            Ok(Ok(true)) => return Some(EarlyTurn::Begun(next)),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => self.failed(&error),
-            Err(gone) => self.failed(&StoreError::Unavailable(gone.to_string())),
+            Ok(Err(error)) => self.cannot_begin(&error),
+            Err(_) => self.rest(),
         }
         // Without a turn it ends by itself.
         next.turn = None;
-        let ended = next.end().await.ok();
-        if ended.is_none() {
-            self.take_back();
+        match next.end().await {
+            Ok((chunk, _)) => Some(EarlyTurn::Plain(chunk)),
+            Err(error) => {
+                // In its turn it is written in another way, so that nobody has to die of this.
+                tracing::error!(database = self.sink.describe(), %error, "a batch could not be begun before its turn");
+                self.count(FAILED);
+                self.take_back();
+                None
+            }
         }
-        ended.map(|(chunk, _)| EarlyTurn::Plain(chunk))
     }
 
-    /// From where on another chunk is to be begun, if what is durable is a backlog; `after` is where the chunk ends whose
-    /// turn it is. A database that is too slow for a whole batch gets one at a time.
-    pub fn wants(&self, after: Position, durable: Position, batch: &BatchSize) -> Option<Position> {
+    /// From where on another chunk is to be begun, if so many records as are durable behind that are a backlog; `after` is
+    /// where the chunk ends whose turn it is. A database that is too slow for a whole batch gets one at a time.
+    pub fn wants(
+        &self,
+        after: Position,
+        batch: &BatchSize,
+        records_behind: impl FnOnce(Position) -> u64,
+    ) -> Option<Position> {
         let from = self.ends_at(after);
-        let is_backlog = durable.0.saturating_sub(from.0) >= BACKLOG_BATCHES * batch.records() as u64;
         let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
         let has_room = self.chunks.len() < self.sink.begun_at_most();
-        (has_room && is_backlog && batch.is_whole() && !rests).then_some(from)
+        let is_backlog = |from| records_behind(from) >= BACKLOG_BATCHES * batch.records() as u64;
+        (has_room && batch.is_whole() && !rests && is_backlog(from)).then_some(from)
     }
 
     /// Where the last chunk that is begun ends, or `after` when there is none.
@@ -153,9 +173,20 @@ impl<S: Sink> Early<S> {
         self.take_back();
     }
 
+    /// What was begun is applied.
+    pub fn finished(&self) {
+        self.count(BEGUN);
+    }
+
+    /// What was begun is to be applied as if it had not been.
+    pub fn not_finished(&self, error: &StoreError) {
+        tracing::info!(database = self.sink.describe(), %error, "a batch that was begun before its turn is applied afresh");
+        self.count(FAILED);
+    }
+
     /// A verdict on a record comes again in its turn. Anything else may have been for want of a connection or a lock.
-    fn failed(&mut self, error: &StoreError) {
-        self.count("failed");
+    fn cannot_begin(&mut self, error: &StoreError) {
+        self.count(FAILED);
         tracing::debug!(database = self.sink.describe(), %error, "a batch could not be begun before its turn");
         if !matches!(error, StoreError::Refused(_) | StoreError::Repeated) {
             self.rest();
@@ -208,6 +239,8 @@ mod tests {
     use crate::store::sqlite::SqliteAnalytics;
 
     const BATCH: u64 = 100;
+    /// As many behind as there can be.
+    const MANY: fn(Position) -> u64 = |_| u64::MAX;
 
     fn early<S: Sink>(sink: S) -> Early<S> {
         Early::of(Arc::new(sink), "analytics", Telemetry::new())
@@ -225,18 +258,18 @@ mod tests {
     async fn only_a_backlog_is_begun_and_no_more_of_it_than_the_sink_says() {
         let batch = BatchSize::of(100);
         let mut early = early(nowhere());
-        assert_eq!(early.wants(Position(10), Position(9 + 4 * BATCH), &batch), None);
-        let durable = Position(10 + 5 * BATCH);
-        assert_eq!(early.wants(Position(10), durable, &batch), Some(Position(10)));
+        assert_eq!(early.wants(Position(10), &batch, |_| 4 * BATCH - 1), None);
+        let up_to = |durable: u64| move |from: Position| durable - from.0;
+        assert_eq!(early.wants(Position(10), &batch, up_to(10 + 5 * BATCH)), Some(Position(10)));
         early.begin(Position(10), chunk(10 + BATCH));
-        assert_eq!(early.wants(Position(10), durable, &batch), Some(Position(10 + BATCH)));
+        assert_eq!(early.wants(Position(10), &batch, up_to(10 + 5 * BATCH)), Some(Position(10 + BATCH)));
         early.begin(Position(10 + BATCH), chunk(10 + 2 * BATCH));
-        assert_eq!(early.wants(Position(10), Position(u64::MAX), &batch), None, "two are begun");
+        assert_eq!(early.wants(Position(10), &batch, MANY), None, "two are begun");
 
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("file.db").display());
         let early = self::early(SqliteAnalytics::open(&url).unwrap());
-        assert_eq!(early.wants(Position(10), Position(u64::MAX), &batch), None, "SQLite has one writer");
+        assert_eq!(early.wants(Position(10), &batch, MANY), None, "SQLite has one writer");
     }
 
     #[tokio::test]
@@ -244,16 +277,16 @@ mod tests {
         let mut batch = BatchSize::of(100);
         let early = early(nowhere());
         batch.failed_after(Duration::from_secs(30));
-        assert_eq!(early.wants(Position(0), Position(u64::MAX), &batch), None);
+        assert_eq!(early.wants(Position(0), &batch, MANY), None);
         batch.went_through(Duration::from_millis(1));
-        assert_eq!(early.wants(Position(0), Position(u64::MAX), &batch), Some(Position(0)));
+        assert_eq!(early.wants(Position(0), &batch, MANY), Some(Position(0)));
     }
 
     #[tokio::test]
     async fn after_a_failure_that_took_back_what_was_begun_there_is_one_step_at_a_time() {
         let batch = BatchSize::of(100);
         let mut early = early(nowhere());
-        let wants = |early: &Early<_>| early.wants(Position(0), Position(u64::MAX), &batch).is_some();
+        let wants = |early: &Early<_>| early.wants(Position(0), &batch, MANY).is_some();
         early.give_up();
         assert!(wants(&early), "nothing was begun, so nothing of it can be why");
         early.begin(Position(0), chunk(BATCH));
@@ -273,10 +306,10 @@ mod tests {
         early.begin(Position(0), chunk(BATCH));
         let turn = early.next(Position(0)).await;
         assert!(matches!(turn, Some(EarlyTurn::Plain(chunk)) if chunk.through == Position(BATCH)));
-        early.failed(&StoreError::Repeated);
-        assert!(early.wants(Position(0), Position(u64::MAX), &batch).is_some(), "that was a verdict");
-        early.failed(&StoreError::Unavailable("no places left".to_owned()));
-        assert_eq!(early.wants(Position(0), Position(u64::MAX), &batch), None);
+        early.cannot_begin(&StoreError::Repeated);
+        assert!(early.wants(Position(0), &batch, MANY).is_some(), "that was a verdict");
+        early.cannot_begin(&StoreError::Unavailable("no places left".to_owned()));
+        assert_eq!(early.wants(Position(0), &batch, MANY), None);
     }
 
     #[tokio::test]

@@ -162,7 +162,8 @@ impl<S: Sink> Pump<S> {
 
     /// Begins what may be begun of what comes after a position, and to read on.
     fn begin_early(&mut self, after: Position, durable: Position, limits: ReadLimits) {
-        while let Some(from) = self.early.wants(after, durable, &self.batch_size) {
+        let behind = |from| self.journal.records_between(from, durable);
+        while let Some(from) = self.early.wants(after, &self.batch_size, behind) {
             // What cannot be read is told of in its turn.
             let Ok(chunk) = self.ahead.read(&self.journal, from, durable, limits) else { break };
             self.early.begin(from, chunk);
@@ -199,15 +200,20 @@ impl<S: Sink> Pump<S> {
         match applied.inspect_err(|error| self.count(error)) {
             Ok(applied) => {
                 fail_points::step("writer.committed");
+                self.early.finished();
                 self.applied(&step, records, &applied, began.elapsed());
                 Ok(())
             }
-            Err(StoreError::Unavailable(_)) => {
+            Err(error @ StoreError::Unavailable(_)) => {
+                self.early.not_finished(&error);
                 self.early.give_up();
                 self.metrics.retries.increment(1);
                 self.apply_chunk(from, &chunk, 1).await
             }
-            Err(StoreError::Refused(_)) => self.apply_chunk(from, &chunk, 0).await,
+            Err(error @ StoreError::Refused(_)) => {
+                self.early.not_finished(&error);
+                self.apply_chunk(from, &chunk, 0).await
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use weir::domain::{HeartbeatRecord, PageviewRecord};
+use weir::journal::DeadLetters;
 use weir::store::Teller;
 use weir::store::postgres::{BegunSessions, PostgresAnalytics};
 
@@ -304,8 +305,7 @@ async fn steps_whose_begun_part_the_server_has_ended_are_applied_all_the_same() 
     };
     tokio::join!(apply_all(&journal, &mut pump), end);
     assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 60);
-    let letters = std::fs::read_dir(directory.path().join("journal")).unwrap().map(|file| file.unwrap().file_name());
-    assert!(letters.into_iter().all(|file| !file.to_string_lossy().ends_with(".dead")), "a record is set aside");
+    assert!(DeadLetters::of(&directory.path().join("journal")).list().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -328,9 +328,10 @@ async fn a_step_that_waits_for_what_is_begun_after_it_waits_once() {
     sink.goes_on.add_permits(1);
     let began = Instant::now();
     apply_all(&journal, &mut pump).await;
-    // The server's bound on waiting for a lock is ten seconds.
+    // The server's bound on waiting for a lock is ten seconds, and the third one may have waited for it before the first. With
+    // what is begun after each failure it would be ten seconds for every one of twenty steps.
     assert!(began.elapsed() > Duration::from_secs(9), "there was no circle: {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(25), "they waited more than once: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(1), "they waited again and again: {:?}", began.elapsed());
     assert_eq!(store.databases.count(Database::Analytics, "SELECT n FROM counter").await, 60);
     assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 60);
 }

@@ -1,5 +1,9 @@
 //! Exactly once: rows and position move together, or not at all.
 
+use std::pin::pin;
+
+use sqlx::{Connection, PgConnection};
+
 use super::*;
 use crate::on_both_databases;
 use crate::support::Database;
@@ -117,4 +121,27 @@ on_both_databases! {
         other.unwrap();
         store.main.migrate().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn registering_waits_for_a_step_whose_commit_is_on_its_way() {
+    let store = Store::fresh(Backend::Postgres).await;
+    let mut on_its_way = PgConnection::connect(&store.databases.analytics_url).await.unwrap();
+    let mut transaction = on_its_way.begin().await.unwrap();
+    sqlx::query("UPDATE journal_positions SET position = 3").execute(&mut *transaction).await.unwrap();
+    let positions = store.analytics.positions();
+    let mut registered = pin!(positions.register(store.journal, Uuid::new_v4()));
+    let waits = "SELECT count(*) AS n FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let looks = async {
+        while store.databases.count(Database::Analytics, waits).await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        found = &mut registered => panic!("it did not wait: {found:?}"),
+        () = looks => {}
+    }
+    transaction.commit().await.unwrap();
+    assert_eq!(registered.await.unwrap(), Position(3));
 }

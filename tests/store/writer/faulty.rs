@@ -1,9 +1,13 @@
 //! The real sink, with faults before and after what it does.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use weir::app::AnalyticsSink;
 use weir::domain::{AnalyticsRecord, UnixMillis};
 use weir::store::postgres::BegunSessions;
@@ -42,18 +46,45 @@ pub struct Faulty {
     early_faults: Faults,
     hangs: AtomicBool,
     early: Arc<AtomicUsize>,
+    /// Whoever waits for the writer: what tasks of its own do is to be seen as well.
+    onlooker: AtomicWaker,
 }
 
 impl Faulty {
     /// Counts in `early` how many steps it applies that had been begun before their turn.
     pub fn new(inner: AnalyticsSink, early: Arc<AtomicUsize>) -> Self {
-        Self { inner, faults: Faults::default(), early_faults: Faults::default(), hangs: AtomicBool::new(false), early }
+        Self {
+            inner,
+            faults: Faults::default(),
+            early_faults: Faults::default(),
+            hangs: AtomicBool::new(false),
+            early,
+            onlooker: AtomicWaker::new(),
+        }
     }
 
     /// What goes wrong with the next calls: those that apply, and those that begin a step before its turn.
     pub fn expect(&self, faults: Vec<Fault>) {
         *self.early_faults.lock().unwrap() = faults.clone().into();
         *self.faults.lock().unwrap() = faults.into();
+    }
+
+    /// From now on this one is woken at every pause of a step that is begun or finished.
+    pub fn look(&self, waker: &Waker) {
+        self.onlooker.register(waker);
+    }
+
+    /// What another task does, seen by the onlooker.
+    async fn seen<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let polled = work.as_mut().poll(context);
+            if polled.is_pending() {
+                self.onlooker.wake();
+            }
+            polled
+        })
+        .await
     }
 
     /// Does what is asked, with the next fault before or after it; nothing is done where it comes before.
@@ -72,6 +103,7 @@ impl Faulty {
             (Fault::Panic | Fault::PanicAfter, _) => panic!("a fault made for a test"),
             (Fault::Hang | Fault::HangAfter, _) => {
                 self.hangs.store(true, Ordering::Relaxed);
+                self.onlooker.wake();
                 std::future::pending().await
             }
             _ => Err(StoreError::Unavailable("a fault made for a test".to_owned())),
@@ -115,13 +147,13 @@ impl Sink for Faulty {
     }
 
     async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
-        self.with_fault(&self.early_faults, async {
+        let begun = async {
             match &self.inner {
                 AnalyticsSink::Sqlite(_) => Ok(None),
                 AnalyticsSink::Postgres(sink) => sink.begin(records).await,
             }
-        })
-        .await
+        };
+        self.seen(self.with_fault(&self.early_faults, begun)).await
     }
 
     async fn finish(
@@ -131,7 +163,7 @@ impl Sink for Faulty {
         begun: BegunSessions,
     ) -> Result<Applied, StoreError> {
         let AnalyticsSink::Postgres(sink) = &self.inner else { panic!("SQLite begins nothing") };
-        let applied = self.with_fault(&self.faults, sink.finish(step, records, begun)).await?;
+        let applied = self.seen(self.with_fault(&self.faults, sink.finish(step, records, begun))).await?;
         self.early.fetch_add(1, Ordering::Relaxed);
         Ok(applied)
     }

@@ -81,6 +81,9 @@ fn faults(most: usize) -> impl Strategy<Value = Vec<Fault>> {
     proptest::collection::vec(fault, 0..=most)
 }
 
+/// What each case begins with: so much that steps are begun before their turn.
+const BACKLOG: usize = 60;
+
 /// Drives a writer.
 struct Machine;
 
@@ -121,7 +124,9 @@ impl StateMachineTest for Machine {
 
     fn init_test((): &()) -> Subject {
         let world = WORLD.with_borrow(|world| Rc::clone(world.as_ref().expect("a test has made one")));
-        Subject::new(world)
+        let mut subject = Subject::new(world);
+        subject.append(&[What::Session; BACKLOG]);
+        subject
     }
 
     fn apply(mut subject: Subject, (): &(), step: Step) -> Subject {

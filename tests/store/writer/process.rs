@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use weir::actor::Vitals;
 use weir::app::{AnalyticsSink, open_analytics};
@@ -52,11 +52,11 @@ fn sink(databases: &Databases) -> AnalyticsSink {
 }
 
 /// Waits for work until it is done, or until it pauses at a moment when `enough` says so.
-pub async fn until<T>(work: impl Future<Output = T>, mut enough: impl FnMut() -> bool) -> Option<T> {
+pub async fn until<T>(work: impl Future<Output = T>, mut enough: impl FnMut(&Waker) -> bool) -> Option<T> {
     let mut work = pin!(work);
     std::future::poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if enough() => Poll::Ready(None),
+        Poll::Pending if enough(context.waker()) => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
     .await

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use futures_util::FutureExt as _;
 use proptest::sample::Index;
@@ -114,7 +115,8 @@ impl Subject {
             at = journal.applied();
             assert!(steps < 12, "the writer stands still at {at}");
             let mut has_hung = false;
-            let stop = || {
+            let stop = |waker: &Waker| {
+                sink.look(waker);
                 has_hung = sink.has_hung();
                 is_stopped = enough() || state.phase() == WriterPhase::Halted;
                 is_stopped || has_hung || journal.applied() >= journal.durable()
