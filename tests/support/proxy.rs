@@ -92,6 +92,9 @@ async fn carry(client: TcpStream, server: String, mut weather: watch::Receiver<W
     }
 }
 
+/// With the end of a statement's text: transactions begin with `READ COMMITTED`.
+const COMMIT: &[u8] = b"COMMIT\0";
+
 /// Which way, and whether a COMMIT has doomed the connection.
 enum Way {
     Up(Arc<AtomicBool>),
@@ -135,7 +138,7 @@ async fn pipe(
         match &way {
             // Before it is sent, so that the answer cannot slip through.
             Way::Up(doomed)
-                if now == Weather::LostCommits && buffer[..read].windows(6).any(|word| word == b"COMMIT") =>
+                if now == Weather::LostCommits && buffer[..read].windows(COMMIT.len()).any(|word| word == COMMIT) =>
             {
                 doomed.store(true, Ordering::SeqCst);
             }
