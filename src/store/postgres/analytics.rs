@@ -8,7 +8,7 @@
 //! something of that was there already, a session's id says so at once, and a view is found in its turn ([`Fold::correct`]).
 //! Everything else waits for its turn, when what came before is committed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,15 +17,15 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
-use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
+use super::batch_keys::insert_keys;
 use super::inserts::{Repeats, insert_sessions, insert_views};
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
 use super::{column, pool, request_pool, unix_millis, writer_connections};
-use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, UnixMillis};
+use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions.
 const LOCK_SESSIONS: &str = "
@@ -67,18 +67,12 @@ const UPDATE_VIEWS: &str = "
     FROM unnest($1::uuid[], $2::float8[], $3::float8[]) AS change (id, duration, scroll_depth)
     WHERE view.id = change.id AND view.id >= $4 AND view.id <= $5";
 
-const INSERT_KEYS: &str = "
-    INSERT INTO batch_keys (key, answer_id, answer_created_at, stored_at)
-    SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::timestamptz[], $4::timestamptz[])
-    ON CONFLICT (key) DO UPDATE SET answer_id = excluded.answer_id, answer_created_at = excluded.answer_created_at,
-        stored_at = excluded.stored_at";
-
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
     writer: WriterConnections,
-    pool: PgPool,
+    pub(super) pool: PgPool,
     /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
-    requests: PgPool,
+    pub(super) requests: PgPool,
     positions: PositionTable<Postgres>,
     partitions: Partitions,
 }
@@ -186,46 +180,11 @@ impl Sink for PostgresAnalytics {
     }
 }
 
-#[async_trait]
-impl BatchKeyTable for PostgresAnalytics {
-    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError> {
-        let row: Option<KeyRow> = sqlx::query_as(
-            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys WHERE key = $1 AND stored_at >= $2",
-        )
-        .bind(key.0.to_vec())
-        .bind(since.to_datetime())
-        .fetch_optional(&self.requests)
-        .await?;
-        Ok(row.and_then(stored_key))
-    }
-
-    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
-        let rows: Vec<KeyRow> = sqlx::query_as(
-            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
-             WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
-        )
-        .bind(since.to_datetime())
-        .bind(most)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().filter_map(stored_key).collect())
-    }
-}
-
 /// New sessions of a step that are written, in a transaction that is open.
 pub struct BegunSessions {
     held: Held,
     /// Those of them that something happens to in the same step, as they were written.
     states: HashMap<Uuid, SessionState>,
-}
-
-/// Key, answer's id, answer's time, when it was stored.
-type KeyRow = (Vec<u8>, Option<Uuid>, Option<DateTime<Utc>>, DateTime<Utc>);
-
-/// A key that was made by hand is none of ours.
-fn stored_key((key, id, created_at, stored_at): KeyRow) -> Option<StoredKey> {
-    let answer = KeyedAnswer { id, created_at: created_at.map(unix_millis) };
-    Some(StoredKey { key: BatchKey(key.try_into().ok()?), answer, stored_at: unix_millis(stored_at) })
 }
 
 /// What is done with a step's new sessions.
@@ -387,22 +346,5 @@ async fn update_views(connection: &mut PgConnection, changed: &[(Uuid, ViewState
             .execute(&mut *connection)
             .await?;
     }
-    Ok(())
-}
-
-async fn insert_keys(connection: &mut PgConnection, fold: &Fold<'_>) -> Result<(), StoreError> {
-    if fold.keys.is_empty() {
-        return Ok(());
-    }
-    // A statement may not change a row twice; in one order, so that no two writers wait for each other in a circle.
-    let by_key: BTreeMap<BatchKey, _> = fold.keys.iter().map(|(mark, answer)| (mark.key, (mark, answer))).collect();
-    let keys: Vec<_> = by_key.into_values().collect();
-    sqlx::query(INSERT_KEYS)
-        .bind(column(&keys, |(mark, _)| mark.key.0.to_vec()))
-        .bind(column(&keys, |(_, answer)| answer.id))
-        .bind(column(&keys, |(_, answer)| answer.created_at.map(UnixMillis::to_datetime)))
-        .bind(column(&keys, |(mark, _)| mark.stored_at.to_datetime()))
-        .execute(connection)
-        .await?;
     Ok(())
 }

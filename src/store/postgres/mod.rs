@@ -4,6 +4,7 @@
 //! again, never in a connection that hangs.
 
 mod analytics;
+mod batch_keys;
 mod composite;
 mod copy;
 mod fields;
