@@ -1,4 +1,5 @@
--- Sessions with a user agent that nobody has had before, each time.
+-- Sessions with a user agent that nobody has had before, each time. PAUSE_MS in the environment has each connection wait
+-- before a request.
 local headers = { ["Content-Type"] = "application/json" }
 local body = '{"visitorId":"a flood","landingPage":"https://bio.example/","consentAnalytics":"granted"}'
 math.randomseed(os.time())
@@ -10,4 +11,9 @@ request = function()
     math.random(0, 9999), math.random(0, 9999)
   )
   return wrk.format("POST", "/api/v1/analytics/session", headers, body)
+end
+
+local pause_ms = tonumber(os.getenv("PAUSE_MS"))
+if pause_ms then
+  delay = function() return pause_ms end
 end
