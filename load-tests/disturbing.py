@@ -1,7 +1,7 @@
 """Everything that might disturb Weir's answers, many times more often than it happens, for whoever measures them meanwhile.
 
 A new segment every MiB; every five seconds a checkpoint of PostgreSQL, an exchanged GeoIP database and the partitions of
-another day; and a few hundred new user agents a second, for each of which another one leaves the full cache.
+another day; and a few hundred new user agents a second, for each of which the full cache lets one go.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ import uuid
 from measure import psql, run
 
 EVERY_SECONDS = 5
-# Four connections that wait so long before each request: some 450 a second.
+# Four connections that wait so long before each request.
 AGENTS_PAUSE_MS = 8
 AGENTS_AT_LEAST = 100
 
