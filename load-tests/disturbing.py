@@ -22,7 +22,8 @@ AGENTS_AT_LEAST = 100
 
 
 class Disturbing:
-    """What happens while a block runs. Its end is an error when any of it did not happen."""
+    """What happens while a block runs. Its end is an error when a checkpoint, a partition or the new user agents failed; that
+    segments and GeoIP databases were exchanged is not looked at."""
 
     def __init__(self, programs, load):
         self.load = load
