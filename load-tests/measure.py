@@ -212,8 +212,6 @@ def fresh_databases():
     names = [f"compare_{os.getpid()}_{time.monotonic_ns()}_{kind}" for kind in ("analytics", "main")]
     for name in names:
         psql(server, f"CREATE DATABASE {name}")
-        # As docs/operations.md has it.
-        psql(server, f"ALTER DATABASE {name} SET backend_flush_after = '256kB'")
     return [server.rsplit("/", 1)[0] + "/" + name for name in names]
 
 

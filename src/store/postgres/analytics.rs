@@ -21,6 +21,7 @@ use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
 use super::batch_keys::insert_keys;
+use super::flush_after::FlushAfter;
 use super::inserts::{Repeats, insert_sessions, insert_views};
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
@@ -75,6 +76,7 @@ pub struct PostgresAnalytics {
     pub(super) requests: PgPool,
     positions: PositionTable<Postgres>,
     partitions: Partitions,
+    flush_after: FlushAfter,
 }
 
 impl PostgresAnalytics {
@@ -89,6 +91,7 @@ impl PostgresAnalytics {
             requests,
             positions: PositionTable::new(&pool),
             partitions: Partitions::default(),
+            flush_after: FlushAfter::default(),
             pool,
         })
     }
@@ -176,6 +179,7 @@ impl Sink for PostgresAnalytics {
         let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
         let mut maintained = self.partitions.maintain(&self.pool, now, retention_days).await?;
         maintained.rows_deleted += keys.rows_affected();
+        self.flush_after.look_after(&self.pool).await;
         Ok(maintained)
     }
 }

@@ -8,6 +8,7 @@ mod batch_keys;
 mod composite;
 mod copy;
 mod fields;
+mod flush_after;
 mod inserts;
 mod main;
 mod partitions;
@@ -41,13 +42,9 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
         .connect_lazy_with(options(url, PATIENT)?))
 }
 
-/// How much the writer's rows may change of the tables' files before the server has the system begin to write it. Left
-/// alone, Linux writes half a minute's worth at once, and every fsync on that disk waits for it, the journal's too.
-const WRITE_EARLY: [(&str, &str); 1] = [("backend_flush_after", "256kB")];
-
 /// The writer's own connections; made when they are first used.
 fn writer_connections(url: &str) -> Result<WriterConnections, StoreError> {
-    Ok(WriterConnections::new(options(url, PATIENT)?.options(WRITE_EARLY)))
+    Ok(WriterConnections::new(options(url, PATIENT)?.options(flush_after::OPTIONS)))
 }
 
 /// A pool for what requests read and write themselves: somebody waits for each of these statements.
