@@ -1,7 +1,9 @@
 """Everything that might disturb Weir's answers, many times more often than it happens, for whoever measures them meanwhile.
 
-A new segment every MiB; every five seconds a checkpoint of PostgreSQL, an exchanged GeoIP database and the partitions of
-another day; and a few hundred new user agents a second, for each of which the full cache lets one go.
+A new segment every MiB; every five seconds an exchanged GeoIP database and the partitions of another day; a few hundred new
+user agents a second, for each of which the full cache lets one go; and PostgreSQL's checkpoints, one after the other: the
+shortest time it allows is half a minute, in which it spreads the writing. By hand (CHECKPOINT) it writes as fast as it can,
+which is another matter; that is every five seconds, where it is asked for.
 """
 
 import concurrent.futures
@@ -19,14 +21,29 @@ EVERY_SECONDS = 5
 # Four connections that wait so long before each request.
 AGENTS_PAUSE_MS = 8
 AGENTS_AT_LEAST = 100
+CHECKPOINT_TIMEOUT_SECONDS = 30
+
+
+def set_on_server(setting):
+    server = os.environ["TEST_POSTGRES_URL"]
+    psql(server, f"ALTER SYSTEM {setting}")
+    psql(server, "SELECT pg_reload_conf()")
+
+
+def checkpoints():
+    """How many have been begun, by the clock, by the log's size or by hand."""
+    server = os.environ["TEST_POSTGRES_URL"]
+    if int(psql(server, "SHOW server_version_num")) < 170_000:
+        return int(psql(server, "SELECT checkpoints_timed + checkpoints_req FROM pg_stat_bgwriter"))
+    return int(psql(server, "SELECT num_timed + num_requested FROM pg_stat_checkpointer"))
 
 
 class Disturbing:
     """What happens while a block runs. Its end is an error when a checkpoint, a partition or the new user agents failed; that
     segments and GeoIP databases were exchanged is not looked at."""
 
-    def __init__(self, programs, load):
-        self.load = load
+    def __init__(self, programs, load, checkpoints_by_hand=False):
+        self.load, self.checkpoints_by_hand = load, checkpoints_by_hand
         self.directory = tempfile.TemporaryDirectory(prefix="weir-places.")
         self.places = pathlib.Path(self.directory.name) / "city.mmdb"
         run(programs / "examples/places", self.places, "200000")
@@ -39,7 +56,8 @@ class Disturbing:
         return self
 
     def __enter__(self):
-        self.parsed_before = self.parsed()
+        set_on_server(f"SET checkpoint_timeout = {CHECKPOINT_TIMEOUT_SECONDS}")
+        self.parsed_before, self.checkpoints_before = self.parsed(), checkpoints()
         self.over = threading.Event()
         self.threads = concurrent.futures.ThreadPoolExecutor()
         self.running = [self.threads.submit(self.every_few_seconds), self.threads.submit(self.new_agents)]
@@ -49,6 +67,10 @@ class Disturbing:
         self.threads.shutdown()
         for running in self.running:
             running.result()
+        set_on_server("RESET checkpoint_timeout")
+        done = checkpoints() - self.checkpoints_before
+        if done < self.seconds // CHECKPOINT_TIMEOUT_SECONDS:
+            sys.exit(f"disturbing: only {done} checkpoints began")
         parsed = self.parsed() - self.parsed_before
         if parsed < AGENTS_AT_LEAST * self.seconds:
             sys.exit(f"disturbing: only {parsed:.0f} user agents were new")
@@ -60,7 +82,8 @@ class Disturbing:
         while not self.over.wait(EVERY_SECONDS):
             beside.write_bytes(content)
             beside.rename(self.places)
-            psql(os.environ["TEST_POSTGRES_URL"], "CHECKPOINT")
+            if self.checkpoints_by_hand:
+                psql(os.environ["TEST_POSTGRES_URL"], "CHECKPOINT")
             next_day = day + datetime.timedelta(days=1)
             self.make_partitions(day, next_day)
             day = next_day
