@@ -100,30 +100,36 @@ pub(super) struct Fold<'a> {
 impl<'a> Fold<'a> {
     /// `loaded` is what the database has of what is `touched`, which is [`Touched::of`] these records.
     pub fn of(records: &'a [AnalyticsRecord<&'a str>], touched: &'a Touched, loaded: Loaded) -> Self {
-        let mut progress = Progress::new(&touched.begun, loaded);
-        let mut keys = Vec::new();
-        for record in records {
-            if let Some(mark) = record.key {
-                keys.push((mark, record.event.answer()));
-            }
-            progress.apply(&record.event);
-        }
-        progress.finish(keys)
+        Progress::new(&touched.begun, loaded).fold(records)
     }
 
-    /// New sessions to which more happens in these records than that they begin, as they are written.
-    pub fn touched_states(&self, touched: &Touched) -> HashMap<Uuid, SessionState> {
+    /// What these records make, before their turn, when nobody knows what the database will have then: as if each session
+    /// that is not theirs were there, and had no views.
+    pub fn guess(records: &'a [AnalyticsRecord<&'a str>], touched: &'a Touched) -> Self {
+        Progress { presumes_sessions: true, ..Progress::new(&touched.begun, Loaded::default()) }.fold(records)
+    }
+
+    /// The states with which new rows are written, of those rows that may come to another one.
+    pub fn states(&self, touched: &Touched) -> States {
         let begun = self.new_sessions.iter().filter(|(session, _)| touched.begun.contains(&session.id));
-        begun.map(|(session, state)| (session.id, state.clone())).collect()
+        States {
+            sessions: begun.map(|(session, state)| (session.id, state.clone())).collect(),
+            views: self.new_views.iter().map(|(view, state)| (view.id, state.clone())).collect(),
+        }
     }
 
-    /// New sessions were written as another fold of the same records has them ([`Self::touched_states`]), which did not know
-    /// what the database has: those that come to something else are changed. It is so where a view of theirs was there before.
-    pub fn correct(&mut self, written: &HashMap<Uuid, SessionState>) {
-        let differ = |(session, state): &&NewSession<'_>| written.get(&session.id).is_some_and(|was| was != state);
+    /// New rows were written with these states, of a [`Self::guess`]: those that come to something else are changed. It is so
+    /// where a session has views that were there before, or is not there.
+    pub fn correct(&mut self, written: &States) {
+        let differ =
+            |(session, state): &&NewSession<'_>| written.sessions.get(&session.id).is_some_and(|was| was != state);
         let differing = self.new_sessions.iter().filter(differ);
         self.changed_sessions.extend(differing.map(|(session, state)| (session.id, state.clone())));
         self.changed_sessions.sort_by_key(|(id, _)| *id);
+        let differ = |(view, state): &&NewView<'_>| written.views.get(&view.id).is_some_and(|was| was != state);
+        let differing = self.new_views.iter().filter(differ);
+        self.changed_views.extend(differing.map(|(view, state)| (view.id, state.clone())));
+        self.changed_views.sort_by_key(|(id, _)| *id);
     }
 
     /// What is written, by table.
@@ -136,10 +142,25 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// States of rows, by their ids.
+#[derive(Debug)]
+pub(super) struct States {
+    sessions: HashMap<Uuid, SessionState>,
+    views: HashMap<Uuid, ViewState>,
+}
+
+impl States {
+    pub fn has_view(&self, id: &Uuid) -> bool {
+        self.views.contains_key(id)
+    }
+}
+
 /// The state between two records.
 struct Progress<'a> {
     /// Sessions that have a state beside their record.
     begun: &'a BTreeSet<Uuid>,
+    /// Whether a session that is not loaded counts as one that is there.
+    presumes_sessions: bool,
     loaded: Loaded,
     new_sessions: Vec<&'a SessionRecord<&'a str>>,
     new_views: Vec<&'a PageviewRecord<&'a str>>,
@@ -152,12 +173,24 @@ impl<'a> Progress<'a> {
     fn new(begun: &'a BTreeSet<Uuid>, loaded: Loaded) -> Self {
         Self {
             begun,
+            presumes_sessions: false,
             loaded,
             new_sessions: Vec::new(),
             new_views: Vec::new(),
             changed_sessions: BTreeSet::new(),
             changed_views: BTreeSet::new(),
         }
+    }
+
+    fn fold(mut self, records: &'a [AnalyticsRecord<&'a str>]) -> Fold<'a> {
+        let mut keys = Vec::new();
+        for record in records {
+            if let Some(mark) = record.key {
+                keys.push((mark, record.event.answer()));
+            }
+            self.apply(&record.event);
+        }
+        self.finish(keys)
     }
 
     fn apply(&mut self, event: &'a AnalyticsEvent<&'a str>) {
@@ -208,7 +241,7 @@ impl<'a> Progress<'a> {
             session.bounced = session.page_views < 2;
             session.active_at(view.entered_at);
         });
-        let Some(previous) = previous.filter(|_| counts) else { return };
+        let Some(previous) = previous.filter(|_| counts || self.presumes_sessions) else { return };
         if let Some(state) = self.loaded.views.get_mut(&previous)
             && state.duration_seconds.is_none()
             && let Some(seconds) = reading_seconds(state.entered_at, view.entered_at)

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use weir::domain::{HeartbeatRecord, PageviewRecord};
 use weir::journal::DeadLetters;
 use weir::store::Teller;
-use weir::store::postgres::{BegunSessions, PostgresAnalytics};
+use weir::store::postgres::{BegunRows, PostgresAnalytics};
 
 use super::*;
 use crate::support::Database;
@@ -50,14 +50,18 @@ fn alive(session: Uuid) -> AnalyticsRecord {
 }
 
 fn viewed(session: Uuid) -> AnalyticsRecord {
+    view_at(session, weir::domain::IdSource::default().next(DAY), DAY)
+}
+
+fn view_at(session: Uuid, id: Uuid, at: UnixMillis) -> AnalyticsRecord {
     let view = PageviewRecord {
-        id: weir::domain::IdSource::default().next(DAY),
+        id,
         session_id: session,
         url: "https://example.org/a".to_owned(),
         path: None,
         title: None,
         referrer: None,
-        entered_at: DAY,
+        entered_at: at,
     };
     AnalyticsEvent::Pageview(Box::new(view)).into()
 }
@@ -110,15 +114,15 @@ async fn a_begun_step_that_is_not_next_stores_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_of_records_without_a_session_or_with_one_that_cannot_be() {
+async fn nothing_is_begun_of_records_without_a_new_row_or_with_one_that_cannot_be() {
     let (store, sink) = fresh().await;
     store.databases.refuse_poison().await;
-    let known = session_at(DAY);
-    store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
-    let nothing = sink.begin(&Encoded::of(&[alive(known.id), viewed(known.id)]).records()).await.unwrap();
+    let (known, known_view) = (session_at(DAY), viewed(session_at(DAY).id));
+    store.analytics.apply(&store.step(0, 1), &[record(known.clone()), known_view.clone()]).await.unwrap();
+    let nothing = sink.begin(&Encoded::of(&[alive(known.id)]).records()).await.unwrap();
     assert!(nothing.is_none());
     let poison = record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) });
-    for (last, kind) in [(record(known), "repeated"), (poison, "refused")] {
+    for (last, kind) in [(record(known), "repeated"), (known_view, "repeated"), (poison, "refused")] {
         for size in [3, MANY] {
             let mut batch = sessions(size);
             batch.push(last.clone());
@@ -131,45 +135,82 @@ async fn nothing_is_begun_of_records_without_a_session_or_with_one_that_cannot_b
 }
 
 #[tokio::test]
-async fn a_begun_session_has_what_happens_to_it_in_its_step_and_nothing_of_what_was_there_before() {
-    let (store, sink) = fresh().await;
-    let (session, other) = (session_at(DAY), session_at(DAY));
-    let early_view = viewed(session.id);
-    // Its view came by another way before it, and counts for nothing: there was no session.
-    store.analytics.apply(&store.step(0, 1), std::slice::from_ref(&early_view)).await.unwrap();
-    let batch = Encoded::of(&[
-        record(session.clone()),
-        record(other.clone()),
-        early_view,
-        alive(session.id),
-        viewed(other.id),
-        viewed(other.id),
-        alive(other.id),
-        alive(other.id),
-    ]);
-    let begun = sink.begin(&batch.records()).await.unwrap().expect("there are sessions");
-    sink.finish(&store.step(1, 2), &batch.records(), begun).await.unwrap();
-    let sql = "SELECT id, page_views, duration FROM analytics_sessions";
-    let rows = store.databases.rows(Database::Analytics, sql).await;
-    let of = |id: Uuid| rows.iter().find(|row| row["id"] == id.to_string()).expect("it is there");
-    assert_eq!((&of(session.id)["page_views"], &of(session.id)["duration"]), (&0.into(), &30.into()));
-    assert_eq!((&of(other.id)["page_views"], &of(other.id)["duration"]), (&2.into(), &60.into()));
+async fn a_begun_step_comes_to_what_it_comes_to_in_one_go() {
+    let ids = weir::domain::IdSource::default();
+    let [first, second, third, last] = [0, 1, 2, 3].map(|after| ids.next(UnixMillis(DAY.0 + after)));
+    let at = |seconds: i64| UnixMillis(DAY.0 + seconds * 1_000);
+    let (known, new, slow, unknown) = (session_at(DAY), session_at(DAY), session_at(DAY), session_at(DAY));
+    let before = [
+        record(known.clone()),
+        view_at(known.id, first, at(0)),
+        // Another instance was faster with the views of these than this one with their sessions.
+        view_at(new.id, ids.next(DAY), at(0)),
+        view_at(slow.id, last, at(4)),
+    ];
+    let batch = [
+        record(new.clone()),
+        record(slow.clone()),
+        view_at(known.id, second, at(10)),
+        view_at(known.id, third, at(30)),
+        alive(known.id),
+        viewed(new.id),
+        alive(new.id),
+        // Both are older than the one that is there: neither ends the other.
+        view_at(slow.id, ids.next(DAY), at(6)),
+        view_at(slow.id, ids.next(DAY), at(9)),
+        // There is no such session, so that nobody reads.
+        view_at(unknown.id, ids.next(DAY), at(1)),
+        view_at(unknown.id, ids.next(DAY), at(2)),
+    ];
+    let mut comes_to = Vec::new();
+    for filled_up_to in [0, MANY] {
+        for is_begun in [true, false] {
+            let (store, sink) = fresh().await;
+            store.analytics.apply(&store.step(0, 1), &before).await.unwrap();
+            let mut batch = batch.to_vec();
+            batch.extend((0..filled_up_to).map(|_| viewed(unknown.id)));
+            let batch = Encoded::of(&batch);
+            let step = store.step(1, 2);
+            if is_begun {
+                let begun = sink.begin(&batch.records()).await.unwrap().expect("there are new rows");
+                sink.finish(&step, &batch.records(), begun).await.unwrap();
+            } else {
+                sink.apply(&step, &batch.records()).await.unwrap();
+            }
+            let sessions = "SELECT * FROM analytics_sessions ORDER BY id";
+            let mut rows = store.databases.rows(Database::Analytics, sessions).await;
+            assert_eq!(rows.len(), 3);
+            let views = format!("SELECT * FROM analytics_pageviews WHERE session_id <> '{}' ORDER BY id", unknown.id);
+            rows.extend(store.databases.rows(Database::Analytics, &views).await);
+            let unread = "SELECT count(*) AS n FROM analytics_pageviews WHERE duration IS NULL";
+            rows.push(store.databases.count(Database::Analytics, unread).await.into());
+            comes_to.push(rows);
+        }
+    }
+    assert_eq!(comes_to[0], comes_to[1]);
+    assert_eq!(comes_to[2], comes_to[3]);
+    let of = |id: Uuid| comes_to[0].iter().find(|row| row["id"] == id.to_string()).expect("it is there");
+    assert_eq!((&of(known.id)["page_views"], &of(known.id)["duration"]), (&3.into(), &30.into()));
+    assert_eq!((&of(new.id)["page_views"], &of(new.id)["duration"]), (&1.into(), &30.into()));
+    assert_eq!(&of(slow.id)["page_views"], &2);
+    assert_eq!((&of(first)["duration"], &of(second)["duration"]), (&10.into(), &20.into()));
 }
 
 #[tokio::test]
 async fn a_begun_step_with_a_record_that_is_refused_leaves_nothing_behind() {
     let (store, sink) = fresh().await;
-    let sql = "ALTER TABLE analytics_pageviews ADD CONSTRAINT no_poison CHECK (url <> 'https://example.org/a')";
+    let known = session_at(DAY);
+    store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
+    let sql = "ALTER TABLE analytics_sessions ADD CONSTRAINT nobody_stays CHECK (duration = 0)";
     store.databases.execute(Database::Analytics, sql).await;
-    let session = session_at(DAY);
-    let batch = Encoded::of(&[record(session.clone()), viewed(session.id)]);
-    let begun = sink.begin(&batch.records()).await.unwrap().expect("there is a session");
-    let refused = sink.finish(&store.step(0, 2), &batch.records(), begun).await;
+    let batch = Encoded::of(&[record(session_at(DAY)), viewed(known.id), alive(known.id)]);
+    let begun = sink.begin(&batch.records()).await.unwrap().expect("there are new rows");
+    let refused = sink.finish(&store.step(1, 4), &batch.records(), begun).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 0, "a connection is kept with its transaction");
-    assert_eq!((store.analytics_position().await, store.databases.count(Database::Analytics, SESSIONS).await), (0, 0));
-    sink.apply(&store.step(0, 1), &batch.records()[..1]).await.unwrap();
-    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 1);
+    assert_eq!((store.analytics_position().await, store.databases.count(Database::Analytics, SESSIONS).await), (1, 1));
+    sink.apply(&store.step(1, 3), &batch.records()[..2]).await.unwrap();
+    assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 2);
 }
 
 #[tokio::test]
@@ -209,7 +250,7 @@ impl Waiting {
 #[async_trait::async_trait]
 impl Sink for Waiting {
     type Record<'a> = AnalyticsRecord<&'a str>;
-    type Begun = BegunSessions;
+    type Begun = BegunRows;
 
     fn describe(&self) -> &'static str {
         self.inner.describe()
@@ -231,7 +272,7 @@ impl Sink for Waiting {
         self.inner.positions()
     }
 
-    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
+    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunRows>, StoreError> {
         let begun = self.inner.begin(records).await?;
         self.begun.add_permits(1);
         Ok(begun)
@@ -250,7 +291,7 @@ impl Sink for Waiting {
         &self,
         step: &Step,
         records: &[AnalyticsRecord<&str>],
-        begun: BegunSessions,
+        begun: BegunRows,
     ) -> Result<Applied, StoreError> {
         self.inner.finish(step, records, begun).await
     }

@@ -3,12 +3,12 @@
 //! A batch is applied twice at most: first as if none of its rows were there yet, which is all but always true and
 //! costs PostgreSQL a quarter less; where one was there, again, with rows that are there left as they are.
 //!
-//! One connection's server process fills one core with a backlog. So new sessions, which are most of its work, can be written
-//! before their turn, each step's in a transaction of its own: all that happens to them before is in their own step. Where
-//! something of that was there already, a session's id says so at once, and a view is found in its turn ([`Fold::correct`]).
-//! Everything else waits for its turn, when what came before is committed.
+//! One connection's server process fills one core with a backlog. So new sessions and views, which are most of its work, can
+//! be written before their turn, each step's in a transaction of its own, as they are guessed to end ([`Fold::guess`]). One that
+//! was there already is refused at once by its id; where the guess was wrong, the row is changed in its turn
+//! ([`Fold::correct`]). Everything else waits for its turn, when what came before is committed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
-use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState};
+use super::super::fold::{Fold, Loaded, SessionState, States, Touched, ViewState};
 use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
@@ -34,16 +34,17 @@ const LOCK_SESSIONS: &str = "
     FROM analytics_sessions
     WHERE id = ANY($1) AND id >= $2 AND id <= $3
     ORDER BY id
-    FOR UPDATE";
+    FOR NO KEY UPDATE";
 
 /// No view of a session is older than the session, but for a day that clocks of instances may differ. The floor is each
-/// session's own: one old session must not make the look-up for all others visit every partition since.
+/// session's own: one old session must not make the look-up for all others visit every partition since. What this very
+/// transaction wrote before its turn does not count.
 const LAST_VIEWS: &str = "
     SELECT session.id, last.id
     FROM unnest($1::uuid[], $2::uuid[]) AS session (id, floor)
     CROSS JOIN LATERAL (
         SELECT id FROM analytics_pageviews
-        WHERE session_id = session.id AND id >= session.floor
+        WHERE session_id = session.id AND id >= session.floor AND xmin <> (SELECT pg_current_xact_id()::xid)
         ORDER BY id DESC LIMIT 1
     ) AS last";
 
@@ -52,7 +53,7 @@ const LOCK_VIEWS: &str = "
     FROM analytics_pageviews
     WHERE id = ANY($1) AND id >= $2 AND id <= $3
     ORDER BY id
-    FOR UPDATE";
+    FOR NO KEY UPDATE";
 
 const UPDATE_SESSIONS: &str = "
     UPDATE analytics_sessions AS session
@@ -100,7 +101,7 @@ impl PostgresAnalytics {
 #[async_trait]
 impl Sink for PostgresAnalytics {
     type Record<'a> = AnalyticsRecord<&'a str>;
-    type Begun = BegunSessions;
+    type Begun = BegunRows;
 
     fn describe(&self) -> &'static str {
         "analytics on postgres"
@@ -141,34 +142,34 @@ impl Sink for PostgresAnalytics {
         applied
     }
 
-    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
+    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunRows>, StoreError> {
         let touched = Touched::of(records);
-        let fold = Fold::of(records, &touched, Loaded::default());
-        if fold.new_sessions.is_empty() {
+        let guess = Fold::guess(records, &touched);
+        if guess.new_sessions.is_empty() && guess.new_views.is_empty() {
             return Ok(None);
         }
         self.make_partitions(records).await?;
         let mut held = self.writer.take().await?;
         writer::begin(&mut held.connection).await?;
-        let inserted = insert_sessions(&mut held.connection, &fold.new_sessions, Repeats::Refused).await;
+        let inserted = insert_rows(&mut held.connection, &guess, Repeats::Refused).await;
         if inserted.is_err() {
             let ended = writer::end(&mut held.connection, inserted).await;
             self.writer.keep(held, &ended);
             self.partitions.forget();
             return ended.map(|()| None);
         }
-        Ok(Some(BegunSessions { held, states: fold.touched_states(&touched) }))
+        Ok(Some(BegunRows { held, states: guess.states(&touched) }))
     }
 
     async fn finish(
         &self,
         step: &Step,
         records: &[AnalyticsRecord<&str>],
-        begun: BegunSessions,
+        begun: BegunRows,
     ) -> Result<Applied, StoreError> {
         self.make_partitions(records).await?;
-        let BegunSessions { mut held, states } = begun;
-        let written = write(&mut held.connection, step, records, Sessions::Begun(&states)).await;
+        let BegunRows { mut held, states } = begun;
+        let written = write(&mut held.connection, step, records, NewRows::Begun(&states)).await;
         let ended = writer::end(&mut held.connection, written).await;
         self.writer.keep(held, &ended);
         ended.inspect_err(|_| self.partitions.forget())
@@ -184,19 +185,18 @@ impl Sink for PostgresAnalytics {
     }
 }
 
-/// New sessions of a step that are written, in a transaction that is open.
-pub struct BegunSessions {
+/// New rows of a step that are written, in a transaction that is open.
+pub struct BegunRows {
     held: Held,
-    /// Those of them that something happens to in the same step, as they were written.
-    states: HashMap<Uuid, SessionState>,
+    states: States,
 }
 
-/// What is done with a step's new sessions.
+/// What is done with a step's new rows.
 #[derive(Clone, Copy)]
-enum Sessions<'a> {
+enum NewRows<'a> {
     Written(Repeats),
-    /// They were written before, in this very transaction.
-    Begun(&'a HashMap<Uuid, SessionState>),
+    /// They were written before, in this very transaction, with these states.
+    Begun(&'a States),
 }
 
 impl PostgresAnalytics {
@@ -224,7 +224,7 @@ async fn apply_on(
     repeats: Repeats,
 ) -> Result<Applied, StoreError> {
     writer::begin(connection).await?;
-    let written = write(connection, step, records, Sessions::Written(repeats)).await;
+    let written = write(connection, step, records, NewRows::Written(repeats)).await;
     writer::end(connection, written).await
 }
 
@@ -232,30 +232,35 @@ async fn write(
     connection: &mut PgConnection,
     step: &Step,
     records: &[AnalyticsRecord<&str>],
-    sessions: Sessions<'_>,
+    new_rows: NewRows<'_>,
 ) -> Result<Applied, StoreError> {
     let touched = Touched::of(records);
     PositionTable::<Postgres>::advance(connection, step).await?;
-    let fold = match sessions {
-        Sessions::Written(repeats) => {
-            let loaded = load(connection, &touched, touched.sessions.iter()).await?;
+    let fold = match new_rows {
+        NewRows::Written(repeats) => {
+            let loaded = load(connection, &touched, touched.sessions.iter(), touched.views.iter()).await?;
             let fold = Fold::of(records, &touched, loaded);
-            insert_sessions(connection, &fold.new_sessions, repeats).await?;
+            insert_rows(connection, &fold, repeats).await?;
             fold
         }
-        Sessions::Begun(states) => {
-            // They are there because this transaction wrote them: had they been there before, that had failed.
-            let loaded = load(connection, &touched, touched.sessions.difference(&touched.begun)).await?;
-            let mut fold = Fold::of(records, &touched, loaded);
+        NewRows::Begun(states) => {
+            // What is there of them this transaction wrote: had they been there before, that had failed.
+            let sessions = touched.sessions.difference(&touched.begun);
+            let views = touched.views.iter().filter(|id| !states.has_view(id));
+            let mut fold = Fold::of(records, &touched, load(connection, &touched, sessions, views).await?);
             fold.correct(states);
             fold
         }
     };
-    insert_views(connection, &fold.new_views).await?;
     update_sessions(connection, &fold.changed_sessions).await?;
     update_views(connection, &fold.changed_views).await?;
     insert_keys(connection, &fold).await?;
     Ok(fold.applied())
+}
+
+async fn insert_rows(connection: &mut PgConnection, fold: &Fold<'_>, repeats: Repeats) -> Result<(), StoreError> {
+    insert_sessions(connection, &fold.new_sessions, repeats).await?;
+    insert_views(connection, &fold.new_views, repeats).await
 }
 
 /// The lowest and the highest of ordered ids.
@@ -269,11 +274,12 @@ fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
     rows.chunk_by(|(one, _), (other, _)| partitions::day_before(*one) == partitions::day_before(*other))
 }
 
-/// What is there of what is touched; of its sessions these.
+/// What is there of what is touched; of its sessions and its views these.
 async fn load(
     connection: &mut PgConnection,
     touched: &Touched,
     sessions: impl Iterator<Item = &Uuid>,
+    views: impl Iterator<Item = &Uuid>,
 ) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
@@ -301,7 +307,7 @@ async fn load(
             sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).fetch_all(&mut *connection).await?;
         loaded.last_views.extend(rows);
     }
-    let mut views: BTreeSet<Uuid> = touched.views.iter().copied().filter(is_ours).collect();
+    let mut views: BTreeSet<Uuid> = views.copied().filter(is_ours).collect();
     views.extend(loaded.last_views.values());
     if let Some((lowest, highest)) = bounds(views.iter()) {
         type Row = (Uuid, DateTime<Utc>, Option<f64>, Option<f64>);

@@ -76,13 +76,18 @@ pub(super) async fn insert_sessions(
     inserted.map_err(|error| refusal(error, repeats))
 }
 
-pub(super) async fn insert_views(connection: &mut PgConnection, views: &[NewView<'_>]) -> Result<(), StoreError> {
+/// A view that is there already is not among these, unless they are a guess: then it is an error.
+pub(super) async fn insert_views(
+    connection: &mut PgConnection,
+    views: &[NewView<'_>],
+    repeats: Repeats,
+) -> Result<(), StoreError> {
     let inserted = if views.len() >= MANY {
         copy(connection, copy!(view_columns), views).await
     } else {
         insert(connection, insert!(view_columns, "analytics_pageview_row", ""), views.iter().map(ViewRow)).await
     };
-    Ok(inserted?)
+    inserted.map_err(|error| refusal(error, repeats))
 }
 
 async fn insert<'a, R>(

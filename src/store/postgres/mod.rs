@@ -24,7 +24,7 @@ use sqlx::{Connection, PgPool};
 use super::StoreError;
 use crate::domain::UnixMillis;
 
-pub use analytics::{BegunSessions, PostgresAnalytics};
+pub use analytics::{BegunRows, PostgresAnalytics};
 pub use main::PostgresMain;
 use writer::WriterConnections;
 

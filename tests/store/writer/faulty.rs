@@ -10,7 +10,7 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use weir::app::AnalyticsSink;
 use weir::domain::{AnalyticsRecord, UnixMillis};
-use weir::store::postgres::BegunSessions;
+use weir::store::postgres::BegunRows;
 use weir::store::{Applied, Maintained, Positions, Sink, Step, StoreError, Teller};
 
 /// What goes wrong with one call.
@@ -119,7 +119,7 @@ impl Faulty {
 #[async_trait::async_trait]
 impl Sink for Faulty {
     type Record<'a> = AnalyticsRecord<&'a str>;
-    type Begun = BegunSessions;
+    type Begun = BegunRows;
 
     fn describe(&self) -> &'static str {
         on_either!(self, describe())
@@ -146,7 +146,7 @@ impl Sink for Faulty {
         self.with_fault(&self.faults, async { on_either!(self, apply(step, records)).await }).await
     }
 
-    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunSessions>, StoreError> {
+    async fn begin(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<BegunRows>, StoreError> {
         let begun = async {
             match &self.inner {
                 AnalyticsSink::Sqlite(_) => Ok(None),
@@ -160,7 +160,7 @@ impl Sink for Faulty {
         &self,
         step: &Step,
         records: &[AnalyticsRecord<&str>],
-        begun: BegunSessions,
+        begun: BegunRows,
     ) -> Result<Applied, StoreError> {
         let AnalyticsSink::Postgres(sink) = &self.inner else { panic!("SQLite begins nothing") };
         let applied = self.seen(self.with_fault(&self.faults, sink.finish(step, records, begun))).await?;
