@@ -28,6 +28,9 @@ pub(super) struct SessionState {
     pub last_activity_at: UnixMillis,
 }
 
+/// Views by their ids.
+pub(super) type ViewStates = HashMap<Uuid, ViewState>;
+
 /// What is to be known of a view to change it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ViewState {
@@ -81,7 +84,7 @@ impl Touched {
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub sessions: HashMap<Uuid, SessionState>,
-    pub views: HashMap<Uuid, ViewState>,
+    pub views: ViewStates,
     /// By session, its view with the highest id: the one that was recorded last. It is among the views.
     pub last_views: HashMap<Uuid, Uuid>,
 }
@@ -103,30 +106,22 @@ impl<'a> Fold<'a> {
         Progress::new(&touched.begun, loaded).fold(records)
     }
 
-    /// What these records make, before their turn, when nobody knows what the database will have then: as if each session
-    /// that is not theirs were there, and had no views.
+    /// What these records make, before their turn, when nobody knows what the database will have then: as if a view's session
+    /// were there already, where it does not begin before it, and had no other views. That changes how long views are read;
+    /// sessions that begin here, and which rows are new, are no guess.
     pub fn guess(records: &'a [AnalyticsRecord<&'a str>], touched: &'a Touched) -> Self {
         Progress { presumes_sessions: true, ..Progress::new(&touched.begun, Loaded::default()) }.fold(records)
     }
 
-    /// The states with which new rows are written, of those rows that may come to another one.
-    pub fn states(&self, touched: &Touched) -> States {
-        let begun = self.new_sessions.iter().filter(|(session, _)| touched.begun.contains(&session.id));
-        States {
-            sessions: begun.map(|(session, state)| (session.id, state.clone())).collect(),
-            views: self.new_views.iter().map(|(view, state)| (view.id, state.clone())).collect(),
-        }
+    /// New views, as they are written.
+    pub fn view_states(&self) -> ViewStates {
+        self.new_views.iter().map(|(view, state)| (view.id, state.clone())).collect()
     }
 
-    /// New rows were written with these states, of a [`Self::guess`]: those that come to something else are changed. It is so
-    /// where a session has views that were there before, or is not there.
-    pub fn correct(&mut self, written: &States) {
-        let differ =
-            |(session, state): &&NewSession<'_>| written.sessions.get(&session.id).is_some_and(|was| was != state);
-        let differing = self.new_sessions.iter().filter(differ);
-        self.changed_sessions.extend(differing.map(|(session, state)| (session.id, state.clone())));
-        self.changed_sessions.sort_by_key(|(id, _)| *id);
-        let differ = |(view, state): &&NewView<'_>| written.views.get(&view.id).is_some_and(|was| was != state);
+    /// New views were written as a [`Self::guess`] has them: those that come to something else are changed. It is so where
+    /// their session is not there, or has a view with a higher id.
+    pub fn correct(&mut self, written: &ViewStates) {
+        let differ = |(view, state): &&NewView<'_>| written.get(&view.id).is_some_and(|was| was != state);
         let differing = self.new_views.iter().filter(differ);
         self.changed_views.extend(differing.map(|(view, state)| (view.id, state.clone())));
         self.changed_views.sort_by_key(|(id, _)| *id);
@@ -142,24 +137,11 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// States of rows, by their ids.
-#[derive(Debug)]
-pub(super) struct States {
-    sessions: HashMap<Uuid, SessionState>,
-    views: HashMap<Uuid, ViewState>,
-}
-
-impl States {
-    pub fn has_view(&self, id: &Uuid) -> bool {
-        self.views.contains_key(id)
-    }
-}
-
 /// The state between two records.
 struct Progress<'a> {
     /// Sessions that have a state beside their record.
     begun: &'a BTreeSet<Uuid>,
-    /// Whether a session that is not loaded counts as one that is there.
+    /// Whether a view ends the one before it though their session is not known to be there.
     presumes_sessions: bool,
     loaded: Loaded,
     new_sessions: Vec<&'a SessionRecord<&'a str>>,

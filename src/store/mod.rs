@@ -123,8 +123,8 @@ pub trait Sink: Send + Sync + 'static {
     /// Writes the records and moves the position, or does neither.
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError>;
 
-    /// Writes what these records come to whatever those before them do, and leaves the position alone: any number of
-    /// steps can be begun while those before them are not applied. `None` where there is nothing of the kind.
+    /// Writes what can be written of these records before those before them are applied, and leaves the position alone; seen
+    /// by nobody until [`Self::finish`] has made it right. `None` where there is nothing of the kind.
     ///
     /// # Errors
     /// As [`Self::apply`]. It says nothing of the records: applied in their turn they are judged afresh.

@@ -154,7 +154,7 @@ catalogue! {
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
     WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there).";
-    WRITER_EARLY_BATCHES = "weir_writer_early_batches_total", Kind::RareCounter, [DATABASE, EARLY_RESULT], "Batches of a backlog that were to be written in part before their turn, by result: begun (and finished in it), failed (all of it was written in its turn). Those without a new session, and those that another one's failure took back, are not among them.";
+    WRITER_EARLY_BATCHES = "weir_writer_early_batches_total", Kind::RareCounter, [DATABASE, EARLY_RESULT], "Batches of a backlog that were to be written in part before their turn, by result: begun (and finished in it), failed (all of it was written in its turn). Those without a new session or view, and those that another one's failure took back, are not among them.";
     WRITER_POSITION = "weir_writer_position", Kind::Gauge, [DATABASE], "The last position that the database has; absent until it was asked.";
     WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, [DATABASE], "Durable records that the database does not have yet; until it was asked, as the journal's notes have it.";
     WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, [DATABASE], "Age of the oldest durable record that the database does not have yet.";

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use weir::domain::{HeartbeatRecord, PageviewRecord};
+use weir::domain::{HeartbeatRecord, LeaveRecord, PageviewRecord};
 use weir::journal::DeadLetters;
 use weir::store::Teller;
 use weir::store::postgres::{BegunRows, PostgresAnalytics};
@@ -134,42 +134,57 @@ async fn nothing_is_begun_of_records_without_a_new_row_or_with_one_that_cannot_b
     assert_eq!(store.databases.count(Database::Analytics, OPEN).await, 0, "a connection is kept with its transaction");
 }
 
+fn left(view: Uuid, duration_seconds: f64) -> AnalyticsRecord {
+    AnalyticsEvent::Leave(LeaveRecord { view_id: view, duration_seconds, scroll_depth: None }).into()
+}
+
 #[tokio::test]
 async fn a_begun_step_comes_to_what_it_comes_to_in_one_go() {
-    let ids = weir::domain::IdSource::default();
-    let [first, second, third, last] = [0, 1, 2, 3].map(|after| ids.next(UnixMillis(DAY.0 + after)));
-    let at = |seconds: i64| UnixMillis(DAY.0 + seconds * 1_000);
-    let (known, new, slow, unknown) = (session_at(DAY), session_at(DAY), session_at(DAY), session_at(DAY));
+    let after = |seconds: i64| UnixMillis(DAY.0 + seconds * 1_000);
+    // Each from a source of its own: one source never goes back.
+    let id_at = |seconds| weir::domain::IdSource::default().next(after(seconds));
+    let view_in = |session: &SessionRecord, seconds| view_at(session.id, id_at(seconds), after(seconds));
+    let [first, second, third] = [0, 10, 30].map(id_at);
+    let (known, new, slow) = (session_at(DAY), session_at(DAY), session_at(DAY));
+    let (unknown, late) = (session_at(DAY), session_at(DAY));
+    let (slow_first, unknown_first, late_first) = (id_at(6), id_at(1), id_at(2));
     let before = [
         record(known.clone()),
-        view_at(known.id, first, at(0)),
-        // Another instance was faster with the views of these than this one with their sessions.
-        view_at(new.id, ids.next(DAY), at(0)),
-        view_at(slow.id, last, at(4)),
+        view_at(known.id, first, after(0)),
+        // Another instance was faster with views of these than this one with their sessions.
+        view_in(&new, 0),
+        view_in(&slow, 60),
     ];
     let batch = [
         record(new.clone()),
         record(slow.clone()),
-        view_at(known.id, second, at(10)),
-        view_at(known.id, third, at(30)),
+        view_at(known.id, second, after(10)),
+        view_at(known.id, third, after(30)),
         alive(known.id),
-        viewed(new.id),
+        left(first, 4.0),
+        left(third, 5.0),
+        view_in(&new, 3),
         alive(new.id),
-        // Both are older than the one that is there: neither ends the other.
-        view_at(slow.id, ids.next(DAY), at(6)),
-        view_at(slow.id, ids.next(DAY), at(9)),
+        // Both have lower ids than the one that is there: neither ends the other.
+        view_at(slow.id, slow_first, after(6)),
+        view_in(&slow, 9),
         // There is no such session, so that nobody reads.
-        view_at(unknown.id, ids.next(DAY), at(1)),
-        view_at(unknown.id, ids.next(DAY), at(2)),
+        view_at(unknown.id, unknown_first, after(1)),
+        view_in(&unknown, 2),
+        // There is none yet.
+        view_at(late.id, late_first, after(2)),
+        view_in(&late, 4),
+        record(late.clone()),
+        view_in(&late, 5),
     ];
     let mut comes_to = Vec::new();
     for filled_up_to in [0, MANY] {
+        let mut batch = batch.to_vec();
+        batch.extend((0..filled_up_to).map(|_| viewed(session_at(DAY).id)));
+        let batch = Encoded::of(&batch);
         for is_begun in [true, false] {
             let (store, sink) = fresh().await;
             store.analytics.apply(&store.step(0, 1), &before).await.unwrap();
-            let mut batch = batch.to_vec();
-            batch.extend((0..filled_up_to).map(|_| viewed(unknown.id)));
-            let batch = Encoded::of(&batch);
             let step = store.step(1, 2);
             if is_begun {
                 let begun = sink.begin(&batch.records()).await.unwrap().expect("there are new rows");
@@ -177,23 +192,41 @@ async fn a_begun_step_comes_to_what_it_comes_to_in_one_go() {
             } else {
                 sink.apply(&step, &batch.records()).await.unwrap();
             }
-            let sessions = "SELECT * FROM analytics_sessions ORDER BY id";
-            let mut rows = store.databases.rows(Database::Analytics, sessions).await;
-            assert_eq!(rows.len(), 3);
-            let views = format!("SELECT * FROM analytics_pageviews WHERE session_id <> '{}' ORDER BY id", unknown.id);
-            rows.extend(store.databases.rows(Database::Analytics, &views).await);
-            let unread = "SELECT count(*) AS n FROM analytics_pageviews WHERE duration IS NULL";
-            rows.push(store.databases.count(Database::Analytics, unread).await.into());
+            let mut rows = Vec::new();
+            for table in ["analytics_sessions", "analytics_pageviews"] {
+                let sql = format!("SELECT * FROM {table} ORDER BY id");
+                rows.extend(store.databases.rows(Database::Analytics, &sql).await);
+            }
+            assert_eq!(rows.len(), 4 + 13 + filled_up_to);
             comes_to.push(rows);
         }
     }
     assert_eq!(comes_to[0], comes_to[1]);
     assert_eq!(comes_to[2], comes_to[3]);
-    let of = |id: Uuid| comes_to[0].iter().find(|row| row["id"] == id.to_string()).expect("it is there");
-    assert_eq!((&of(known.id)["page_views"], &of(known.id)["duration"]), (&3.into(), &30.into()));
-    assert_eq!((&of(new.id)["page_views"], &of(new.id)["duration"]), (&1.into(), &30.into()));
-    assert_eq!(&of(slow.id)["page_views"], &2);
-    assert_eq!((&of(first)["duration"], &of(second)["duration"]), (&10.into(), &20.into()));
+    let of = |id: Uuid, column: &str| {
+        let row = comes_to[0].iter().find(|row| row["id"] == id.to_string()).expect("it is there");
+        row[column].clone()
+    };
+    for (session, views, seconds) in [(&known, 3, 30), (&new, 1, 30), (&slow, 2, 0), (&late, 1, 0)] {
+        assert_eq!((of(session.id, "page_views"), of(session.id, "duration")), (views.into(), seconds.into()));
+    }
+    let read = [first, second, third, slow_first, unknown_first, late_first].map(|view| of(view, "duration").as_i64());
+    assert_eq!(read, [Some(4), Some(20), Some(5), None, None, None]);
+}
+
+#[tokio::test]
+async fn a_step_does_not_wait_for_one_that_is_begun_where_views_have_a_foreign_key() {
+    let (store, sink) = fresh().await;
+    let known = session_at(DAY);
+    store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
+    let key = "ALTER TABLE analytics_pageviews ADD FOREIGN KEY (session_id) REFERENCES analytics_sessions (id)";
+    store.databases.execute(Database::Analytics, key).await;
+    let (first, second) = (Encoded::of(&[alive(known.id)]), Encoded::of(&[viewed(known.id)]));
+    let begun = sink.begin(&second.records()).await.unwrap().expect("there is a view");
+    sink.apply(&store.step(1, 2), &first.records()).await.expect("it waits for what is begun after it");
+    sink.finish(&store.step(2, 3), &second.records(), begun).await.unwrap();
+    let state = "SELECT page_views + duration AS n FROM analytics_sessions";
+    assert_eq!(store.databases.count(Database::Analytics, state).await, 31);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
-use super::super::fold::{Fold, Loaded, SessionState, States, Touched, ViewState};
+use super::super::fold::{Fold, Loaded, SessionState, Touched, ViewState, ViewStates};
 use super::super::migrations::{self, Teller};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError};
@@ -28,7 +28,9 @@ use super::writer::{self, Held, WriterConnections};
 use super::{column, pool, request_pool, unix_millis, writer_connections};
 use crate::domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
-/// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions.
+/// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
+/// made a foreign key, a step that is begun has shared locks on the keys of its views' sessions, for which `FOR UPDATE` would
+/// wait.
 const LOCK_SESSIONS: &str = "
     SELECT id, user_id, page_views, bounced, duration, last_activity_at
     FROM analytics_sessions
@@ -37,14 +39,14 @@ const LOCK_SESSIONS: &str = "
     FOR NO KEY UPDATE";
 
 /// No view of a session is older than the session, but for a day that clocks of instances may differ. The floor is each
-/// session's own: one old session must not make the look-up for all others visit every partition since. What this very
-/// transaction wrote before its turn does not count.
+/// session's own: one old session must not make the look-up for all others visit every partition since. What the step wrote
+/// itself before its turn does not count.
 const LAST_VIEWS: &str = "
     SELECT session.id, last.id
     FROM unnest($1::uuid[], $2::uuid[]) AS session (id, floor)
     CROSS JOIN LATERAL (
         SELECT id FROM analytics_pageviews
-        WHERE session_id = session.id AND id >= session.floor AND xmin <> (SELECT pg_current_xact_id()::xid)
+        WHERE session_id = session.id AND id >= session.floor AND id NOT IN (SELECT unnest($3::uuid[]))
         ORDER BY id DESC LIMIT 1
     ) AS last";
 
@@ -158,7 +160,7 @@ impl Sink for PostgresAnalytics {
             self.partitions.forget();
             return ended.map(|()| None);
         }
-        Ok(Some(BegunRows { held, states: guess.states(&touched) }))
+        Ok(Some(BegunRows { held, views: guess.view_states() }))
     }
 
     async fn finish(
@@ -168,8 +170,8 @@ impl Sink for PostgresAnalytics {
         begun: BegunRows,
     ) -> Result<Applied, StoreError> {
         self.make_partitions(records).await?;
-        let BegunRows { mut held, states } = begun;
-        let written = write(&mut held.connection, step, records, NewRows::Begun(&states)).await;
+        let BegunRows { mut held, views } = begun;
+        let written = write(&mut held.connection, step, records, NewRows::Begun(&views)).await;
         let ended = writer::end(&mut held.connection, written).await;
         self.writer.keep(held, &ended);
         ended.inspect_err(|_| self.partitions.forget())
@@ -188,15 +190,15 @@ impl Sink for PostgresAnalytics {
 /// New rows of a step that are written, in a transaction that is open.
 pub struct BegunRows {
     held: Held,
-    states: States,
+    views: ViewStates,
 }
 
 /// What is done with a step's new rows.
 #[derive(Clone, Copy)]
 enum NewRows<'a> {
     Written(Repeats),
-    /// They were written before, in this very transaction, with these states.
-    Begun(&'a States),
+    /// They were written before, in this very transaction, the views among them like this.
+    Begun(&'a ViewStates),
 }
 
 impl PostgresAnalytics {
@@ -236,22 +238,15 @@ async fn write(
 ) -> Result<Applied, StoreError> {
     let touched = Touched::of(records);
     PositionTable::<Postgres>::advance(connection, step).await?;
-    let fold = match new_rows {
-        NewRows::Written(repeats) => {
-            let loaded = load(connection, &touched, touched.sessions.iter(), touched.views.iter()).await?;
-            let fold = Fold::of(records, &touched, loaded);
-            insert_rows(connection, &fold, repeats).await?;
-            fold
-        }
-        NewRows::Begun(states) => {
-            // What is there of them this transaction wrote: had they been there before, that had failed.
-            let sessions = touched.sessions.difference(&touched.begun);
-            let views = touched.views.iter().filter(|id| !states.has_view(id));
-            let mut fold = Fold::of(records, &touched, load(connection, &touched, sessions, views).await?);
-            fold.correct(states);
-            fold
-        }
+    let begun = match new_rows {
+        NewRows::Written(_) => None,
+        NewRows::Begun(views) => Some(views),
     };
+    let mut fold = Fold::of(records, &touched, load(connection, &touched, begun).await?);
+    match new_rows {
+        NewRows::Written(repeats) => insert_rows(connection, &fold, repeats).await?,
+        NewRows::Begun(views) => fold.correct(views),
+    }
     update_sessions(connection, &fold.changed_sessions).await?;
     update_views(connection, &fold.changed_views).await?;
     insert_keys(connection, &fold).await?;
@@ -274,16 +269,19 @@ fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
     rows.chunk_by(|(one, _), (other, _)| partitions::day_before(*one) == partitions::day_before(*other))
 }
 
-/// What is there of what is touched; of its sessions and its views these.
+/// What is there of what is touched. A step that is begun wrote its new rows and these views itself, which do not count: had
+/// they been there before, that had failed.
 async fn load(
     connection: &mut PgConnection,
     touched: &Touched,
-    sessions: impl Iterator<Item = &Uuid>,
-    views: impl Iterator<Item = &Uuid>,
+    begun: Option<&ViewStates>,
 ) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
+    let is_own_session = |id: &Uuid| begun.is_some() && touched.begun.contains(id);
+    let is_own_view = |id: &Uuid| begun.is_some_and(|views| views.contains_key(id));
     // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
-    let sessions: Vec<Uuid> = sessions.copied().filter(is_ours).collect();
+    let sessions: Vec<Uuid> =
+        touched.sessions.iter().copied().filter(|id| is_ours(id) && !is_own_session(id)).collect();
     if let Some((lowest, highest)) = bounds(sessions.iter()) {
         type Row = (Uuid, Option<String>, i32, bool, i32, DateTime<Utc>);
         let rows: Vec<Row> = sqlx::query_as(LOCK_SESSIONS)
@@ -303,11 +301,13 @@ async fn load(
     if !known.is_empty() {
         let floors: Vec<Uuid> = known.iter().map(|id| partitions::day_before(*id)).collect();
         let known: Vec<Uuid> = known.into_iter().collect();
+        let own_views: Vec<Uuid> = begun.into_iter().flatten().map(|(id, _)| *id).collect();
         let rows: Vec<(Uuid, Uuid)> =
-            sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).fetch_all(&mut *connection).await?;
+            sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).bind(own_views).fetch_all(&mut *connection).await?;
         loaded.last_views.extend(rows);
     }
-    let mut views: BTreeSet<Uuid> = views.copied().filter(is_ours).collect();
+    let mut views: BTreeSet<Uuid> =
+        touched.views.iter().copied().filter(|id| is_ours(id) && !is_own_view(id)).collect();
     views.extend(loaded.last_views.values());
     if let Some((lowest, highest)) = bounds(views.iter()) {
         type Row = (Uuid, DateTime<Utc>, Option<f64>, Option<f64>);

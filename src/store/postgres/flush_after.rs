@@ -2,7 +2,7 @@
 //!
 //! Left alone, Linux writes half a minute's worth at once, and every fsync on that disk waits for it, the journal's too. The
 //! writer's connections ask for it themselves. PostgreSQL's autovacuum reads and marks every page of a day once more, and has
-//! the database's setting. Invariant: what an operator has set, by any means, stays.
+//! the database's setting. Invariant: what an operator has set stays.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,18 +15,9 @@ const BYTES: &str = "256kB";
 /// What a connection asks for.
 pub(super) const OPTIONS: [(&str, &str); 1] = [(NAME, BYTES)];
 
-/// One instance at a time looks and sets: PostgreSQL refuses the second of two that change a database at once.
-const LOCK: i64 = 0x7765_6972_0001;
-
-/// Whether this role may set it, and whether anybody has: this connection sees what it began with, the catalogue what
-/// another instance has set since.
+/// Whether this role may set it, and whether anybody has, for the server, the database or the role.
 const LOOK: &str = "
-    SELECT pg_has_role(datdba, 'USAGE'),
-        EXISTS (SELECT FROM pg_settings WHERE name = $1 AND source <> 'default')
-        OR EXISTS (
-            SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting
-            WHERE setdatabase = pg_database.oid AND setrole = 0 AND starts_with(setting, $1 || '=')
-        )
+    SELECT pg_has_role(datdba, 'USAGE'), EXISTS (SELECT FROM pg_settings WHERE name = $1 AND source <> 'default')
     FROM pg_database WHERE datname = current_database()";
 
 /// The database's own setting, looked after once by each process.
@@ -42,29 +33,27 @@ impl FlushAfter {
             return;
         }
         match set(pool).await {
-            Ok(()) => self.is_settled.store(true, Ordering::Relaxed),
-            Err(error) => tracing::warn!(%error, "the database's backend_flush_after could not be looked after"),
+            Ok(done) => {
+                tracing::info!(setting = NAME, "{done}");
+                self.is_settled.store(true, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!(setting = NAME, %error, "a setting of the database could not be looked after"),
         }
     }
 }
 
-async fn set(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
-    let (may_set, is_set): (bool, bool) = sqlx::query_as(LOOK).bind(NAME).fetch_one(&mut *transaction).await?;
+async fn set(pool: &PgPool) -> Result<&'static str, sqlx::Error> {
+    let (may_set, is_set): (bool, bool) = sqlx::query_as(LOOK).bind(NAME).fetch_one(pool).await?;
     if is_set {
-        return Ok(());
+        return Ok("a setting of the database is made already and stays");
     }
     if !may_set {
-        tracing::info!("this role does not own the database and leaves its backend_flush_after as it is");
-        return Ok(());
+        return Ok("a setting is left to the role that owns the database");
     }
     // A statement of this kind takes no parameters.
     let alter = format!(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {NAME} = %L', current_database(), '{BYTES}'); END $$"
     );
-    sqlx::raw_sql(AssertSqlSafe(alter)).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    tracing::info!("the database's backend_flush_after is set, so that its autovacuum writes early");
-    Ok(())
+    sqlx::raw_sql(AssertSqlSafe(alter)).execute(pool).await?;
+    Ok("a setting of the database is made, so that its autovacuum writes early")
 }

@@ -50,12 +50,13 @@ macro_rules! copy {
     };
 }
 
-/// What becomes of a session that is there already: a record that is applied again.
+/// What becomes of a row that is there already: a record that is applied again.
 #[derive(Clone, Copy)]
 pub(super) enum Repeats {
     /// It is an error, [`StoreError::Repeated`]. A unique index is then the only price.
     Refused,
-    /// It stays as it is. PostgreSQL looks for it before each row, and logs each row twice.
+    /// It stays as it is: a session by PostgreSQL's own look before each row, for which it logs each row twice; of views only
+    /// those are given that are not there.
     Left,
 }
 
@@ -76,7 +77,6 @@ pub(super) async fn insert_sessions(
     inserted.map_err(|error| refusal(error, repeats))
 }
 
-/// A view that is there already is not among these, unless they are a guess: then it is an error.
 pub(super) async fn insert_views(
     connection: &mut PgConnection,
     views: &[NewView<'_>],
