@@ -70,7 +70,7 @@ class Disturbing:
             running.result()
         done = checkpoints() - self.checkpoints_before
         # One may have begun just before.
-        if done < max(1, self.seconds // CHECKPOINT_TIMEOUT_SECONDS - 1):
+        if done < self.seconds // CHECKPOINT_TIMEOUT_SECONDS - 1:
             sys.exit(f"disturbing: only {done} checkpoints began")
         parsed = self.parsed() - self.parsed_before
         if parsed < AGENTS_AT_LEAST * self.seconds:
