@@ -1,5 +1,7 @@
 //! Sessions as a busy day brings them: new ids and visitors, a few pages, values of real length.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 use weir::domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
 use weir::journal::{JournalId, Position};
@@ -17,7 +19,7 @@ impl Source {
     pub async fn new(sink: &impl Sink) -> Self {
         let (journal, writer) = (JournalId(Uuid::new_v4()), Uuid::new_v4());
         let from = sink.positions().register(journal, writer).await.expect("the database is there");
-        let step = Step { journal, writer, from, through: from };
+        let step = Step { journal, writer, from, through: from, unhurried: Duration::ZERO };
         Self { ids: IdSource::default(), clock: Clock::system(), step }
     }
 

@@ -43,6 +43,8 @@ pub struct Step {
     pub from: Position,
     /// Where it stands afterwards.
     pub through: Position,
+    /// Over how long its rows may be written, because nothing follows it earlier; zero: as fast as they go.
+    pub unhurried: Duration,
 }
 
 /// What a step wrote.

@@ -29,6 +29,12 @@ impl Distance {
         self.until = (records >= NUMBERS && through >= durable).then(|| Instant::now() + self.apart);
     }
 
+    /// How much of the distance the transaction that has begun may take, as the next one does not begin before: three
+    /// quarters, so that its end, the commit, is within it as well.
+    pub fn unhurried(&self) -> Duration {
+        self.until.map_or(Duration::ZERO, |_| self.apart * 3 / 4)
+    }
+
     /// Waits for records to come together, unless a whole batch of them waits already.
     pub async fn keep(&mut self, whole_batch_waits: bool) {
         if let Some(until) = self.until.take()
@@ -47,9 +53,10 @@ mod tests {
     fn a_transaction_that_left_records_behind_is_followed_at_once() {
         let mut distance = Distance::of(Duration::from_secs(1));
         distance.begins(NUMBERS, Position(40), Position(40));
-        assert!(distance.until.is_some());
+        assert_eq!(distance.unhurried(), Duration::from_millis(750));
         distance.begins(NUMBERS, Position(40), Position(41));
         assert!(distance.until.is_none());
+        assert_eq!(distance.unhurried(), Duration::ZERO);
         distance.begins(NUMBERS, Position(40), Position(40));
         distance.begins(NUMBERS - 1, Position(41), Position(41));
         assert!(distance.until.is_none(), "they come alone");

@@ -4,6 +4,8 @@
 //! removal: each letter is a journal of its own, of one record, whose position is committed with it. Trying again finds
 //! it there. A letter whose record the writer has not passed is the writer's to judge again, not ours.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::domain::{DecodeError, JournalRecord, sha256};
@@ -45,7 +47,8 @@ pub async fn replay<S: Sink>(
         return Err(ReplayError::NotPassed);
     }
     let (journal, writer) = (journal_of(of, letter.position), Uuid::new_v4());
-    let step = Step { journal, writer, from: Position::START, through: Position::START.next() };
+    let step =
+        Step { journal, writer, from: Position::START, through: Position::START.next(), unhurried: Duration::ZERO };
     let position = sink.positions().register(journal, writer).await?;
     // Somebody else may have applied it and taken it out since it was listed; then this journal is a new one.
     let is_there = letters.list()?.iter().any(|listed| listed.position == letter.position);

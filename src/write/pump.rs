@@ -219,7 +219,7 @@ impl<S: Sink> Pump<S> {
     }
 
     fn step_between(&self, from: Position, through: Position) -> Step {
-        Step { journal: self.journal.id(), writer: self.writer, from, through }
+        Step { journal: self.journal.id(), writer: self.writer, from, through, unhurried: Duration::ZERO }
     }
 
     /// Applies a chunk that was tried as a whole so many times.
@@ -237,10 +237,10 @@ impl<S: Sink> Pump<S> {
             .map(|(entry, error)| self.aside.letter(entry, DeadLetterReason::Undecodable, error.to_string()));
         self.set_aside(&damaged.chain(undecodable).collect::<Vec<_>>())?;
         let mut spans = vec![Span { records: 0..records.len(), through: chunk.through }];
-        let mut from = from;
+        let (mut from, mut unhurried) = (from, self.distance.unhurried());
         while let Some(span) = spans.pop() {
-            let step = self.step_between(from, span.through);
             // The first span is the whole of the chunk.
+            let step = Step { unhurried: std::mem::take(&mut unhurried), ..self.step_between(from, span.through) };
             match self.apply(&step, &records[span.records.clone()], std::mem::take(&mut attempts)).await {
                 Ok(()) => from = span.through,
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => {

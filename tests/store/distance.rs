@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::early::viewed;
 use super::*;
+use crate::support::Database;
 
 /// How far the beginnings of two transactions are apart, after one with records in numbers.
 const DISTANCE: Duration = Duration::from_millis(200);
@@ -33,4 +35,24 @@ async fn a_transaction_keeps_its_distance_after_many_records_and_not_after_one()
     pump.step().await;
     assert!(began.elapsed() >= DISTANCE, "{:?}", began.elapsed());
     assert_eq!(journal.status().lag_records, 0);
+}
+
+#[tokio::test]
+async fn rows_that_nobody_waits_for_take_their_time_and_their_commit_is_at_its_end() {
+    let store = Store::fresh(Backend::Postgres).await;
+    let while_of = |from, unhurried| Step { unhurried, ..store.step(from, from + 1) };
+    let session = session_at(DAY).id;
+    let views: Vec<_> = (0..MANY).map(|_| viewed(session)).collect();
+    for (from, records) in [(0, sessions(MANY)), (2, views)] {
+        let began = Instant::now();
+        store.analytics.apply(&while_of(from, DISTANCE * 2), &records).await.unwrap();
+        assert!(began.elapsed() > DISTANCE, "{:?}", began.elapsed());
+        let began = Instant::now();
+        store.analytics.apply(&while_of(from + 1, Duration::from_hours(1)), &sessions(40)).await.unwrap();
+        assert!(began.elapsed() < Duration::from_mins(1), "few rows are no work to spread");
+    }
+    for table in ["analytics_sessions", "analytics_pageviews"] {
+        let rows = store.databases.count(Database::Analytics, &format!("SELECT count(*) AS n FROM {table}")).await;
+        assert!(rows >= i64::try_from(MANY).unwrap(), "{table} has {rows}");
+    }
 }

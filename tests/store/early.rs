@@ -49,7 +49,7 @@ fn alive(session: Uuid) -> AnalyticsRecord {
     AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id: session, at: DAY }).into()
 }
 
-fn viewed(session: Uuid) -> AnalyticsRecord {
+pub(super) fn viewed(session: Uuid) -> AnalyticsRecord {
     view_at(session, weir::domain::IdSource::default().next(DAY), DAY)
 }
 

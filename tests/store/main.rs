@@ -17,6 +17,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::{Backend, Databases};
 use uuid::Uuid;
@@ -166,7 +167,13 @@ impl Store {
     }
 
     fn step(&self, from: u64, through: u64) -> Step {
-        Step { journal: self.journal, writer: self.writer, from: Position(from), through: Position(through) }
+        Step {
+            journal: self.journal,
+            writer: self.writer,
+            from: Position(from),
+            through: Position(through),
+            unhurried: Duration::ZERO,
+        }
     }
 
     /// Where a fresh look finds the journal in the analytics database.

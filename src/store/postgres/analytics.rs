@@ -23,6 +23,7 @@ use super::super::{ANALYTICS_APART, Applied, Maintained, Sink, Step, StoreError}
 use super::batch_keys::insert_keys;
 use super::flush_after::FlushAfter;
 use super::inserts::{Repeats, insert_sessions, insert_views};
+use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
 use super::{column, pool, request_pool, unix_millis, writer_connections};
@@ -153,7 +154,7 @@ impl Sink for PostgresAnalytics {
         self.make_partitions(records).await?;
         let mut held = self.writer.take().await?;
         writer::begin(&mut held.connection).await?;
-        let inserted = insert_rows(&mut held.connection, &guess, Repeats::Refused).await;
+        let inserted = insert_rows(&mut held.connection, &guess, Repeats::Refused, Duration::ZERO).await;
         if inserted.is_err() {
             let ended = writer::end(&mut held.connection, inserted).await;
             self.writer.keep(held, &ended);
@@ -244,7 +245,7 @@ async fn write(
     };
     let mut fold = Fold::of(records, &touched, load(connection, &touched, begun).await?);
     match new_rows {
-        NewRows::Written(repeats) => insert_rows(connection, &fold, repeats).await?,
+        NewRows::Written(repeats) => insert_rows(connection, &fold, repeats, step.unhurried).await?,
         NewRows::Begun(views) => fold.correct(views),
     }
     update_sessions(connection, &fold.changed_sessions).await?;
@@ -253,9 +254,15 @@ async fn write(
     Ok(fold.applied())
 }
 
-async fn insert_rows(connection: &mut PgConnection, fold: &Fold<'_>, repeats: Repeats) -> Result<(), StoreError> {
-    insert_sessions(connection, &fold.new_sessions, repeats).await?;
-    insert_views(connection, &fold.new_views, repeats).await
+async fn insert_rows(
+    connection: &mut PgConnection,
+    fold: &Fold<'_>,
+    repeats: Repeats,
+    unhurried: Duration,
+) -> Result<(), StoreError> {
+    let mut pace = Pace::of(fold.new_sessions.len() + fold.new_views.len(), unhurried);
+    insert_sessions(connection, &fold.new_sessions, repeats, &mut pace).await?;
+    insert_views(connection, &fold.new_views, repeats, &mut pace).await
 }
 
 /// The lowest and the highest of ordered ids.

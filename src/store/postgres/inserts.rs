@@ -17,6 +17,7 @@ use super::super::fold::{NewSession, NewView};
 use super::composite::Composite;
 use super::copy::CopyRows;
 use super::fields::Fields;
+use super::pace::Pace;
 
 /// So many rows are many.
 const MANY: usize = 500;
@@ -64,10 +65,11 @@ pub(super) async fn insert_sessions(
     connection: &mut PgConnection,
     sessions: &[NewSession<'_>],
     repeats: Repeats,
+    pace: &mut Pace,
 ) -> Result<(), StoreError> {
     let rows = sessions.iter().map(SessionRow);
     let inserted = match repeats {
-        Repeats::Refused if rows.len() >= MANY => copy(connection, copy!(session_columns), sessions).await,
+        Repeats::Refused if rows.len() >= MANY => copy(connection, copy!(session_columns), sessions, pace).await,
         Repeats::Refused => insert(connection, insert!(session_columns, "analytics_session_row", ""), rows).await,
         Repeats::Left => {
             let statement = insert!(session_columns, "analytics_session_row", " ON CONFLICT (id) DO NOTHING");
@@ -81,9 +83,10 @@ pub(super) async fn insert_views(
     connection: &mut PgConnection,
     views: &[NewView<'_>],
     repeats: Repeats,
+    pace: &mut Pace,
 ) -> Result<(), StoreError> {
     let inserted = if views.len() >= MANY {
-        copy(connection, copy!(view_columns), views).await
+        copy(connection, copy!(view_columns), views, pace).await
     } else {
         insert(connection, insert!(view_columns, "analytics_pageview_row", ""), views.iter().map(ViewRow)).await
     };
@@ -104,9 +107,15 @@ where
     Ok(())
 }
 
-async fn copy(connection: &mut PgConnection, statement: &'static str, rows: &[impl Row]) -> Result<(), sqlx::Error> {
+async fn copy(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    rows: &[impl Row],
+    pace: &mut Pace,
+) -> Result<(), sqlx::Error> {
     let mut copied = CopyRows::begin(connection, statement).await?;
     for row in rows {
+        pace.keep().await;
         match copied.add(|fields| row.write(fields)).await {
             Ok(()) => {}
             Err(error @ sqlx::Error::Encode(_)) => {

@@ -11,6 +11,7 @@ mod fields;
 mod flush_after;
 mod inserts;
 mod main;
+mod pace;
 mod partitions;
 mod writer;
 
