@@ -148,7 +148,7 @@ catalogue! {
     JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, [JOURNAL], "The most bytes that the journal may take.";
     JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, [JOURNAL], "The last durable position.";
     JOURNAL_TAKES_RECORDS = "weir_journal_takes_records", Kind::Gauge, [JOURNAL], "1 while the journal takes records.";
-    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(Buckets::SECONDS), [DATABASE], "Time of one batch's transaction, from its turn on: what was written of it before is not in it.";
+    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(Buckets::SECONDS), [DATABASE], "Time of one batch's transaction, from its turn on: what was written of it before is not in it. Under a steady load the rows of analytics take 150 ms on purpose.";
     WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(Buckets::RECORDS), [DATABASE], "Records applied in one transaction.";
     WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database.";
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
