@@ -1,5 +1,7 @@
 //! What a journal tells of itself is true: beside a server, without a database, and while files go.
 
+use std::time::{Duration, Instant};
+
 use weir::journal::inspect;
 
 use super::*;
@@ -18,7 +20,13 @@ async fn a_look_at_the_files_counts_the_bytes_that_the_server_counts() {
         at_ms: 0,
     };
     DeadLetters::of(directory.path()).add(&journal, &[letter]).unwrap();
-    let told = inspect(directory.path()).unwrap().status(None, 0).disk_bytes;
+    let looked = || inspect(directory.path()).unwrap().status(None, 0).disk_bytes;
+    // The file ahead counts as a whole from the moment that its thread begins to write it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while looked() != journal.status().disk_bytes && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let told = looked();
     assert_eq!(told, journal.status().disk_bytes);
     assert!(told > 20_000, "the letter is not in the {told} bytes");
 }
