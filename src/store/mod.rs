@@ -43,7 +43,7 @@ pub struct Step {
     pub from: Position,
     /// Where it stands afterwards.
     pub through: Position,
-    /// Over how long its rows may be written, because nothing follows it earlier; zero: as fast as they go.
+    /// Over how long its rows may be written, where nothing waited behind them as it began; zero: as fast as they go.
     pub unhurried: Duration,
 }
 

@@ -29,8 +29,8 @@ impl Distance {
         self.until = (records >= NUMBERS && through >= durable).then(|| Instant::now() + self.apart);
     }
 
-    /// How much of the distance the transaction that has begun may take, as the next one does not begin before: three
-    /// quarters, so that its end, the commit, is within it as well.
+    /// How much of the distance the transaction that has begun may take, as nothing waited behind it: three quarters, so
+    /// that its end, the commit, is within it as well. Whole batches that come meanwhile wait for it, no longer than that.
     pub fn unhurried(&self) -> Duration {
         self.until.map_or(Duration::ZERO, |_| self.apart * 3 / 4)
     }
