@@ -25,6 +25,7 @@ pub(super) const ANALYTICS_POSTGRES: &[Embedded] = &[
     (1, "sessions and pageviews", sql!("analytics/postgres/0001_sessions_and_pageviews.sql")),
     (2, "batch keys", sql!("analytics/postgres/0002_batch_keys.sql")),
     (3, "row types", sql!("analytics/postgres/0003_row_types.sql")),
+    (4, "no index on times", sql!("analytics/postgres/0004_no_index_on_times.sql")),
 ];
 /// Of the analytics database on SQLite.
 pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
@@ -35,6 +36,7 @@ pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
 pub(super) const MAIN_POSTGRES: &[Embedded] = &[
     (1, "consent and settings", sql!("main/postgres/0001_consent_and_settings.sql")),
     (2, "users, visitors and events", sql!("main/postgres/0002_users_visitors_and_events.sql")),
+    (3, "no index on the time of events", sql!("main/postgres/0003_no_index_on_the_time_of_events.sql")),
 ];
 /// Of the main database on SQLite.
 pub(super) const MAIN_SQLITE: &[Embedded] = &[

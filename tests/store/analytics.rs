@@ -6,7 +6,8 @@ use super::*;
 use crate::on_both_databases;
 use crate::support::Database;
 
-const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 async fn only_row(store: &Store) -> Value {
     let mut rows = store.databases.rows(Database::Analytics, "SELECT * FROM analytics_sessions").await;
@@ -179,19 +180,57 @@ async fn partitions_are_made_ahead_and_a_look_up_by_id_prunes_to_one() {
     let inside = "SELECT tableoid::regclass::text AS partition FROM analytics_sessions";
     let rows = store.databases.rows(Database::Analytics, inside).await;
     assert_eq!(rows[0]["partition"], json!("analytics_sessions_20260430"));
+    let look_up = format!("SELECT * FROM analytics_sessions WHERE id = '{}'", session.id);
+    assert_eq!(scanned(&plan_of(&store, &look_up).await), ["analytics_sessions_20260430"]);
+}
+
+#[tokio::test]
+async fn a_time_range_is_found_by_the_ids_of_its_days_alone() {
+    let store = Store::fresh(Backend::Postgres).await;
+    store.analytics.maintain(DAY, 0).await.unwrap();
+    // What docs/operations.md tells to write ("Reading by time").
+    let within = "SELECT * FROM analytics_sessions
+         WHERE id >= (lpad(to_hex(extract(epoch FROM timestamptz '2026-04-30 10:00Z')::bigint * 1000), 12, '0') || repeat('0', 20))::uuid
+           AND id < (lpad(to_hex(extract(epoch FROM timestamptz '2026-05-01 11:00Z')::bigint * 1000), 12, '0') || repeat('0', 20))::uuid";
+    let [early, first, last, late] =
+        [-1, 0, 25 * HOUR_MS - 1, 25 * HOUR_MS].map(|after_ms| session_at(UnixMillis(DAY.0 + after_ms)));
+    let batch = [&early, &first, &last, &late].map(|session| record(session.clone()));
+    store.analytics.apply(&store.step(0, 4), &batch).await.unwrap();
+    let rows = store.databases.rows(Database::Analytics, &format!("{within} ORDER BY id")).await;
+    let found: Vec<_> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(found, [first.id.to_string(), last.id.to_string()]);
+    let plan = plan_of(&store, within).await;
+    assert_eq!(scanned(&plan), ["analytics_sessions_20260430", "analytics_sessions_20260501"]);
+    assert_eq!(plan.iter().filter(|line| line.contains("_pkey")).count(), 2, "{plan:?}");
+}
+
+/// The end of a vacuum reads what a BRIN index has yet to read, at once and as fast as it can, and answers wait.
+#[tokio::test]
+async fn no_index_waits_for_a_vacuum_to_fill_it_in() {
+    let store = Store::fresh(Backend::Postgres).await;
+    store.analytics.maintain(DAY, 0).await.unwrap();
+    let filled_in = "SELECT count(*) AS n FROM pg_class JOIN pg_am ON pg_am.oid = relam WHERE amname = 'brin'";
+    for database in [Database::Analytics, Database::Main] {
+        assert_eq!(store.databases.count(database, filled_in).await, 0);
+    }
+}
+
+/// How PostgreSQL would go about a query, were every table large.
+async fn plan_of(store: &Store, query: &str) -> Vec<String> {
     // EXPLAIN cannot stand in a subquery: a function returns its lines.
-    store
-        .databases
-        .execute(
-            Database::Analytics,
-            "CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS
-             $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN ' || query; END $$",
-        )
-        .await;
-    let look_up = format!("SELECT plan($$SELECT * FROM analytics_sessions WHERE id = '{}'$$) AS line", session.id);
-    let plan = store.databases.rows(Database::Analytics, &look_up).await;
-    let scans = plan.iter().filter(|line| line["line"].as_str().unwrap().contains("on analytics_sessions_")).count();
-    assert_eq!(scans, 1, "{plan:?}");
+    let function = "
+        CREATE OR REPLACE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql
+        SET enable_seqscan = off SET enable_bitmapscan = off AS
+        $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN ' || query; END $$";
+    store.databases.execute(Database::Analytics, function).await;
+    let lines = store.databases.rows(Database::Analytics, &format!("SELECT plan($${query}$$) AS line")).await;
+    lines.iter().map(|line| line["line"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The tables that a plan reads.
+fn scanned<'a>(plan: &'a [String]) -> Vec<&'a str> {
+    let table = |line: &'a String| line.split_once(" on ")?.1.split_whitespace().next();
+    plan.iter().filter_map(table).collect()
 }
 
 #[tokio::test]
