@@ -67,6 +67,8 @@ where
     DB::Connection: Migrate,
 {
     let mut connection = pool.acquire().await?;
+    // After a failure it still has the lock under which one instance at a time migrates: in the pool it would keep it.
+    connection.close_on_drop();
     let mut told = Told { connection: &mut *connection, tell };
     // What `Migrator::run` calls, too; that one takes sqlx's own connections only.
     migrator(embedded).run_direct(None, &mut told, false).await

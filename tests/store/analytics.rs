@@ -216,6 +216,18 @@ async fn no_index_waits_for_a_vacuum_to_fill_it_in() {
     }
 }
 
+#[tokio::test]
+async fn a_change_of_the_schema_that_failed_keeps_nobody_from_trying() {
+    let databases = Databases::on_server(&std::env::var("TEST_POSTGRES_URL").unwrap()).await;
+    databases.execute(Database::Analytics, "CREATE TABLE analytics_sessions (in_the_way int)").await;
+    let (first, _) = open_analytics_of(&databases);
+    first.migrate().await.expect_err("a table is in the way");
+    databases.execute(Database::Analytics, "DROP TABLE analytics_sessions").await;
+    let (second, _) = open_analytics_of(&databases);
+    // Less than it would wait for the lock.
+    tokio::time::timeout(Duration::from_secs(8), second.migrate()).await.expect("not held up").unwrap();
+}
+
 /// How PostgreSQL would go about a query, were every table large.
 async fn plan_of(store: &Store, query: &str) -> Vec<String> {
     // EXPLAIN cannot stand in a subquery: a function returns its lines.
