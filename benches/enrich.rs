@@ -16,14 +16,14 @@ use criterion::async_executor::AsyncExecutor;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use mmdb_writer::{Value, Writer};
-use weir::actor::{Vitals, Watchdog};
-use weir::domain::{ClientIp, Clock, IdSource, Place, SessionRecord};
+use weir::actor::{Health, Watchdog};
 use weir::enrich::geo::Geo;
 use weir::enrich::pool::UserAgents;
 use weir::enrich::token::TrackingTokens;
 use weir::enrich::user_agent::UserAgentParser;
 use weir::enrich::{Discarded, Enricher, Moment, SessionVisit};
 use weir::telemetry::Telemetry;
+use weir_domain::{ClientIp, Clock, IdSource, Place, SessionRecord};
 
 const PAGE: &str = "11111111-2222-3333-4444-555555555555";
 const BROWSER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
@@ -42,9 +42,9 @@ impl AsyncExecutor for &System {
 fn enricher(geo: Geo) -> Enricher {
     let telemetry = Telemetry::new();
     let parser = UserAgentParser::new().expect("the embedded expressions are those of this build");
-    let lifeline = Vitals::new(Arc::clone(&telemetry)).lifeline("user_agent_parser");
+    let restart_budget = Health::new(Arc::clone(&telemetry)).restart_budget("user_agent_parser");
     Enricher {
-        agents: UserAgents::start(parser, 2, &Watchdog::default(), &lifeline, telemetry),
+        agents: UserAgents::start(parser, 2, &Watchdog::default(), &restart_budget, telemetry),
         geo,
         tokens: TrackingTokens::new(b"a secret for benchmarks"),
         ids: Arc::new(IdSource::default()),
@@ -151,7 +151,9 @@ async fn session(enricher: &Enricher, visit: &Visit) -> Result<SessionRecord, Di
     let admitted = enricher.admit(&says, user_agent, when.now)?;
     let place = enricher.place(ClientIp::parse("80.0.77.9"), Place::default());
     let record = |agent| {
-        enricher.record(&says, admitted.bio_page_id, agent, &place, when, |record: &SessionRecord<&str>| record.own())
+        enricher.record(&says, admitted.bio_page_id, agent, &place, when, |record: &SessionRecord<&str>| {
+            record.to_owned_texts()
+        })
     };
     Ok(match &admitted.agent {
         Some(agent) => record(agent),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
-use weir::http::{SessionBody, read_visit};
+use weir::http::endpoints::session::{SessionBody, read_visit};
 
 const MINIMAL: &str = r#"{"visitorId":"visitor-1","landingPage":"https://example.org/","consentAnalytics":"granted"}"#;
 

@@ -5,17 +5,14 @@
 //! figure is for all sixty. Every parse here is a miss of the cache that the service puts before the parser, which is
 //! what a flood of made-up user agents would make of it.
 
-#[path = "../tests/support/packages.rs"]
-mod packages;
-
 use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use packages::Packages;
 use uaparser::Parser as _;
-use weir::enrich::bot::is_bot;
 use weir::enrich::user_agent::UserAgentParser;
+use weir_domain::is_bot;
+use weir_testkit::packages::Packages;
 
 const USER_AGENTS: usize = 60;
 

@@ -8,6 +8,9 @@
 //! it was due: a server that stands still for a second is not asked less meanwhile. `BIO_PAGE_ID` and `TRACKING_TOKEN`
 //! in the environment make them sessions of a bio page.
 
+// Rates and counts of a report.
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

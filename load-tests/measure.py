@@ -1,21 +1,20 @@
 """What the measurements of this directory share: servers, load, a PostgreSQL that waits for its disk, tables."""
 
-import atexit
-import json
 import os
 import pathlib
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TICK = os.sysconf("SC_CLK_TCK")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
+import testkit  # noqa: E402
+from testkit import (  # noqa: E402, F401
+    ROOT, cpu_seconds, drop_databases, family_cpu_seconds, free_port, fresh_databases, postmaster, psql, table,
+)
+
 PAGE = "11111111-2222-3333-4444-555555555555"
 SECRET = "a tracking secret for measurements"
 # Two databases that nobody runs.
@@ -29,81 +28,32 @@ def run(*command, **options):
     return done.stdout
 
 
-def cpu_seconds(pid):
-    """User and system time of a process, its own threads only."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def family_cpu_seconds(leader):
-    """The same of a process, its children, and those that it has waited for."""
-    fields = pathlib.Path(f"/proc/{leader}/stat").read_text().rsplit(")", 1)[1].split()
-    total = sum(int(fields[at]) for at in (11, 12, 13, 14)) / TICK
-    for child in run("ps", "-o", "pid=", "--ppid", str(leader)).split():
-        try:
-            total += cpu_seconds(child)
-        except FileNotFoundError:
-            pass
-    return total
-
-
 class Server:
-    """A program that listens, with a directory of its own."""
+    """A program that listens and is not Weir, with a directory of its own. It gets its address as the last argument."""
 
-    def __init__(self, command, environment=None):
+    def __init__(self, command, **variables):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-compare."))
-        self.process = subprocess.Popen(
-            command,
-            cwd=self.directory,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.DEVNULL,
-            stderr=open(self.directory / "log", "w"),
+        self.address = f"127.0.0.1:{free_port()}"
+        self.process = testkit.Process(
+            [*command, self.address], self.directory / "log", cwd=self.directory, env=testkit.clean_environment(**variables)
         )
-        # Not to be in the way of the next run when this one fails.
-        atexit.register(self.stop)
-
-    def wait_until_it_listens(self, url):
-        for _ in range(600):
-            if self.process.poll() is not None:
-                break
-            try:
-                urllib.request.urlopen(url, timeout=1)
-                return
-            except urllib.error.HTTPError:
-                return
-            except OSError:
-                time.sleep(0.05)
-        sys.exit("the server did not start:\n" + (self.directory / "log").read_text()[-2000:])
-
-    def resident_mebibytes(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+        self.process.wait_for_answer(f"http://{self.address}/")
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        self.process.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Bare(Server):
-    address = "127.0.0.1:18081"
-
     def __init__(self, programs):
-        super().__init__([programs / "examples/bare", self.address])
-        self.wait_until_it_listens(f"http://{self.address}/")
+        super().__init__([programs / "examples/bare"])
 
 
-class Weir(Server):
-    address = "127.0.0.1:18080"
+class Weir(testkit.Weir):
+    """A Weir that is measured: started at once, removed when it is stopped."""
 
     def __init__(self, programs, analytics=None, main=None, **settings):
-        variables = {
-            "WEIR_LISTEN": self.address,
-            "WEIR_DATA_DIR": "data",
+        super().__init__(programs / "weir", analytics, main, **{
             "WEIR_THROTTLE__SESSION": "0",
             "WEIR_THROTTLE__PAGEVIEW": "0",
             "WEIR_THROTTLE__TRACK_INIT": "0",
@@ -112,33 +62,19 @@ class Weir(Server):
             "WEIR_LOG": "warn",
             # What is behind is measured before; nobody waits for it at the end.
             "WEIR_SHUTDOWN_TIMEOUT_SECONDS": "1",
-        }
-        variables.update(settings)
-        if analytics:
-            variables["WEIR_ANALYTICS_DATABASE_URL"] = analytics
-        if main:
-            variables["WEIR_MAIN_DATABASE_URL"] = main
-        self.programs = programs
-        super().__init__([programs / "weir"], variables)
-        self.wait_until_it_listens(f"http://{self.address}/health/live")
-
-    def metrics(self):
-        text = urllib.request.urlopen(f"http://{self.address}/metrics", timeout=30).read().decode()
-        return dict(line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
+            **settings,
+        })
+        self.start()
 
     def accepted(self, route="session"):
         series = self.metrics().items()
-        return sum(float(value) for name, value in series if f'route="{route}",outcome="accepted"' in name)
-
-    def lag(self):
-        return sum(float(value) for name, value in self.metrics().items() if name.startswith("weir_writer_lag_records{"))
+        return sum(value for name, value in series if f'route="{route}",outcome="accepted"' in name)
 
     def drain(self, seconds=600):
-        deadline = time.monotonic() + seconds
-        while self.lag() > 0:
-            if time.monotonic() > deadline:
-                sys.exit("the writer does not catch up")
-            time.sleep(0.05)
+        super().drain(seconds)
+
+    def resident_mebibytes(self):
+        return self.process.resident_mebibytes()
 
     def buckets(self, name, label):
         """A histogram's upper bounds in ms, with how many were below each."""
@@ -146,8 +82,12 @@ class Weir(Server):
         for series, value in self.metrics().items():
             match = re.match(name + r'_bucket\{' + label + r',le="([^"]+)"\}', series)
             if match:
-                found.append((float(match[1].replace("+Inf", "inf")) * 1000, float(value)))
+                found.append((float(match[1].replace("+Inf", "inf")) * 1000, value))
         return sorted(found)
+
+    def stop(self):
+        self.process.stop()
+        self.remove()
 
 
 def quantiles(before, after):
@@ -168,7 +108,7 @@ class Load:
     def environment(self):
         token = run(
             self.programs / "weir", "token", PAGE, cwd=ROOT / "load-tests",
-            env={**os.environ, "WEIR_TRACKING_HMAC_SECRET": SECRET, "WEIR_DATA_DIR": tempfile.gettempdir()},
+            env=testkit.clean_environment(WEIR_TRACKING_HMAC_SECRET=SECRET, WEIR_DATA_DIR=tempfile.gettempdir()),
         )
         return {**os.environ, "BIO_PAGE_ID": PAGE, "TRACKING_TOKEN": token.split()[-1]}
 
@@ -191,47 +131,20 @@ class Load:
         return out.strip()
 
 
-def table(head, rows):
-    print("| " + " | ".join(head) + " |")
-    print("|" + "|".join("---" if at == 0 else "---:" for at in range(len(head))) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
-    print(flush=True)
-
-
 def median_with_spread(values, form="{:,.0f}"):
     return f"{form.format(statistics.median(values))} ({form.format(min(values))}–{form.format(max(values))})"
-
-
-def psql(url, sql):
-    return run(pathlib.Path(os.environ["TEST_POSTGRES_BIN"]) / "psql", "-qAtX", "-d", url, "-c", sql)
-
-
-def fresh_databases():
-    server = os.environ["TEST_POSTGRES_URL"]
-    names = [f"compare_{os.getpid()}_{time.monotonic_ns()}_{kind}" for kind in ("analytics", "main")]
-    for name in names:
-        psql(server, f"CREATE DATABASE {name}")
-    return [server.rsplit("/", 1)[0] + "/" + name for name in names]
-
-
-def postmaster():
-    return int((pathlib.Path(os.environ["TEST_POSTGRES_DATA"]) / "postmaster.pid").read_text().split()[0])
 
 
 def prepare(parser, script, optimised=False):
     """Everything built, with PostgreSQL running and its address in the environment. Returns the programs' directory."""
     if not shutil.which("wrk"):
         parser.error("needs wrk (Debian, Ubuntu: apt-get install wrk)")
-    if os.environ.get("TEST_POSTGRES_DURABLE") != "1":
-        environment = {**os.environ, "TEST_POSTGRES_DURABLE": "1"}
-        sys.exit(subprocess.run([ROOT / "scripts/with-postgres", script, *sys.argv[1:]], env=environment).returncode)
+    testkit.with_postgres(script)
     # Apart: what examples and tests need is not to be linked into the server that is measured.
     examples = ["--example", "bare", "--example", "load", "--example", "places"]
     for targets in [examples] if optimised else [["--bin", "weir"], examples]:
-        subprocess.run(["cargo", "build", "--release", "--locked", *targets], cwd=ROOT, check=True)
-    metadata = json.loads(run("cargo", "metadata", "--format-version", "1", "--no-deps", "--offline", cwd=ROOT))
-    target = pathlib.Path(metadata["target_directory"])
+        testkit.cargo("build", "--release", "--locked", *targets)
+    target = pathlib.Path(testkit.metadata()["target_directory"])
     if not optimised:
         return target / "release"
     programs = target / "optimised"

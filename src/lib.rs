@@ -9,9 +9,9 @@
 //! 2. [`enrich`] decides whether it is to be stored at all (bot, consent, token), and adds what the server knows: device and
 //!    browser from the user agent (cached; a miss goes to a pool of actors), the place from the address. Here the address
 //!    ends.
-//! 3. The record, encoded by [`domain`], goes to the analytics [`journal`]. Its thread writes and fsyncs everything that
+//! 3. The record, encoded by [`weir_domain`], goes to the analytics [journal](weir_journal). Its thread writes and fsyncs everything that
 //!    waits in one go, and only then the client gets the id.
-//! 4. A [writer](mod@write) follows the journal. It hands batches to the [`store`], which commits the rows *and* the journal's
+//! 4. A [writer](mod@writers) follows the journal: an [applier](weir_apply) hands batches to the [store](weir_store), which commits the rows *and* the journal's
 //!    position in one transaction: exactly once, whatever was killed when.
 //!
 //! Everything else that happens takes the same way. What is made once under a key is [`visitors`]' and [`idempotency`]'s
@@ -21,28 +21,17 @@
 //!
 //! [`app`] wires the stages, [`actor`] makes actix safe to build them on, [`telemetry`] tells what they do.
 
-#![forbid(unsafe_code)]
-#![warn(clippy::pedantic)]
-#![allow(clippy::module_name_repetitions, clippy::missing_errors_doc)]
-
 pub mod actor;
 pub mod app;
 pub mod auth;
 pub mod config;
-pub mod domain;
 pub mod enrich;
-pub mod fail_points;
-#[cfg(any(test, feature = "fuzzing"))]
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod http;
 pub mod idempotency;
-pub mod journal;
 pub mod limit;
 pub mod mail;
 pub mod read;
 pub mod settings;
-pub mod store;
 pub mod telemetry;
 pub mod visitors;
-pub mod write;
+pub mod writers;

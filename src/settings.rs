@@ -11,8 +11,8 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 use arc_swap::ArcSwap;
 
-use crate::actor::Lifeline;
-use crate::store::{SettingsTable, within};
+use crate::actor::RestartBudget;
+use weir_store::{SettingsTable, within};
 
 /// The most time until a running server sees a change.
 pub const MAX_AGE: Duration = Duration::from_secs(5);
@@ -128,7 +128,7 @@ impl Settings {
     ///
     /// # Errors
     /// When the database cannot be read; the values in use stay.
-    pub async fn refresh(&self, table: &dyn SettingsTable) -> Result<(), crate::store::StoreError> {
+    pub async fn refresh(&self, table: &dyn SettingsTable) -> Result<(), weir_store::StoreError> {
         let rows = within(ANSWER, table.settings()).await?;
         let current = self.values.load_full();
         let fresh = chosen(|name| rows.iter().find(|(key, _)| key == name).map(|(_, value)| value));
@@ -170,16 +170,17 @@ fn chosen<'a>(value_of: impl Fn(&str) -> Option<&'a String>) -> [String; KEYS.le
 pub struct SettingsRefresher {
     pub settings: Settings,
     pub table: Arc<dyn SettingsTable>,
-    pub lifeline: Lifeline,
+    pub restart_budget: RestartBudget,
 }
 
 impl Actor for SettingsRefresher {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let (settings, table, lifeline) = (self.settings.clone(), Arc::clone(&self.table), self.lifeline.clone());
+        let (settings, table, restart_budget) =
+            (self.settings.clone(), Arc::clone(&self.table), self.restart_budget.clone());
         let run = async move {
-            while let Some(refreshed) = lifeline.guard_async(settings.refresh(table.as_ref())).await {
+            while let Some(refreshed) = restart_budget.guard_async(settings.refresh(table.as_ref())).await {
                 // The writer tells when the database is away; here it only means that nothing changes.
                 if let Err(error) = refreshed {
                     tracing::debug!(%error, "settings could not be read, the last known ones stay");

@@ -1,18 +1,15 @@
 //! The user-agent parser against other people's data: the labelled user agents that ship inside the `ua-parser`
 //! package, and `uaparser`, the older implementation of the same expressions, as an oracle.
 
-#[path = "support/packages.rs"]
-mod packages;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::thread;
 
-use packages::Packages;
 use serde::Deserialize;
 use uaparser::Parser as _;
-use weir::enrich::bot::is_bot;
 use weir::enrich::user_agent::{DeviceClass, UserAgentParser};
+use weir_domain::is_bot;
+use weir_testkit::packages::Packages;
 
 static PACKAGES: LazyLock<Packages> = LazyLock::new(Packages::locate);
 static PARSER: LazyLock<UserAgentParser> = LazyLock::new(|| UserAgentParser::new().unwrap());

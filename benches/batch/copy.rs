@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 use uuid::Uuid;
-use weir::domain::{SessionRecord, UnixMillis};
+use weir_domain::{SessionRecord, UnixMillis};
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// 2000-01-01T00:00:00Z, where PostgreSQL's timestamps begin, in milliseconds since 1970.

@@ -25,6 +25,9 @@
 //! Before, with one array a column and ON CONFLICT, the Unix socket had 58,000, 87,000 and 89,000 rows/s at 12.5, 11.4 and
 //! 10.4 µs of PostgreSQL and 1.0 to 1.2 of Weir.
 
+// Rates of a report.
+#![allow(clippy::cast_precision_loss)]
+
 mod copy;
 mod records;
 mod server;
@@ -34,10 +37,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::runtime::Runtime;
-use weir::domain::{AnalyticsRecord, Clock};
-use weir::store::postgres::PostgresAnalytics;
-use weir::store::sqlite::SqliteAnalytics;
-use weir::store::{Sink, Step};
+use weir_domain::{AnalyticsRecord, Clock};
+use weir_store::postgres::PostgresAnalytics;
+use weir_store::sqlite::SqliteAnalytics;
+use weir_store::{Sink, Step};
 
 use records::{Source, sessions};
 use server::Door;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use weir::domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
-use weir::journal::{JournalId, Position};
-use weir::store::{Sink, Step};
+use weir_domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
+use weir_log::{JournalId, Position};
+use weir_store::{Sink, Step};
 
 /// A journal's consumer without the journal: records on demand, and the position after them.
 pub struct Source {
@@ -18,9 +18,10 @@ impl Source {
     /// A source that `sink` knows and has nothing of.
     pub async fn new(sink: &impl Sink) -> Self {
         let (journal, writer) = (JournalId(Uuid::new_v4()), Uuid::new_v4());
-        let from = sink.positions().register(journal, writer).await.expect("the database is there");
-        let step = Step { journal, writer, from, through: from, unhurried: Duration::ZERO };
-        Self { ids: IdSource::default(), clock: Clock::system(), step }
+        let clock = Clock::system();
+        let from = sink.positions().register(journal, writer, clock.now()).await.expect("the database is there");
+        let step = Step { journal, writer, from, through: from, at: clock.now(), pacing_window: Duration::ZERO };
+        Self { ids: IdSource::default(), clock, step }
     }
 
     /// The next records, and the step that they are.

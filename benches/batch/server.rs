@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use url::Url;
-use uuid::Uuid;
+use weir_testkit::databases::fresh_postgres;
 
 /// The kernel's clock ticks a second, as /proc counts them.
 const TICKS: f64 = 100.0;
@@ -37,15 +37,7 @@ pub async fn doors() -> Vec<Door> {
 impl Door {
     /// Makes an empty database. Those of a run are left to `scripts/with-postgres`, which removes the whole cluster.
     pub async fn database(&self) -> String {
-        let name = format!("weir_bench_{}", Uuid::new_v4().simple());
-        let mut connection = PgConnection::connect(self.url.as_str()).await.expect("the server is up");
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-            .execute(&mut connection)
-            .await
-            .expect("the user may make databases");
-        let mut url = self.url.clone();
-        url.set_path(&name);
-        url.into()
+        fresh_postgres(self.url.as_str()).await
     }
 
     /// The server's first process, when it is on this machine.
@@ -53,7 +45,7 @@ impl Door {
         let mut connection = PgConnection::connect(self.url.as_str()).await.expect("the server is up");
         let backend: i32 =
             sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.expect("the server answers");
-        let stat = Stat::of(backend.to_string())?;
+        let stat = Stat::of(&backend.to_string())?;
         (stat.name == "postgres").then_some(stat.parent)
     }
 }
@@ -61,15 +53,15 @@ impl Door {
 /// The CPU seconds of all of the server's processes so far.
 pub fn server_cpu(postmaster: u32) -> f64 {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let children = processes.filter_map(|process| Stat::of(process.file_name().into_string().ok()?));
+    let children = processes.filter_map(|process| Stat::of(&process.file_name().into_string().ok()?));
     let children: f64 = children.filter(|stat| stat.parent == postmaster).map(|stat| stat.own).sum();
-    let first = Stat::of(postmaster.to_string());
+    let first = Stat::of(&postmaster.to_string());
     (children + first.map_or(0.0, |stat| stat.own + stat.reaped)) / TICKS
 }
 
 /// The CPU seconds of this process so far.
 pub fn own_cpu() -> f64 {
-    Stat::of("self".to_owned()).map_or(0.0, |stat| stat.own) / TICKS
+    Stat::of("self").map_or(0.0, |stat| stat.own) / TICKS
 }
 
 /// What /proc tells of a process; times in ticks.
@@ -81,7 +73,7 @@ struct Stat {
 }
 
 impl Stat {
-    fn of(process: String) -> Option<Self> {
+    fn of(process: &str) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         // The name stands in parentheses and may hold some itself.
         let (head, tail) = stat.rsplit_once(") ")?;

@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir::fuzzing::client_ip(input));
+#[path = "../bodies/client_ip.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::client_ip(input));

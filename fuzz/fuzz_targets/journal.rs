@@ -1,6 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let directory = tempfile::tempdir().expect("a directory for temporary files");
-    weir::fuzzing::journal(input, directory.path());
-});
+#[path = "../../crates/journal/fuzz/journal_body.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::journal(input, tempfile::tempdir().unwrap().path()));

@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir::fuzzing::request(input));
+#[path = "../bodies/request.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::request(input));

@@ -1,12 +1,12 @@
 """What can be seen without running anything: dashboards, rules, the compose file, the runbook."""
 
 import json
-import os
 import pathlib
 import re
 
 from checks.queries import names_in
-from checks.report import GRAFANA, ROOT, judge, run, without_weir, wrong
+from checks.report import GRAFANA, ROOT, judge, run, wrong
+from testkit import clean_environment
 
 
 # Those of Grafana's units that the dashboards use: another word would stand behind the figure as it is.
@@ -50,7 +50,7 @@ def check_files(promtool, schema):
 def check_compose(schema):
     """What docker compose would make of compose.yaml."""
     path = GRAFANA / "compose.yaml"
-    environment = without_weir(os.environ)
+    environment = clean_environment()
     passwords = [f"WEIR_{name}_PASSWORD" for name in ("POSTGRES", "DATABASE", "READER", "GRAFANA")]
     done = run(schema, path, env=environment)
     missed = [name for name in passwords if f"variable {name} is missing" not in done.stderr]

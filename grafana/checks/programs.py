@@ -1,14 +1,13 @@
 """The programs that grafana/check needs. What the system lacks goes to a cache outside the clone."""
 
 import hashlib
-import json
 import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 
-from checks.report import GRAFANA, ROOT, die, run, run_well
+from checks.report import GRAFANA, run, run_well
+from testkit import built, fail
 
 CACHES = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
 CACHE = pathlib.Path(os.environ.get("CI_CACHE") or pathlib.Path(CACHES) / "weir-ci")
@@ -21,7 +20,7 @@ def prometheus_programs():
     kept = CACHE / "prometheus"
     if not (kept / "usr/bin/promtool").exists():
         if not shutil.which("apt-get"):
-            die("needs prometheus and promtool on the PATH (Debian, Ubuntu: the package prometheus)")
+            fail("needs prometheus and promtool on the PATH (Debian, Ubuntu: the package prometheus)")
         print("no Prometheus here, unpacking Debian's package prometheus", flush=True)
         as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
         with tempfile.TemporaryDirectory() as directory:
@@ -40,7 +39,7 @@ def schema_program():
     """grafana/schema, built outside the clone, once for each version of it."""
     go = shutil.which("go") or "/usr/local/go/bin/go"
     if not pathlib.Path(go).exists():
-        die("needs go (1.24 or later) on the PATH")
+        fail("needs go (1.24 or later) on the PATH")
     sources = [GRAFANA / "schema" / name for name in ("go.mod", "go.sum", "main.go")]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     program = CACHE / f"grafana-schema-{version}"
@@ -52,6 +51,4 @@ def schema_program():
 
 
 def built_weir():
-    subprocess.run(["cargo", "build", "--locked", "--bin", "weir"], cwd=ROOT, check=True)
-    metadata = run_well("cargo", "metadata", "--format-version", "1", "--no-deps", "--offline", cwd=ROOT)
-    return pathlib.Path(json.loads(metadata)["target_directory"]) / "debug/weir"
+    return built("--bin", "weir")

@@ -1,12 +1,13 @@
 """What every part of grafana/check says, and how it ends."""
 
-import os
 import pathlib
 import subprocess
 import sys
 
 GRAFANA = pathlib.Path(__file__).resolve().parent.parent
 ROOT = GRAFANA.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+from testkit import fail  # noqa: E402
 
 checked, failed = 0, []
 
@@ -38,11 +39,6 @@ def finish(seconds):
     sys.exit(1 if failed else 0)
 
 
-def die(message):
-    print(f"check: {message}", file=sys.stderr)
-    sys.exit(1)
-
-
 def run(*command, **options):
     return subprocess.run([str(part) for part in command], text=True, capture_output=True, **options)
 
@@ -50,10 +46,5 @@ def run(*command, **options):
 def run_well(*command, **options):
     done = run(*command, **options)
     if done.returncode != 0:
-        die(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+        fail(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def without_weir(environment):
-    """What an operator has set is not for this Weir, and a variable that it does not know would refuse its start."""
-    return {name: value for name, value in environment.items() if not name.startswith("WEIR_")}

@@ -6,54 +6,14 @@ import os
 import pathlib
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 
-from checks.report import GRAFANA, die, judge, run, run_well, without_weir
-
-
-class Process:
-    """A server of this run, stopped with it."""
-
-    def __init__(self, command, directory, log, environment=None):
-        self.log = pathlib.Path(directory) / log
-        self.process = subprocess.Popen(
-            [str(part) for part in command], cwd=directory, env=environment,
-            stdout=open(self.log, "w"), stderr=subprocess.STDOUT,
-        )
-
-    def wait_for(self, url, seconds=60):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(url, timeout=2) as answer:
-                    return answer.status
-            except OSError:
-                time.sleep(0.1)
-        die(f"{self.log.name} did not come up:\n{self.log.read_text()[-3000:]}")
-
-    def said(self, pattern, seconds=60):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if found := re.search(pattern, self.log.read_text()):
-                return found[1]
-            time.sleep(0.1)
-        die(f"{self.log.name} never said {pattern}:\n{self.log.read_text()[-3000:]}")
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+from checks.report import GRAFANA, judge, run, run_well
+from testkit import Process, fail, free_port
 
 
 class Postgres:
@@ -84,7 +44,7 @@ class Postgres:
     def must(self, database, sql, user=None):
         done = self.psql(database, "-At", "-c", sql, user=user)
         if done.returncode != 0:
-            die(f"psql failed: {done.stderr}")
+            fail(f"psql failed: {done.stderr}")
         return done.stdout.strip()
 
     def grant(self):
@@ -105,17 +65,15 @@ class Prometheus:
         text, intervals = re.subn(r"(_interval): 15s", r"\1: 1s", text)
         text, targets = re.subn(r"- weir:8081$", f"- {target}", text, flags=re.M)
         if (intervals, targets) != (2, 1):
-            die("prometheus.yml has not the intervals and the target that this check replaces")
+            fail("prometheus.yml has not the intervals and the target that this check replaces")
         (pathlib.Path(directory) / "prometheus.yml").write_text(text)
         self.target = target
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         self.server = Process(
             [programs / "prometheus", "--config.file=prometheus.yml", f"--web.listen-address={address}",
-             "--storage.tsdb.path=series", "--log.level=warn"], directory, "prometheus.log")
+             "--storage.tsdb.path=series", "--log.level=warn"], pathlib.Path(directory) / "prometheus.log", cwd=directory)
         self.url = f"http://{address}"
-        self.server.wait_for(f"{self.url}/-/ready")
+        self.server.wait_for_answer(f"{self.url}/-/ready", (200,))
 
     def ask(self, path, **parameters):
         """Its answer's data; an error is raised with what it said."""
@@ -135,7 +93,7 @@ class Prometheus:
                 self.began = time.time()
                 return
             time.sleep(0.3)
-        die(f"prometheus does not scrape {self.target}:\n{self.server.log.read_text()[-2000:]}")
+        fail(f"prometheus does not scrape {self.target}:\n{self.server.text()[-2000:]}")
 
     def expand(self, text, ended):
         """Variables as Grafana fills them in, one job and one instance chosen."""

@@ -8,118 +8,25 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-TICK = os.sysconf("SC_CLK_TCK")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "scripts"))
+import testkit  # noqa: E402
+from testkit import ROOT, TICK, built, cpu_seconds, fail, table  # noqa: E402, F401
 
 
-def fail(message):
-    sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {message}")
-
-
-def built(*arguments, profile):
-    """The program that cargo makes with these arguments."""
-    cargo = shutil.which("cargo") or str(pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo")) / "bin/cargo")
-    try:
-        subprocess.run([cargo, "build", "--locked", *arguments], cwd=ROOT, check=True)
-        metadata = subprocess.run(
-            [cargo, "metadata", "--format-version", "1", "--no-deps", "--offline"],
-            cwd=ROOT, check=True, capture_output=True, text=True,
-        )
-    except FileNotFoundError:
-        fail("needs cargo: install Rust, for example with rustup")
-    except subprocess.CalledProcessError as error:
-        fail(f"cargo failed with {error.returncode}")
-    return pathlib.Path(json.loads(metadata.stdout)["target_directory"]) / profile / "weir"
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def cpu_seconds(pid):
-    """User and system time of a process and of the children that it has waited for."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(int(fields[at]) for at in (11, 12, 13, 14)) / TICK
-
-
-class Weir:
-    """A server with secrets, a port and a directory of its own, that can be ended and started again."""
+class Weir(testkit.Weir):
+    """A server with secrets of its own, which k6.js is told."""
 
     def __init__(self, program, analytics=None, main=None, **settings):
-        self.program = pathlib.Path(program).resolve()
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-k6."))
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.secrets = {name: secrets.token_hex(16) for name in ("TRACKING_HMAC_SECRET", "JWT_SECRET", "INTERNAL_KEY")}
-        # Nobody's settings but these.
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}
-        self.environment.update({
-            "WEIR_LISTEN": f"127.0.0.1:{self.port}",
-            "WEIR_DATA_DIR": str(self.directory / "data"),
-            "WEIR_LOG": "warn",
-            **{f"WEIR_{name}": value for name, value in self.secrets.items()},
-            **({"WEIR_ANALYTICS_DATABASE_URL": analytics, "WEIR_MAIN_DATABASE_URL": main} if analytics else {}),
-            **settings,
-        })
-        self.process = None
-        atexit.register(self.remove)
+        of_weir = {f"WEIR_{name}": value for name, value in self.secrets.items()}
+        super().__init__(program, analytics, main, **{"WEIR_LOG": "warn", **of_weir, **settings})
 
     def start(self):
-        with open(self.directory / "log", "a") as log:
-            self.process = subprocess.Popen([self.program], cwd=self.directory, env=self.environment, stdout=log, stderr=log)
-        for _ in range(1200):
-            if self.process.poll() is not None:
-                break
-            try:
-                urllib.request.urlopen(f"{self.url}/health/ready", timeout=2)
-                return self
-            except urllib.error.HTTPError:
-                time.sleep(0.05)
-            except OSError:
-                time.sleep(0.05)
-        fail("the server did not start:\n" + (self.directory / "log").read_text()[-2000:])
-
-    def metrics(self):
-        text = urllib.request.urlopen(f"{self.url}/metrics", timeout=10).read().decode()
-        return {name: float(value) for name, value in re.findall(r"^(\w+(?:\{.*\})?) (\S+)$", text, re.MULTILINE)}
-
-    def drain(self, seconds=120):
-        """Waits until both databases have everything."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            series = self.metrics().items()
-            if sum(value for name, value in series if name.startswith("weir_writer_lag_records{")) == 0:
-                return
-            time.sleep(0.1)
-        fail(f"the writers did not catch up within {seconds} s")
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def stop(self):
-        """An orderly end. Returns the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            fail("the server does not end after SIGTERM")
-
-    def remove(self):
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        return super().start(ready=True)
 
 
 class Run:
@@ -171,14 +78,6 @@ class Run:
             if match:
                 found.setdefault(match[1], []).append(tuple(match[2].split()))
         return found
-
-
-def table(head, rows):
-    print("| " + " | ".join(head) + " |")
-    print("|" + "|".join("---" if at == 0 else "---:" for at in range(len(head))) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
-    print(flush=True)
 
 
 # What is in both databases, in the same words for SQLite and PostgreSQL. `consent` counts the choices of everybody.

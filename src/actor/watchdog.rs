@@ -1,6 +1,6 @@
 //! Makes an actor anew whose supervisor is gone.
 //!
-//! Invariant: an actor is away for at most [`EVERY`] plus its own start, or the process ends (see `lifeline`).
+//! Invariant: an actor is away for at most [`EVERY`] plus its own start, or the process ends (see `restart_budget`).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, ArbiterHandle, Context, Supervised, Supervisor};
 
-use super::{Lifeline, Mailbox};
+use super::{Mailbox, RestartBudget};
 
 /// How often every actor is looked at.
 const EVERY: Duration = Duration::from_millis(200);
@@ -23,7 +23,13 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Starts an actor under a supervisor in `arbiter`, and keeps it there.
-    pub fn supervise<A, F>(&self, arbiter: &ArbiterHandle, lifeline: Lifeline, capacity: usize, make: F) -> Mailbox<A>
+    pub fn supervise<A, F>(
+        &self,
+        arbiter: &ArbiterHandle,
+        restart_budget: RestartBudget,
+        capacity: usize,
+        make: F,
+    ) -> Mailbox<A>
     where
         A: Actor<Context = Context<A>> + Supervised,
         F: Fn() -> A + Clone + Send + 'static,
@@ -38,7 +44,7 @@ impl Watchdog {
         let mailbox = Mailbox::new(start(), capacity);
         let watched = mailbox.clone();
         self.checks.borrow_mut().push(Box::new(move || {
-            if !watched.connected() && lifeline.restarted("died") {
+            if !watched.connected() && restart_budget.restarted("died") {
                 watched.replace(start());
             }
         }));
@@ -67,12 +73,12 @@ mod tests {
     use actix::{Arbiter, Handler};
     use tokio::sync::oneshot;
 
-    use super::super::{Delivery, PushError, Vitals};
+    use super::super::{Delivery, Health, PushError};
     use super::*;
     use crate::telemetry::Telemetry;
 
     struct Fragile {
-        lifeline: Lifeline,
+        restart_budget: RestartBudget,
         starts: Arc<AtomicUsize>,
     }
 
@@ -96,7 +102,7 @@ mod tests {
         type Result = ();
         fn handle(&mut self, delivery: Delivery<Order>, context: &mut Self::Context) {
             assert!(!matches!(delivery.message, Order::PanicUnguarded), "unguarded");
-            self.lifeline.clone().guard(context, || match delivery.message {
+            self.restart_budget.clone().guard(context, || match delivery.message {
                 Order::Echo(reply) => drop(reply.send(7)),
                 Order::Hold(release) => drop(release.recv()),
                 Order::Panic | Order::PanicUnguarded => panic!("guarded"),
@@ -105,25 +111,25 @@ mod tests {
     }
 
     struct Scene {
-        vitals: Arc<Vitals>,
+        health_state: Arc<Health>,
         mailbox: Mailbox<Fragile>,
         starts: Arc<AtomicUsize>,
         _watchdog: Watchdog,
     }
 
     fn scene(capacity: usize) -> Scene {
-        let vitals = Vitals::new(Telemetry::new());
-        let (lifeline, starts) = (vitals.lifeline("sweeper"), Arc::new(AtomicUsize::new(0)));
+        let health_state = Health::new(Telemetry::new());
+        let (restart_budget, starts) = (health_state.restart_budget("sweeper"), Arc::new(AtomicUsize::new(0)));
         let watchdog = Watchdog::default();
         let mailbox = {
-            let (lifeline, starts) = (lifeline.clone(), Arc::clone(&starts));
-            watchdog.supervise(&Arbiter::new().handle(), lifeline.clone(), capacity, move || Fragile {
-                lifeline: lifeline.clone(),
+            let (restart_budget, starts) = (restart_budget.clone(), Arc::clone(&starts));
+            watchdog.supervise(&Arbiter::new().handle(), restart_budget.clone(), capacity, move || Fragile {
+                restart_budget: restart_budget.clone(),
                 starts: Arc::clone(&starts),
             })
         };
         watchdog.watch();
-        Scene { vitals, mailbox, starts, _watchdog: watchdog }
+        Scene { health_state, mailbox, starts, _watchdog: watchdog }
     }
 
     async fn echo(mailbox: &Mailbox<Fragile>) -> Option<u8> {
@@ -145,7 +151,7 @@ mod tests {
         // Queued behind the panic: it must survive the restart.
         assert_eq!(echo(&scene.mailbox).await, Some(7));
         assert_eq!(scene.starts.load(Ordering::SeqCst), 2);
-        assert_eq!(scene.vitals.failed(), None);
+        assert_eq!(scene.health_state.failed(), None);
     }
 
     #[actix_web::test]
@@ -168,10 +174,10 @@ mod tests {
     #[actix_web::test]
     async fn too_many_restarts_end_the_process() {
         let scene = scene(16);
-        for _ in 0..=super::super::lifeline::BUDGET {
+        for _ in 0..=super::super::restart_budget::BUDGET {
             scene.mailbox.push(Order::Panic).unwrap();
         }
-        assert_eq!(scene.vitals.wait_failed().await, "sweeper");
+        assert_eq!(scene.health_state.wait_failed().await, "sweeper");
     }
 
     #[actix_web::test]

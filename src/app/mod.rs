@@ -1,10 +1,12 @@
 //! The only place that wires stages together: start bottom-up, stop top-down.
 //!
-//! `descriptors` divides the open files, `parts` makes the stages, `sinks` opens the databases, `listen` lets clients in,
+//! `fd_limit` divides the open files, `parts` makes the stages, `sinks` opens the databases, `listen` lets clients in,
 //! `stop` ends it all, `waiting` tells what takes long in between. Here: the order of a run.
 
-pub mod descriptors;
+mod collect;
+pub mod fd_limit;
 mod listen;
+mod observers;
 mod parts;
 mod sinks;
 mod stop;
@@ -19,28 +21,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::actor::{Vitals, Watchdog};
+use crate::actor::{Health, Watchdog};
 use crate::auth::{IdTokensError, JwtError};
 use crate::config::{Config, Secrets, SecretsError};
-use crate::domain::Clock;
 use crate::enrich::geo::GeoError;
 use crate::enrich::user_agent::UserAgentError;
-use crate::journal::{FeedError, OpenError};
 use crate::mail::MailError;
-use crate::store::StoreError;
 use crate::telemetry::Telemetry;
-use descriptors::TooFew;
 use listen::listen;
 use parts::Parts;
 use stop::{Signals, stop};
+use weir_domain::Clock;
+use weir_http_guard::TooFewFiles;
+use weir_journal::OpenError;
+use weir_log::ReadError;
+use weir_store::StoreError;
 
-pub use sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
+pub use sinks::{open_analytics, open_main};
 
 /// Why Weir does not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error(transparent)]
-    Descriptors(#[from] TooFew),
+    FdLimit(#[from] TooFewFiles),
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     #[error(transparent)]
@@ -56,7 +59,7 @@ pub enum AppError {
     #[error(transparent)]
     Mail(#[from] MailError),
     #[error("read back {0}")]
-    ReadBack(#[from] FeedError),
+    ReadBack(#[from] ReadError),
     #[error("{database}: {source}")]
     Database { database: String, source: StoreError },
     #[error("listen on {address}: {source}")]
@@ -86,16 +89,19 @@ pub fn journal_directory(config: &Config, database: &str) -> PathBuf {
 /// When it cannot start, or a part failed beyond help.
 pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> Result<(), AppError> {
     let mut signals = Signals::install()?;
-    let descriptors = descriptors::divide(config.network.max_connections)?;
+    let fd_limit = fd_limit::divide(config.network.max_connections)?;
     make_data_dir(&config.data_dir)?;
     let secrets = config.secrets.resolve(&config.data_dir)?;
     let telemetry = Telemetry::new();
     let clock = Arc::new(Clock::system());
     #[cfg(feature = "fail-points")]
-    crate::fail_points::follow_file(Arc::clone(&clock));
-    let vitals = Vitals::new(Arc::clone(&telemetry));
-    let parts = Parts { config: &config, telemetry, clock, vitals, watchdog: Watchdog::default(), descriptors };
-    let state = tokio::select! {
+    {
+        let stepped = Arc::clone(&clock);
+        weir_fail_points::follow_file(move |by_ms| stepped.step_wall_clock(by_ms));
+    }
+    let health_state = Health::new(Arc::clone(&telemetry));
+    let parts = Parts { config: &config, telemetry, clock, health_state, watchdog: Watchdog::default(), fd_limit };
+    let (state, journals) = tokio::select! {
         assembled = parts.assemble(&secrets) => assembled?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopping before requests were taken");
@@ -109,8 +115,8 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
     tracing::info!(
         address = %started.address,
         data_dir = %config.data_dir.display(),
-        max_connections = descriptors.connections,
-        open_files = descriptors.limit,
+        max_connections = fd_limit.connections,
+        open_files = fd_limit.limit,
         "taking requests"
     );
     announce(&config, &started);
@@ -120,11 +126,11 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
             tracing::info!(signal = name, "stopping");
             None
         }
-        part = state.vitals.wait_failed() => Some(part),
+        part = state.health_state.wait_failed() => Some(part),
     };
     let time = Duration::from_secs(u64::from(config.shutdown_timeout_seconds));
     tokio::select! {
-        () = stop(&state, servers, time) => {}
+        () = stop(&state, journals, servers, time) => {}
         name = signals.next() => tracing::warn!(signal = name, "stopping at once, the next start applies what is left"),
     }
     match failed {

@@ -10,31 +10,34 @@ use actix_web::web::Data;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::descriptors::Descriptors;
-use super::sinks::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
+use super::collect::Collector;
+use super::observers::{ApplierTelemetry, JournalTelemetry};
+use super::sinks::{open_analytics, open_main};
 use super::waiting::waiting;
 use super::warm::{self, Memory, Warmer};
 use super::{AppError, journal_directory};
-use crate::actor::{Vitals, Watchdog};
-use crate::auth::{AccessTokens, DeskParts, IdTokens, SignInDesk};
+use crate::actor::{Health, Watchdog};
+use crate::auth::{AccessTokens, IdTokens, SignInParts, SignInService};
 use crate::config::{Config, Secrets};
-use crate::domain::{Clock, IdSource};
 use crate::enrich::Enricher;
 use crate::enrich::geo::{FileVersion, Geo, GeoWatch};
 use crate::enrich::pool::UserAgents;
 use crate::enrich::token::TrackingTokens;
 use crate::enrich::user_agent::UserAgentParser;
-use crate::http::{AppState, Connections, DatabaseState};
+use crate::http::{AppState, DatabaseState};
 use crate::idempotency::BatchKeys;
-use crate::journal::{Journal, Keeper, SegmentStorage};
 use crate::limit::{self, Limiter, Sweep, Sweeper};
 use crate::mail::Outbox;
-use crate::read::Freshness;
+use crate::read::{ReadBarrier, UserReads};
 use crate::settings::{Settings, SettingsRefresher};
-use crate::store::Sink;
 use crate::telemetry::Telemetry;
 use crate::visitors::Visitors;
-use crate::write::{Maintenance, Writer, WriterPhase, WriterState};
+use crate::writers::{Maintenance, Writer};
+use weir_apply::{ApplierPhase, ApplierState};
+use weir_domain::{Clock, IdSource};
+use weir_http_guard::{Connections, FdLimit, Timeouts};
+use weir_journal::Journal;
+use weir_store::{AnalyticsSink, MainSink, MainTables, Sink};
 
 /// How long a start waits for a first word from the databases before it listens without them.
 const DATABASE_GRACE: Duration = Duration::from_secs(3);
@@ -47,14 +50,14 @@ pub(super) struct Parts<'a> {
     pub config: &'a Config,
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<Clock>,
-    pub vitals: Arc<Vitals>,
+    pub health_state: Arc<Health>,
     pub watchdog: Watchdog,
-    pub descriptors: Descriptors,
+    pub fd_limit: FdLimit,
 }
 
 impl Parts<'_> {
     /// Starts every stage but the listeners.
-    pub async fn assemble(&self, secrets: &Secrets) -> Result<Data<AppState>, AppError> {
+    pub async fn assemble(&self, secrets: &Secrets) -> Result<(Data<AppState>, [Journal; 2]), AppError> {
         let config = self.config;
         let access_tokens = Arc::new(AccessTokens::new(&secrets.jwt)?);
         let geo = self.start_geo()?;
@@ -66,7 +69,7 @@ impl Parts<'_> {
         let main_sink = open_main(&config.databases.main)?;
         let analytics_sink = open_analytics(&config.databases.analytics)?;
         let tables = main_sink.tables();
-        let (analytics_writer, main_writer) = (Arc::<WriterState>::default(), Arc::<WriterState>::default());
+        let (analytics_writer, main_writer) = (Arc::<ApplierState>::default(), Arc::<ApplierState>::default());
         let memory = self.recall(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer).await?;
         match analytics_sink {
             AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics, &analytics_writer).await?,
@@ -85,11 +88,11 @@ impl Parts<'_> {
         let patience = if all_up(&[&analytics_writer, &main_writer]) { MEMORY_GRACE } else { DATABASE_GRACE };
         let unread = || memory.unread().join(", ");
         let _ = tokio::time::timeout(patience, waiting("what the databases remember", unread, memory.read())).await;
-        let lifeline = self.vitals.lifeline("warmer");
+        let restart_budget = self.health_state.restart_budget("warmer");
         let recalled = memory.clone();
-        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || Warmer {
+        self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || Warmer {
             memory: recalled.clone(),
-            lifeline: lifeline.clone(),
+            restart_budget: restart_budget.clone(),
         });
         let limiter = self.start_limiter(&memory, &housekeeping);
 
@@ -97,19 +100,19 @@ impl Parts<'_> {
             UserAgentParser::new()?,
             std::thread::available_parallelism().map_or(1, usize::from),
             &self.watchdog,
-            &self.vitals.lifeline("user_agent_parser"),
+            &self.health_state.restart_budget("user_agent_parser"),
             Arc::clone(&self.telemetry),
         );
         let ids = Arc::new(IdSource::default());
-        let freshness = Freshness::new(main.clone());
-        let sign_in = DeskParts {
+        let read_barrier = ReadBarrier::new(main.offsets());
+        let sign_in = SignInParts {
             accounts: tables.accounts,
             visitors: tables.visitors,
-            freshness: freshness.clone(),
+            read_barrier: read_barrier.clone(),
             outbox: Outbox::start(
                 config.mail.as_ref(),
                 &self.watchdog,
-                &self.vitals.lifeline("mailer"),
+                &self.health_state.restart_budget("mailer"),
                 Arc::clone(&self.telemetry),
                 &housekeeping.handle(),
             )?,
@@ -119,9 +122,9 @@ impl Parts<'_> {
             ids: Arc::clone(&ids),
             clock: Arc::clone(&self.clock),
         };
-        Ok(Data::new(AppState {
+        let state = AppState {
             network: config.network.clone(),
-            connections: Connections::at_most(self.descriptors.connections),
+            connections: Connections::at_most(self.fd_limit.connections, Timeouts::default()),
             limiter,
             enricher: Enricher {
                 agents,
@@ -130,23 +133,23 @@ impl Parts<'_> {
                 ids: Arc::clone(&ids),
             },
             access_tokens,
-            sign_in: SignInDesk::new(secrets.sign_in_key.expose_secret().as_bytes(), sign_in),
+            sign_in: SignInService::new(secrets.sign_in_key.expose_secret().as_bytes(), sign_in),
             internal_key: secrets.internal_key.clone(),
             visitors: memory.visitors,
             batch_keys: memory.keys,
-            reads: tables.reads,
-            freshness,
+            reads: UserReads::new(tables.reads, read_barrier),
             settings,
-            analytics: DatabaseState { journal: analytics, writer: analytics_writer },
-            main: DatabaseState { journal: main, writer: main_writer },
+            analytics: database_state(&analytics, analytics_writer),
+            main: database_state(&main, main_writer),
             ids,
             clock: Arc::clone(&self.clock),
             telemetry: Arc::clone(&self.telemetry),
-            vitals: Arc::clone(&self.vitals),
+            health_state: Arc::clone(&self.health_state),
             draining: AtomicBool::new(false),
             started: AtomicBool::new(false),
             warned_about_proxy: AtomicBool::new(false),
-        }))
+        };
+        Ok((Data::new(state), [analytics, main]))
     }
 
     /// Reads from the journals what must be known before the first request, while no writer runs yet.
@@ -156,41 +159,41 @@ impl Parts<'_> {
         analytics_sink: &AnalyticsSink,
         tables: &MainTables,
         [analytics, main]: [&Journal; 2],
-        main_writer: &Arc<WriterState>,
+        main_writer: &Arc<ApplierState>,
     ) -> Result<Memory, AppError> {
         let visitors = Visitors::new(
             secrets.fingerprint_key.expose_secret(),
             Arc::clone(&tables.visitors),
-            main.clone(),
+            main,
             Arc::clone(main_writer),
             Arc::clone(&self.clock),
             Arc::clone(&self.telemetry),
         );
-        let freshness = Freshness::new(analytics.clone());
-        let keys = BatchKeys::new(analytics_sink.batch_keys(), freshness, Arc::clone(&self.clock));
+        let read_barrier = ReadBarrier::new(analytics.offsets());
+        let keys = BatchKeys::new(analytics_sink.batch_keys(), read_barrier, Arc::clone(&self.clock));
         warm::visitors_from(main, &visitors).await?;
         warm::keys_from(analytics, &keys).await?;
         Ok(Memory { keys: Arc::new(keys), visitors: Arc::new(visitors) })
     }
 
     fn start_refresher(&self, settings: &Settings, tables: &MainTables, housekeeping: &Arbiter) {
-        let lifeline = self.vitals.lifeline("settings");
+        let restart_budget = self.health_state.restart_budget("settings");
         let (refreshed, table) = (settings.clone(), Arc::clone(&tables.settings));
-        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || SettingsRefresher {
+        self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || SettingsRefresher {
             settings: refreshed.clone(),
             table: Arc::clone(&table),
-            lifeline: lifeline.clone(),
+            restart_budget: restart_budget.clone(),
         });
     }
 
     fn start_limiter(&self, memory: &Memory, housekeeping: &Arbiter) -> Limiter {
         let limiter = Limiter::new(self.config.throttle.clone(), limit::CAPACITY, Arc::clone(&self.clock));
-        let lifeline = self.vitals.lifeline("sweeper");
+        let restart_budget = self.health_state.restart_budget("sweeper");
         let (swept, telemetry) = (limiter.clone(), Arc::clone(&self.telemetry));
         let (visitors, keys) = (Arc::clone(&memory.visitors), Arc::clone(&memory.keys));
         let others: Vec<Sweep> = vec![Arc::new(move || visitors.sweep()), Arc::new(move || keys.sweep())];
-        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || {
-            Sweeper::new(swept.clone(), others.clone(), Arc::clone(&telemetry), lifeline.clone())
+        self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || {
+            Sweeper::new(swept.clone(), others.clone(), Arc::clone(&telemetry), restart_budget.clone())
         });
         limiter
     }
@@ -202,31 +205,34 @@ impl Parts<'_> {
         };
         let seen = FileVersion::of(&path);
         let geo = Geo::open(&path)?;
-        let lifeline = self.vitals.lifeline("geoip");
+        let restart_budget = self.health_state.restart_budget("geoip");
         let (watched, telemetry) = (geo.clone(), Arc::clone(&self.telemetry));
         // An arbiter of its own: reading and checking a large database blocks for a second.
-        self.watchdog.supervise(&Arbiter::new().handle(), lifeline.clone(), 1, move || {
-            GeoWatch::new(watched.clone(), path.clone(), seen, Arc::clone(&telemetry), lifeline.clone())
+        self.watchdog.supervise(&Arbiter::new().handle(), restart_budget.clone(), 1, move || {
+            GeoWatch::new(watched.clone(), path.clone(), seen, Arc::clone(&telemetry), restart_budget.clone())
         });
         Ok(geo)
     }
 
     async fn start_journal(&self, name: &'static str, housekeeping: &Arbiter) -> Result<Journal, AppError> {
-        let metrics = self.telemetry.journal(name);
+        let restart_budget =
+            self.health_state.restart_budget(if name == "main" { "main_journal" } else { "analytics_journal" });
+        let observer = Arc::new(JournalTelemetry { metrics: self.telemetry.journal(name), restart_budget });
         let (directory, options) = (journal_directory(self.config, name), self.config.journal);
-        let fsync_seconds = metrics.fsync_seconds.clone();
         // Off this thread: what is found there is read, and a disk may take its time.
-        let opening = tokio::task::spawn_blocking(move || SegmentStorage::open(&directory, options, fsync_seconds));
-        let storage = waiting("a journal to open", || name.to_owned(), opening)
+        let opening = tokio::task::spawn_blocking(move || Journal::open(name, &directory, options, observer));
+        let journal = waiting("a journal to open", || name.to_owned(), opening)
             .await
             .map_err(|panic| AppError::System { action: "open a journal", source: std::io::Error::other(panic) })??;
-        let lifeline = self.vitals.lifeline(if name == "main" { "main_journal" } else { "analytics_journal" });
-        let journal = Journal::start(name, storage, self.config.journal, metrics, lifeline)
-            .map_err(|source| AppError::System { action: "start a journal's thread", source })?;
-        let lifeline = self.vitals.lifeline(if name == "main" { "main_keeper" } else { "analytics_keeper" });
-        let kept = journal.clone();
-        self.watchdog.supervise(&housekeeping.handle(), lifeline.clone(), 1, move || {
-            Keeper::new(kept.clone(), lifeline.clone())
+        let restart_budget = self.health_state.restart_budget(if name == "main" {
+            "main_segment_collector"
+        } else {
+            "analytics_segment_collector"
+        });
+        let segments = journal.collector();
+        self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || Collector {
+            segments: segments.clone(),
+            restart_budget: restart_budget.clone(),
         });
         Ok(journal)
     }
@@ -236,7 +242,7 @@ impl Parts<'_> {
         &self,
         sink: Arc<S>,
         journal: &Journal,
-        state: &Arc<WriterState>,
+        state: &Arc<ApplierState>,
     ) -> Result<(), AppError> {
         let migrated = waiting("the schema of a database", || sink.describe().to_owned(), sink.migrate()).await;
         migrated.map_err(|source| AppError::Database { database: sink.describe().to_owned(), source })?;
@@ -244,39 +250,44 @@ impl Parts<'_> {
         Ok(())
     }
 
-    fn start_writer<S: Sink>(&self, sink: Arc<S>, journal: &Journal, state: &Arc<WriterState>) {
+    fn start_writer<S: Sink>(&self, sink: Arc<S>, journal: &Journal, state: &Arc<ApplierState>) {
         let is_main = journal.name() == "main";
         // The writer and its table maintenance have an arbiter of their own: batches are encoded there.
         let arbiter = Arbiter::new().handle();
-        let lifeline = self.vitals.lifeline(if is_main { "main_maintenance" } else { "analytics_maintenance" });
+        let restart_budget =
+            self.health_state.restart_budget(if is_main { "main_maintenance" } else { "analytics_maintenance" });
         let (maintained, seen, clock) = (Arc::clone(&sink), Arc::clone(state), Arc::clone(&self.clock));
         let retention_days = self.config.retention_days;
-        self.watchdog.supervise(&arbiter, lifeline.clone(), 1, move || Maintenance {
+        self.watchdog.supervise(&arbiter, restart_budget.clone(), 1, move || Maintenance {
             sink: Arc::clone(&maintained),
             state: Arc::clone(&seen),
             clock: Arc::clone(&clock),
             retention_days,
-            lifeline: lifeline.clone(),
+            restart_budget: restart_budget.clone(),
         });
-        let lifeline = self.vitals.lifeline(if is_main { "main_writer" } else { "analytics_writer" });
-        let (journal, told) = (journal.clone(), Arc::clone(state));
-        let (telemetry, clock) = (Arc::clone(&self.telemetry), Arc::clone(&self.clock));
-        self.watchdog.supervise(&arbiter, lifeline.clone(), 1, move || Writer {
+        let restart_budget = self.health_state.restart_budget(if is_main { "main_writer" } else { "analytics_writer" });
+        let (journal, told, clock) = (journal.clone(), Arc::clone(state), Arc::clone(&self.clock));
+        let observer = Arc::new(ApplierTelemetry::new(journal.name(), Arc::clone(&self.telemetry)));
+        self.watchdog.supervise(&arbiter, restart_budget.clone(), 1, move || Writer {
             sink: Arc::clone(&sink),
             journal: journal.clone(),
             state: Arc::clone(&told),
-            telemetry: Arc::clone(&telemetry),
+            observer: Arc::clone(&observer) as _,
             clock: Arc::clone(&clock),
-            lifeline: lifeline.clone(),
+            restart_budget: restart_budget.clone(),
         });
     }
 }
 
-async fn wait_for_databases(writers: [&Arc<WriterState>; 2]) {
+fn database_state(journal: &Journal, applier: Arc<ApplierState>) -> DatabaseState {
+    DatabaseState { appender: journal.appender(), journal: journal.status(), applier }
+}
+
+async fn wait_for_databases(writers: [&Arc<ApplierState>; 2]) {
     let deadline = Instant::now() + DATABASE_GRACE;
     let phases = || format!("analytics {}, main {}", writers[0].phase().label(), writers[1].phase().label());
     waiting("the databases", phases, async {
-        while Instant::now() < deadline && writers.iter().any(|writer| writer.phase() == WriterPhase::Starting) {
+        while Instant::now() < deadline && writers.iter().any(|writer| writer.phase() == ApplierPhase::Starting) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
@@ -286,6 +297,6 @@ async fn wait_for_databases(writers: [&Arc<WriterState>; 2]) {
     }
 }
 
-fn all_up(writers: &[&Arc<WriterState>]) -> bool {
-    writers.iter().all(|writer| writer.phase() == WriterPhase::Up)
+fn all_up(writers: &[&Arc<ApplierState>]) -> bool {
+    writers.iter().all(|writer| writer.phase() == ApplierPhase::Up)
 }

@@ -15,10 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use super::AppError;
 use super::waiting::waiting;
 use crate::http::AppState;
-use crate::journal::Journal;
+use weir_journal::Journal;
 
 /// Stops from the front to the back.
-pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, time: Duration) {
+pub(super) async fn stop(state: &Data<AppState>, journals: [Journal; 2], servers: Vec<ServerHandle>, time: Duration) {
     let (clients, deadline) = (Instant::now() + time / 2, Instant::now() + time);
     state.draining.store(true, Ordering::Release);
     let connections = || format!("{} connections", state.connections.open());
@@ -28,29 +28,29 @@ pub(super) async fn stop(state: &Data<AppState>, servers: Vec<ServerHandle>, tim
         }
     })
     .await;
-    let journals = [state.analytics.journal.clone(), state.main.journal.clone()];
     for journal in &journals {
-        let closing = journal.clone();
-        let queued = || format!("{} records of {}", journal.status().queued_records, journal.name());
-        within(deadline, "the journals", queued, on_a_thread(move || closing.close())).await;
+        let appender = journal.appender();
+        let queued = || format!("{} records of {}", journal.status().snapshot().queued_records, journal.name());
+        within(deadline, "the journals", queued, on_a_thread(move || appender.close())).await;
     }
     within(deadline, "the writers", || behind(&journals), async {
         for journal in &journals {
-            journal.wait_applied(journal.durable()).await;
+            let offsets = journal.offsets();
+            offsets.wait_applied(offsets.durable()).await;
         }
     })
     .await;
     for journal in &journals {
-        let lag = journal.status().lag_records;
+        let lag = journal.status().snapshot().lag_records;
         tracing::info!(journal = journal.name(), left_for_the_next_start = lag, "stopped");
-        let noting = journal.clone();
+        let offsets = journal.offsets();
         within(
             deadline,
-            "a note of what is applied",
+            "writing down what is applied",
             || journal.name().to_owned(),
             on_a_thread(move || {
-                if let Err(error) = noting.remember_applied() {
-                    tracing::warn!(journal = noting.name(), %error, "how far the database is could not be noted");
+                if let Err(error) = offsets.remember_applied() {
+                    tracing::warn!(journal = offsets.name(), %error, "how far the database is could not be written down");
                 }
             }),
         )
@@ -70,7 +70,8 @@ async fn on_a_thread(work: impl FnOnce() + Send + 'static) {
 
 /// How much the databases do not have yet.
 fn behind(journals: &[Journal]) -> String {
-    let of_each = |journal: &Journal| format!("{} records of {}", journal.status().lag_records, journal.name());
+    let of_each =
+        |journal: &Journal| format!("{} records of {}", journal.status().snapshot().lag_records, journal.name());
     journals.iter().map(of_each).collect::<Vec<_>>().join(", ")
 }
 

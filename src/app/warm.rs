@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 
 use super::AppError;
-use crate::actor::Lifeline;
-use crate::domain::{AnalyticsRecord, JournalRecord, MainRecord};
-use crate::fail_points;
+use crate::actor::RestartBudget;
 use crate::idempotency::BatchKeys;
-use crate::journal::{Journal, ReadLimits};
-use crate::store::within;
 use crate::visitors::Visitors;
+use weir_domain::{AnalyticsRecord, JournalRecord, MainRecord};
+use weir_fail_points as fail_points;
+use weir_journal::Journal;
+use weir_log::{LogReader as _, ReadLimits};
+use weir_store::within;
 
 /// How much of a journal is read at once.
-const CHUNK: ReadLimits = ReadLimits { records: 10_000, bytes: 4 << 20 };
+const BATCH: ReadLimits = ReadLimits { records: 10_000, bytes: 4 << 20 };
 /// How long a database may take to tell what it knows.
 const ANSWER: Duration = Duration::from_mins(1);
 /// How often a database that was away is asked again.
@@ -48,26 +49,26 @@ pub(super) async fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(),
 }
 
 /// Every record that is on disk, applied or not. What does not decode is the writer's business. A signal that ends the
-/// start is heard between two chunks.
+/// start is heard between two batches.
 async fn each<R: for<'a> JournalRecord<'a>>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
-    let (mut feed, durable) = (journal.feed(), journal.durable());
-    let mut position = journal.released();
+    let mut reader = journal.reader();
+    let (end, mut position) = (reader.end(), reader.trim_point());
     let (began, mut told, mut records) = (Instant::now(), Instant::now(), 0);
-    while position < durable {
-        let chunk = feed.read(position, durable, CHUNK)?;
-        records += chunk.entries.len();
-        for entry in &chunk.entries {
-            if let Ok(record) = R::decode(&entry.payload) {
+    while position < end {
+        let batch = reader.read(position, end, BATCH)?;
+        records += batch.records.len();
+        for record in &batch.records {
+            if let Ok(record) = R::decode(&record.payload) {
                 visit(record);
             }
         }
-        if chunk.through <= position {
+        if batch.through <= position {
             break;
         }
-        position = chunk.through;
+        position = batch.through;
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            let (left, seconds) = (journal.records_between(position, durable), began.elapsed().as_secs());
+            let (left, seconds) = (reader.records_between(position, end), began.elapsed().as_secs());
             tracing::info!(journal = journal.name(), records, left, seconds, "reading back what is in the journal");
         }
         fail_points::step("start.read");
@@ -117,15 +118,15 @@ impl Memory {
 /// The supervised actor that reads what a start could not.
 pub(super) struct Warmer {
     pub memory: Memory,
-    pub lifeline: Lifeline,
+    pub restart_budget: RestartBudget,
 }
 
 impl Actor for Warmer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let (memory, lifeline) = (self.memory.clone(), self.lifeline.clone());
-        let run = async move { lifeline.guard_async(memory.read()).await };
+        let (memory, restart_budget) = (self.memory.clone(), self.restart_budget.clone());
+        let run = async move { restart_budget.guard_async(memory.read()).await };
         context.spawn(run.into_actor(self).map(|finished, _, context| {
             if finished.is_none() {
                 context.stop();

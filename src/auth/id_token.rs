@@ -134,8 +134,8 @@ fn verified_email(email: Option<&Value>, verified: Option<&Value>) -> Option<Str
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use weir_testkit::keys::{ED25519, P256_1, P256_2, RSA, Signer, now_seconds, write_set};
 
-    use super::super::testing::{ED25519, P256_1, P256_2, RSA, Signer, now_seconds, write_set};
     use super::*;
 
     struct Scene {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::keys::{self, KeysError, VerificationKeys};
 use crate::config::JwtKey;
-use crate::domain::UnixMillis;
+use weir_domain::UnixMillis;
 
 const USER_ID_MAX_CHARACTERS: usize = 255;
 
@@ -110,8 +110,8 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::json;
+    use weir_testkit::keys::{self as testing, P256_1, P256_2, SIGNERS, now_seconds, write_set};
 
-    use super::super::testing::{self, P256_1, P256_2, SIGNERS, now_seconds, write_set};
     use super::*;
 
     fn tokens() -> AccessTokens {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn now() -> UnixMillis {
-        crate::domain::Clock::system().now()
+        weir_domain::Clock::system().now()
     }
 
     fn signed(claims: &serde_json::Value, algorithm: Algorithm, secret: &str) -> String {

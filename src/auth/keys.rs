@@ -254,8 +254,8 @@ impl FileVersion {
 mod tests {
     use jsonwebtoken::EncodingKey;
     use serde_json::json;
+    use weir_testkit::keys::{self as testing, SIGNERS, Signer, claims, write_set};
 
-    use super::super::testing::{self, SIGNERS, Signer, claims, write_set};
     use super::*;
 
     fn keys_of(content: &[u8]) -> Result<Vec<(Option<String>, Algorithm)>, KeysError> {
@@ -278,9 +278,9 @@ mod tests {
         for (why, content) in [
             ("nothing", ""),
             ("no key", "key"),
-            ("P-384", include_str!("../../tests/fixtures/keys/p384.pub.pem")),
-            ("secp256k1", include_str!("../../tests/fixtures/keys/k256.pub.pem")),
-            ("a short RSA key", include_str!("../../tests/fixtures/keys/rsa-1024.pub.pem")),
+            ("P-384", testing::P384_PUBLIC),
+            ("secp256k1", testing::K256_PUBLIC),
+            ("a short RSA key", testing::RSA_1024_PUBLIC),
             ("a private RSA key", testing::RSA.private),
             ("a private P-256 key", testing::P256_1.private),
             ("a private Ed25519 key", testing::ED25519.private),

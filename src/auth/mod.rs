@@ -9,15 +9,8 @@ mod id_token;
 mod jwt;
 mod keys;
 mod sign_in;
-#[cfg(test)]
-#[path = "../../tests/support/keys.rs"]
-mod testing;
 
 pub use id_token::{ExternalIdentity, IdTokenError, IdTokens, IdTokensError};
 pub use jwt::{AccessTokens, JwtError, UserId};
 pub use keys::{KeysError, VerificationKeys};
-pub use sign_in::{
-    DeskParts, EmailAddress, ForeignUser, Origin, Pass, SignInDesk, SignInError, SignedIn, UserRow, VisitorProfile,
-};
-
-pub use crate::store::Created;
+pub use sign_in::{AuthTokens, EmailAddress, ExternalUser, SignInError, SignInParts, SignInService};

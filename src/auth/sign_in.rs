@@ -10,12 +10,13 @@ use lettre::Address;
 use uuid::Uuid;
 
 use super::{AccessTokens, ExternalIdentity, IdTokens, JwtError};
-use crate::domain::{Clock, HmacKey, IdSource, UnixMillis, VisitorToken};
 use crate::mail::Outbox;
-use crate::read::{Freshness, Unavailable};
-use crate::store::{Accounts, CodeRequest, CreateUser, Created, NewUser, Proof, SignIn, SignInOutcome, VisitorTable};
-
-pub use crate::store::{Origin, SignedIn, UserRow, VisitorProfile};
+use crate::read::{ReadBarrier, Unavailable};
+use weir_domain::{
+    Clock, CodeRequest, CreateUser, CreateUserOutcome, Credential, HmacKey, IdSource, NewUser, SignIn, SignInOutcome,
+    SignedIn, UnixMillis, UserOrigin, VisitorProfile, VisitorToken,
+};
+use weir_store::{Accounts, VisitorTable};
 
 const CODE_DIGITS: usize = 6;
 const CODE_VALID_MINUTES: u32 = 10;
@@ -79,25 +80,25 @@ impl EmailAddress {
 
 /// What an account service wants to have made.
 #[derive(Clone, Debug)]
-pub struct ForeignUser {
+pub struct ExternalUser {
     pub id: String,
     pub email: Option<EmailAddress>,
     pub referral_code: Option<String>,
     pub created_at: Option<UnixMillis>,
-    pub origin: Origin,
+    pub origin: UserOrigin,
 }
 
 /// Signs people in.
-pub struct SignInDesk {
-    parts: DeskParts,
+pub struct SignInService {
+    parts: SignInParts,
     key: HmacKey,
 }
 
 /// What a desk works with.
-pub struct DeskParts {
+pub struct SignInParts {
     pub accounts: Arc<dyn Accounts>,
     pub visitors: Arc<dyn VisitorTable>,
-    pub freshness: Freshness,
+    pub read_barrier: ReadBarrier,
     pub outbox: Outbox,
     pub id_tokens: IdTokens,
     pub access_tokens: Arc<AccessTokens>,
@@ -106,10 +107,10 @@ pub struct DeskParts {
     pub clock: Arc<Clock>,
 }
 
-impl SignInDesk {
+impl SignInService {
     /// A desk that keeps codes under this key.
     #[must_use]
-    pub fn new(sign_in_key: &[u8], parts: DeskParts) -> Self {
+    pub fn new(sign_in_key: &[u8], parts: SignInParts) -> Self {
         Self { parts, key: HmacKey::new(sign_in_key) }
     }
 
@@ -147,7 +148,7 @@ impl SignInDesk {
             now,
             expires_at: UnixMillis(now.0 + i64::from(CODE_VALID_MINUTES) * 60_000),
         };
-        if !self.parts.freshness.ask(self.parts.accounts.put_code(&request)).await? {
+        if !self.parts.read_barrier.ask(self.parts.accounts.put_code(&request)).await? {
             return Ok(());
         }
         self.parts.outbox.send_code(&email.0, &code, CODE_VALID_MINUTES).map_err(|_| SignInError::Unavailable)
@@ -157,8 +158,13 @@ impl SignInDesk {
     ///
     /// # Errors
     /// When the code is refused, or the database is behind or away.
-    pub async fn by_code(&self, email: EmailAddress, code: &str, origin: Origin) -> Result<Pass, SignInError> {
-        let proof = Proof::Code {
+    pub async fn by_code(
+        &self,
+        email: EmailAddress,
+        code: &str,
+        origin: UserOrigin,
+    ) -> Result<AuthTokens, SignInError> {
+        let proof = Credential::Code {
             address_hash: self.hash("address", &[&email.0]),
             code_hash: self.hash("code", &[&email.0, code.trim()]),
             email: email.0,
@@ -176,9 +182,9 @@ impl SignInDesk {
     ///
     /// # Errors
     /// When the database is behind or away.
-    pub async fn by_identity(&self, identity: ExternalIdentity, origin: Origin) -> Result<Pass, SignInError> {
+    pub async fn by_identity(&self, identity: ExternalIdentity, origin: UserOrigin) -> Result<AuthTokens, SignInError> {
         let ExternalIdentity { provider, subject, verified_email } = identity;
-        self.sign_in(Proof::External { provider, subject, verified_email }, origin).await
+        self.sign_in(Credential::External { provider, subject, verified_email }, origin).await
     }
 
     /// The visitor behind a token that is no user's yet, once everything acknowledged is in the table.
@@ -186,14 +192,14 @@ impl SignInDesk {
     /// # Errors
     /// When the database is behind or away.
     pub async fn visitor(&self, token: VisitorToken) -> Result<Option<VisitorProfile>, SignInError> {
-        Ok(self.parts.freshness.read(self.parts.visitors.visitor_profile(token)).await?)
+        Ok(self.parts.read_barrier.read(self.parts.visitors.visitor_profile(token)).await?)
     }
 
     /// Makes the user of another account service, or finds the one that was made before.
     ///
     /// # Errors
     /// When the database is behind or away.
-    pub async fn create_user(&self, user: ForeignUser) -> Result<Created, SignInError> {
+    pub async fn create_user(&self, user: ExternalUser) -> Result<CreateUserOutcome, SignInError> {
         let now = self.parts.clock.now();
         for _ in 0..CANDIDATES {
             let drawn = self.draw(now)?;
@@ -208,24 +214,24 @@ impl SignInDesk {
                 created_at: user.created_at.unwrap_or(now),
                 now,
             };
-            match self.parts.freshness.read(self.parts.accounts.create_user(&request)).await? {
-                Created::Collision => {}
-                Created::ReferralCodeTaken if user.referral_code.is_none() => {}
+            match self.parts.read_barrier.read(self.parts.accounts.create_user(&request)).await? {
+                CreateUserOutcome::Collision => {}
+                CreateUserOutcome::ReferralCodeTaken if user.referral_code.is_none() => {}
                 created => return Ok(created),
             }
         }
         Err(SignInError::Unavailable)
     }
 
-    async fn sign_in(&self, proof: Proof, origin: Origin) -> Result<Pass, SignInError> {
+    async fn sign_in(&self, proof: Credential, origin: UserOrigin) -> Result<AuthTokens, SignInError> {
         let now = self.parts.clock.now();
         let mut request = SignIn { proof, origin, candidate: self.draw(now)?, now };
         for _ in 0..CANDIDATES {
-            match self.parts.freshness.read(self.parts.accounts.sign_in(&request)).await? {
+            match self.parts.read_barrier.read(self.parts.accounts.sign_in(&request)).await? {
                 SignInOutcome::SignedIn(signed_in) => {
                     let access_token =
                         self.parts.access_tokens.mint(&signed_in.user.id, now, self.parts.access_token_seconds)?;
-                    return Ok(Pass { access_token, signed_in: *signed_in });
+                    return Ok(AuthTokens { access_token, signed_in: *signed_in });
                 }
                 SignInOutcome::Refused => return Err(SignInError::Refused),
                 SignInOutcome::Collision => request.candidate = self.draw(now)?,
@@ -256,7 +262,7 @@ impl SignInDesk {
 }
 
 /// What somebody gets who has signed in. It cannot be printed.
-pub struct Pass {
+pub struct AuthTokens {
     pub access_token: String,
     pub signed_in: SignedIn,
 }

@@ -1,11 +1,12 @@
 //! `weir dead-letters`: look at what was set aside, and decide. A server may be running.
 
-use weir::app::{self, AnalyticsSink, MainSink};
+use weir::app;
 use weir::config::Config;
-use weir::domain::{AnalyticsRecord, JournalRecord, MainRecord, UnixMillis};
-use weir::journal::{self, DeadLetter, DeadLetters, JournalId};
-use weir::store::Sink;
-use weir::write::letters;
+use weir_apply::replay as replay_letter;
+use weir_domain::{AnalyticsRecord, Clock, JournalRecord, MainRecord, UnixMillis};
+use weir_journal::{DeadLetters, JournalId, inspect};
+use weir_log::{DeadLetter, DeadLetterQueue as _};
+use weir_store::{AnalyticsSink, MainSink, Sink};
 
 use super::progress::Progress;
 use super::{Done, Failure, block_on, say, wrong};
@@ -18,16 +19,16 @@ pub enum Which {
 }
 
 /// One database's letters.
-struct Tray {
+struct Letters {
     journal: JournalId,
     letters: DeadLetters,
 }
 
-impl Tray {
+impl Letters {
     fn of(config: &Config, database: &str) -> Result<Self, Failure> {
         let directory = app::journal_directory(config, database);
-        let journal = journal::inspect(&directory)?.id;
-        Ok(Self { journal, letters: DeadLetters::of(&directory) })
+        let journal = inspect(&directory)?.id;
+        Ok(Self { journal, letters: DeadLetters::of(&directory, config.journal.max_bytes) })
     }
 
     fn pick(&self, which: Which) -> Result<Vec<DeadLetter>, Failure> {
@@ -44,7 +45,7 @@ pub fn list(config: &Config, database: Option<&str>, json: bool) -> Done {
         if database.is_some_and(|database| database != name) {
             continue;
         }
-        for letter in Tray::of(config, name)?.pick(Which::All)? {
+        for letter in Letters::of(config, name)?.pick(Which::All)? {
             if json {
                 let mut line = serde_json::to_value(&letter)?;
                 line["database"] = name.into();
@@ -64,7 +65,7 @@ pub fn list(config: &Config, database: Option<&str>, json: bool) -> Done {
 
 /// Prints one letter with what its record says. That is personal data.
 pub fn show(config: &Config, database: &str, position: u64) -> Done {
-    for letter in Tray::of(config, database)?.pick(Which::One(position))? {
+    for letter in Letters::of(config, database)?.pick(Which::One(position))? {
         say(&serde_json::to_string_pretty(&letter)?)?;
         let bytes = hex::decode(&letter.record).unwrap_or_default();
         let record = if database == "main" {
@@ -82,7 +83,7 @@ pub fn show(config: &Config, database: &str, position: u64) -> Done {
 
 /// Applies letters and takes out those that the database took.
 pub fn replay(config: &Config, database: &str, which: Which) -> Done {
-    let found = Tray::of(config, database)?;
+    let found = Letters::of(config, database)?;
     let picked = found.pick(which)?;
     block_on(async {
         if database == "main" {
@@ -99,11 +100,11 @@ pub fn replay(config: &Config, database: &str, which: Which) -> Done {
     })
 }
 
-async fn replay_into<S: Sink>(sink: &S, found: &Tray, picked: &[DeadLetter]) -> Done {
+async fn replay_into<S: Sink>(sink: &S, found: &Letters, picked: &[DeadLetter]) -> Done {
     let mut kept = 0;
     let mut progress = Progress::of("letters", picked.len() as u64);
     for (done, letter) in (1..).zip(picked) {
-        match letters::replay(sink, found.journal, &found.letters, letter).await {
+        match replay_letter(sink, found.journal, &found.letters, letter, Clock::system().now()).await {
             Ok(()) => progress.say(&format!("{} applied", letter.position))?,
             Err(error) => {
                 kept += 1;
@@ -121,7 +122,7 @@ async fn replay_into<S: Sink>(sink: &S, found: &Tray, picked: &[DeadLetter]) -> 
 
 /// Takes letters out for good: their records are lost.
 pub fn drop(config: &Config, database: &str, which: Which) -> Done {
-    let found = Tray::of(config, database)?;
+    let found = Letters::of(config, database)?;
     for letter in found.pick(which)? {
         found.letters.remove(letter.position)?;
         say(&format!("{} dropped", letter.position))?;

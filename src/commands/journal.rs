@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use weir::app::{self, AnalyticsSink, MainSink};
+use weir::app;
 use weir::config::{Config, DatabaseUrl};
-use weir::journal::{self, DeadLetters, Inspection, JournalId, JournalStatus, OpenError, Position};
-use weir::store::Positions;
-use weir::telemetry::progress::Pace;
+use weir_apply::Throughput;
+use weir_journal::{DeadLetters, Inspection, JournalId, JournalStatus, OpenError, Position, inspect};
+use weir_log::DeadLetterQueue as _;
+use weir_store::{AnalyticsSink, MainSink, Positions};
 
 use super::words::{approximate, bytes, count, duration, rate};
 use super::{Done, Failure, block_on, say};
@@ -46,7 +47,7 @@ pub fn status(config: &Config, json: bool) -> Done {
     block_on(async {
         for watched in &mut Watched::both(config) {
             let look = watched.look().await?;
-            if json { say(&serde_json::to_string(&look.line(&Paces::default()))?)? } else { look.print()? }
+            if json { say(&serde_json::to_string(&look.line(&Throughputs::default()))?)? } else { look.print()? }
         }
         Ok(())
     })
@@ -64,20 +65,20 @@ pub fn follow(config: &Config, json: bool, until_applied: bool) -> Done {
 }
 
 async fn follow_on(config: &Config, json: bool, until_applied: bool, bars: Option<&Bars>) -> Done {
-    let mut followed = Watched::both(config).map(|watched| (watched, Paces::default()));
+    let mut followed = Watched::both(config).map(|watched| (watched, Throughputs::default()));
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let mut is_behind = false;
-        for (number, (watched, paces)) in followed.iter_mut().enumerate() {
+        for (number, (watched, throughputs)) in followed.iter_mut().enumerate() {
             let look = watched.look().await?;
-            paces.note(&look);
+            throughputs.note(&look);
             is_behind |= look.applied.is_err() || look.status.lag_records > 0;
             match bars {
-                Some(bars) => bars.show(number, &look, paces),
-                None if json => say(&serde_json::to_string(&look.line(paces))?)?,
-                None => say(&format!("{:9}  {}", look.name, look.words(paces)))?,
+                Some(bars) => bars.show(number, &look, throughputs),
+                None if json => say(&serde_json::to_string(&look.line(throughputs))?)?,
+                None => say(&format!("{:9}  {}", look.name, look.words(throughputs)))?,
             }
         }
         if until_applied && !is_behind {
@@ -117,7 +118,7 @@ impl<'a> Watched<'a> {
     }
 
     async fn look(&mut self) -> Result<Look, Failure> {
-        let inspection = match journal::inspect(&self.directory) {
+        let inspection = match inspect(&self.directory) {
             Err(error @ (OpenError::Io { .. } | OpenError::NoIdentity { .. })) if !self.directory.exists() => {
                 return Err(Failure { message: format!("there is no journal yet ({error})"), code: 1 });
             }
@@ -125,7 +126,7 @@ impl<'a> Watched<'a> {
         };
         let applied = self.applied_position(inspection.id).await;
         let status = inspection.status(applied.as_ref().ok().copied().flatten(), self.config.journal.max_bytes);
-        let dead_letters = DeadLetters::of(&self.directory).list()?.len();
+        let dead_letters = DeadLetters::of(&self.directory, self.config.journal.max_bytes).list()?.len();
         Ok(Look { name: self.name, at: Instant::now(), inspection, applied, status, dead_letters })
     }
 
@@ -184,7 +185,7 @@ impl Look {
         say(&format!("  dead letters      {}", self.dead_letters))
     }
 
-    fn line(&self, paces: &Paces) -> Line {
+    fn line(&self, throughputs: &Throughputs) -> Line {
         let status = &self.status;
         Line {
             journal: self.name,
@@ -196,29 +197,29 @@ impl Look {
             disk_bytes: status.disk_bytes,
             max_bytes: status.max_bytes,
             dead_letters: self.dead_letters,
-            applied_per_second: paces.applied.per_second(),
-            appended_per_second: paces.appended.per_second(),
-            seconds_left: paces.time_left().map(|left| left.as_secs()),
+            applied_per_second: throughputs.applied.per_second(),
+            appended_per_second: throughputs.appended.per_second(),
+            seconds_left: throughputs.time_left().map(|left| left.as_secs()),
         }
     }
 
     /// Everything in one line.
-    fn words(&self, paces: &Paces) -> String {
+    fn words(&self, throughputs: &Throughputs) -> String {
         let status = &self.status;
         let mut said = match (&self.applied, status.lag_records) {
             (Err(failure), lag) => format!("{} behind when last known: {}", count(approximate(lag)), failure.message),
             (Ok(_), 0) => "nothing behind".to_owned(),
             (Ok(_), lag) => format!("{} behind", count(approximate(lag))),
         };
-        if let Some(applied) = paces.applied.per_second() {
+        if let Some(applied) = throughputs.applied.per_second() {
             said += &format!(", applying {} a second", rate(applied));
         }
-        if let Some(appended) = paces.appended.per_second() {
+        if let Some(appended) = throughputs.appended.per_second() {
             said += &format!(", taking {} a second", rate(appended));
         }
-        match paces.time_left() {
+        match throughputs.time_left() {
             Some(left) => said += &format!(", about {} left", duration(left)),
-            None if status.lag_records > 0 && paces.behind.per_second().is_some_and(|growth| growth >= 0.0) => {
+            None if status.lag_records > 0 && throughputs.behind.per_second().is_some_and(|growth| growth >= 0.0) => {
                 said += ", not getting less";
             }
             None => {}
@@ -234,17 +235,17 @@ impl Look {
 
 /// How fast a journal's numbers change.
 #[derive(Default)]
-struct Paces {
+struct Throughputs {
     /// The positions of the last look, and the records that were counted up to them: positions themselves have gaps.
     last: Option<(Position, Option<Position>)>,
     appended_records: u64,
     applied_records: u64,
-    appended: Pace,
-    applied: Pace,
-    behind: Pace,
+    appended: Throughput,
+    applied: Throughput,
+    behind: Throughput,
 }
 
-impl Paces {
+impl Throughputs {
     fn note(&mut self, look: &Look) {
         let (durable, applied) = (look.status.durable, look.status.applied);
         let between = |before: Position, now: Position| look.inspection.records_between(before, now);
@@ -280,14 +281,14 @@ impl Bars {
         Self(std::array::from_fn(|_| all.add(ProgressBar::new(0).with_style(style.clone()))))
     }
 
-    fn show(&self, number: usize, look: &Look, paces: &Paces) {
+    fn show(&self, number: usize, look: &Look, throughputs: &Throughputs) {
         let (bar, lag) = (&self.0[number], look.status.lag_records);
         // As long as the most that was ever behind.
         let most = bar.length().unwrap_or_default().max(lag).max(1);
         bar.set_length(most);
         bar.set_position(most - lag);
         bar.set_prefix(look.name);
-        bar.set_message(look.words(paces));
+        bar.set_message(look.words(throughputs));
         bar.tick();
     }
 }

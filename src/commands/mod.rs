@@ -14,17 +14,17 @@ use std::io::Write;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use weir::app::{self, AnalyticsSink, AppError, MainSink, Started, descriptors};
+use weir::app::{self, AppError, Started, fd_limit};
 use weir::auth::{AccessTokens, IdTokens};
 use weir::config::{Config, JwtKey, Problems, Secrets};
-use weir::domain::Clock;
 use weir::enrich::geo::Geo;
 use weir::enrich::token::TrackingTokens;
 use weir::mail;
 use weir::settings;
-use weir::store::{Migrating, Sink};
 use weir::telemetry::logs;
 use weir::telemetry::progress::watched;
+use weir_domain::Clock;
+use weir_store::{AnalyticsSink, MainSink, MigrationEvent, Sink};
 
 use progress::{LINE_EVERY, Waiting};
 
@@ -52,7 +52,7 @@ pub fn serve(config: Config) -> Done {
     logs::install(config.log, config.log_format);
     actix_web::rt::System::new().block_on(app::serve(config, announce)).map_err(|error| match error {
         // Asking for what there cannot be is as wrong as a key that is none.
-        AppError::Descriptors(_) => wrong(error.to_string()),
+        AppError::FdLimit(_) => wrong(error.to_string()),
         _ => error.into(),
     })
 }
@@ -73,17 +73,17 @@ pub fn migrate(config: &Config) -> Done {
 async fn migrate_one<S: Sink>(sink: &S) -> Done {
     let (database, waiting) = (sink.describe(), Waiting::new());
     waiting.on(&format!("{database}: waiting for the database"));
-    let tell = |migrating: Migrating<'_>| {
+    let tell = |migrating: MigrationEvent<'_>| {
         let line = match migrating {
-            Migrating::WaitsForTurn => {
+            MigrationEvent::WaitsForLock => {
                 return waiting.on(&format!("{database}: waiting for another instance that changes the schema"));
             }
-            Migrating::HasTurn => return waiting.on(&format!("{database}: looking at what is there")),
-            Migrating::Begins { version, description } => {
+            MigrationEvent::LockAcquired => return waiting.on(&format!("{database}: looking at what is there")),
+            MigrationEvent::Begins { version, description } => {
                 waiting.on(&format!("{database}: version {version}, {description}"));
                 format!("{database}: version {version}, {description}: begins")
             }
-            Migrating::Done { version, description, took } => {
+            MigrationEvent::Done { version, description, took } => {
                 let took = words::time(took.as_secs_f64());
                 format!("{database}: version {version}, {description}: done in {took}")
             }
@@ -91,7 +91,7 @@ async fn migrate_one<S: Sink>(sink: &S) -> Done {
         // Nobody may be reading; the schema is changed all the same.
         let _ = waiting.say(&line);
     };
-    let migrated = watched(LINE_EVERY, sink.migrate_telling(&tell), |_| waiting.tell()).await;
+    let migrated = watched(LINE_EVERY, sink.migrate_observed(&tell), |_| waiting.tell()).await;
     migrated.map_err(|error| Failure { message: format!("{database}: {error}"), code: 1 })?;
     waiting.say(&format!("{database} is up to date"))
 }
@@ -111,7 +111,7 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
     if let Some(settings) = &config.mail {
         problems.extend(mail::check(settings).err().map(|error| error.to_string()));
     }
-    problems.extend(descriptors::divide(config.network.max_connections).err().map(|error| error.to_string()));
+    problems.extend(fd_limit::divide(config.network.max_connections).err().map(|error| error.to_string()));
     if config.data_dir.exists() && !config.data_dir.is_dir() {
         problems.push(format!("data_dir {} is not a directory", config.data_dir.display()));
     }
@@ -184,7 +184,7 @@ fn stored_settings(config: &Config) -> Result<Vec<(String, String)>, Failure> {
     block_on(async { Ok(migrated_settings(config).await?.settings().await?) })
 }
 
-async fn migrated_settings(config: &Config) -> Result<std::sync::Arc<dyn weir::store::SettingsTable>, Failure> {
+async fn migrated_settings(config: &Config) -> Result<std::sync::Arc<dyn weir_store::SettingsTable>, Failure> {
     let sink = app::open_main(&config.databases.main)?;
     match &sink {
         MainSink::Sqlite(sink) => sink.migrate().await?,

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use weir::telemetry::progress::Pace;
+use weir_apply::Throughput;
 
 use super::{Done, say, words};
 
@@ -20,7 +20,7 @@ pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
     total: u64,
-    left: Pace,
+    left: Throughput,
     told: Instant,
 }
 
@@ -42,7 +42,7 @@ impl Progress {
         } else {
             ProgressDrawTarget::hidden()
         });
-        let (mut left, now) = (Pace::default(), Instant::now());
+        let (mut left, now) = (Throughput::default(), Instant::now());
         left.note(now, total);
         Self { bar, what, total, left, told: now }
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use bytesize::ByteSize;
 
 use super::Values;
-use crate::journal::JournalOptions;
+use weir_journal::JournalOptions;
 
 /// Less would be full after a handful of records.
 const LEAST_MAX_BYTES: u64 = 1 << 20;

@@ -25,9 +25,9 @@ pub use secrets::{JwtKey, SecretSettings, Secrets, SecretsError};
 pub use source::{Problems, Values};
 pub use throttle::throttled;
 
-use crate::domain::Route;
-use crate::journal::JournalOptions;
 use crate::limit::Limit;
+use weir_domain::Route;
+use weir_journal::JournalOptions;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

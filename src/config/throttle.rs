@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Values;
-use crate::domain::Route;
 use crate::limit::Limit;
+use weir_domain::Route;
 
 /// The contract's limits, by route.
 const DEFAULTS: [(Route, u32, u64); 11] = [

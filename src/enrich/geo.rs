@@ -13,9 +13,9 @@ use actix::{Actor, AsyncContext, Context, Supervised};
 use arc_swap::ArcSwapOption;
 use maxminddb::{Reader, geoip2};
 
-use crate::actor::Lifeline;
-use crate::domain::{ClientIp, Place};
+use crate::actor::RestartBudget;
 use crate::telemetry::{Telemetry, name};
+use weir_domain::{ClientIp, Place};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -126,7 +126,7 @@ pub struct GeoWatch {
     path: PathBuf,
     seen: Option<FileVersion>,
     telemetry: Arc<Telemetry>,
-    lifeline: Lifeline,
+    restart_budget: RestartBudget,
 }
 
 impl GeoWatch {
@@ -136,9 +136,9 @@ impl GeoWatch {
         path: PathBuf,
         seen: Option<FileVersion>,
         telemetry: Arc<Telemetry>,
-        lifeline: Lifeline,
+        restart_budget: RestartBudget,
     ) -> Self {
-        Self { geo, path, seen, telemetry, lifeline }
+        Self { geo, path, seen, telemetry, restart_budget }
     }
 
     fn look(&mut self) {
@@ -183,8 +183,8 @@ impl Actor for GeoWatch {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.run_interval(EVERY, |watch, context| {
-            let lifeline = watch.lifeline.clone();
-            lifeline.guard(context, || watch.look());
+            let restart_budget = watch.restart_budget.clone();
+            restart_budget.guard(context, || watch.look());
         });
     }
 }

@@ -1,11 +1,10 @@
 //! Enrichment: what the server itself knows of a visit.
 //!
-//! Pure functions (`bot`, `user_agent`, `geo`, `referrer`, `token`), a cache and a pool of actors for the one that is
+//! Pure functions (`user_agent`, `geo`, `referrer`, `token`), a cache and a pool of actors for the one that is
 //! expensive (`pool`, `recent`), and the order in which the contract wants them (`session`).
 //!
-//! Invariant: the raw client address ends here; what leaves is a [`crate::domain::Place`].
+//! Invariant: the raw client address ends here; what leaves is a [`weir_domain::Place`].
 
-pub mod bot;
 pub mod geo;
 pub mod pool;
 mod recent;

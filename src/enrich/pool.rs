@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::recent::Recent;
 use super::user_agent::{UserAgentFacts, UserAgentParser};
-use crate::actor::{Delivery, Lifeline, Mailbox, Watchdog};
+use crate::actor::{Delivery, Mailbox, RestartBudget, Watchdog};
 use crate::telemetry::Telemetry;
 
 /// How many parses one actor's mailbox holds.
@@ -51,7 +51,7 @@ impl UserAgents {
         rules: UserAgentParser,
         actors: usize,
         watchdog: &Watchdog,
-        lifeline: &Lifeline,
+        restart_budget: &RestartBudget,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let rules = Arc::new(rules);
@@ -63,12 +63,12 @@ impl UserAgents {
             .build();
         let pool = (0..actors.max(1))
             .map(|_| {
-                let (rules, cache, lifeline) = (Arc::clone(&rules), cache.clone(), lifeline.clone());
+                let (rules, cache, restart_budget) = (Arc::clone(&rules), cache.clone(), restart_budget.clone());
                 let arbiter = Arbiter::new().handle();
-                watchdog.supervise(&arbiter, lifeline.clone(), QUEUE, move || Parser {
+                watchdog.supervise(&arbiter, restart_budget.clone(), QUEUE, move || Parser {
                     rules: Arc::clone(&rules),
                     cache: cache.clone(),
-                    lifeline: lifeline.clone(),
+                    restart_budget: restart_budget.clone(),
                 })
             })
             .collect();
@@ -127,7 +127,7 @@ struct Parse {
 pub struct Parser {
     rules: Arc<UserAgentParser>,
     cache: FactsCache,
-    lifeline: Lifeline,
+    restart_budget: RestartBudget,
 }
 
 impl Actor for Parser {
@@ -144,7 +144,7 @@ impl Handler<Delivery<Parse>> for Parser {
         if reply.is_closed() {
             return;
         }
-        let facts = self.lifeline.clone().guard(context, || {
+        let facts = self.restart_budget.clone().guard(context, || {
             self.cache.get(&user_agent).unwrap_or_else(|| {
                 let facts = Arc::new(self.rules.parse(&user_agent));
                 self.cache.insert(user_agent, Arc::clone(&facts));

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::bot::is_bot;
 use super::geo::{Found, Geo};
 use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
 use super::user_agent::{DeviceClass, UserAgentFacts};
-use crate::domain::{ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, parse_uuid, sha256};
+use weir_domain::{
+    ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted, is_bot,
+    parse_uuid, sha256,
+};
 
 /// What a session's request says, checked. Borrowed from where it stands: nothing of it is kept but in the record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,7 +106,7 @@ impl Enricher {
         if bot {
             return Err(Discarded::Bot);
         }
-        if visit.consent_analytics != Some("granted") {
+        if !analytics_is_granted(visit.consent_analytics) {
             return Err(Discarded::NoConsent);
         }
         Ok(Admitted { bio_page_id: self.check_page(visit, now)?, agent })

@@ -8,7 +8,7 @@ use std::io::Write;
 
 use subtle::ConstantTimeEq;
 
-use crate::domain::{HmacKey, UnixMillis};
+use weir_domain::{HmacKey, UnixMillis};
 
 const BUCKET_MS: i64 = 300_000;
 /// Half of the digest.

@@ -1,137 +1,231 @@
-//! The route table.
+//! The route table: one row an endpoint. Routing, labels and the `OpenAPI` document are read from it.
+//!
+//! A new endpoint is a file in `endpoints`, its row here, and its label in [`Route`].
 
-use std::convert::Infallible;
+use std::sync::LazyLock;
 
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse, fn_service};
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource, Route as HttpRoute};
-use futures_util::FutureExt as _;
+use actix_web::http::Method;
+use weir_domain::Route;
 
-use super::refusal::Refusal;
-use super::{
-    answer, auth, batch, body, consent, health, internal, observe, openapi, pageview, session, track, users, visitors,
+use super::call::{Call, serve};
+use super::endpoint::Bearer::{Optional, Required};
+use super::endpoint::Verb::{Get, Patch, Post};
+use super::endpoint::{Body, Endpoint};
+use super::endpoints::{
+    auth, batch, consent, health, internal, metrics, openapi, pageview, session, track, users, visitors,
 };
-use crate::domain::Route;
+use super::protocol::api_error::ApiError;
+use super::protocol::body::{BATCH_MAX_BYTES, MAX_BYTES};
+use super::protocol::reply::Reply;
 
-const SESSION: &str = "/api/v1/analytics/session";
-const PAGEVIEW: &str = "/api/v1/analytics/pageview";
-const BATCH: &str = "/api/v1/analytics/batch";
-const TRACK: &str = "/api/v1/analytics/track";
-const ATTRIBUTION: &str = "/api/v1/users/attribution";
-const CONSENT_HISTORY: &str = "/api/v1/users/consent";
-const CONSENT: &str = "/api/v1/consent/cookies";
-const CONSENT_STATUS: &str = "/api/v1/consent/cookies/status";
-const CONSENT_POLICY: &str = "/api/v1/consent/cookies/policy";
-const TRACK_INIT: &str = "/track/init";
-const AUTH_CODE: &str = "/auth/request-code";
-const AUTH_VERIFY: &str = "/auth/verify";
-const AUTH_EXTERNAL: &str = "/auth/external/verify";
-const INTERNAL_USERS: &str = "/internal/v1/users";
-const LIVE: &str = "/health/live";
-const READY: &str = "/health/ready";
-const METRICS: &str = "/metrics";
-const OPENAPI: &str = "/openapi.json";
-const DOCS: &str = "/docs";
+const JSON: Body = Body::Json { max_bytes: MAX_BYTES };
+const OPTIONAL_JSON: Body = Body::OptionalJson { max_bytes: MAX_BYTES };
+const BATCH_JSON: Body = Body::Json { max_bytes: BATCH_MAX_BYTES };
 
-/// Everything but the metrics.
+/// A handler with its part of the document.
+macro_rules! described {
+    ($module:ident::$handler:ident) => {
+        (|incoming| serve(incoming, $module::$handler), {
+            #[derive(utoipa::OpenApi)]
+            #[openapi(paths($module::$handler))]
+            struct Described;
+            Some(<Described as utoipa::OpenApi>::openapi)
+        })
+    };
+}
+
+/// A handler that the document passes over.
+macro_rules! undescribed {
+    ($handler:expr) => {
+        (|incoming| serve(incoming, $handler), None)
+    };
+}
+
+/// Every endpoint. Rows of one path stand together.
 #[rustfmt::skip] // a table: one line a row
-pub fn routes(config: &mut ServiceConfig) {
-    use web::{get, head, patch, post};
-    config
-        .service(resource(SESSION, "POST").route(by(post(), session::create)))
-        .service(resource("/api/v1/analytics/session/{id}/identify", "PATCH").route(by(patch(), session::identify)))
-        .service(resource("/api/v1/analytics/session/{id}/heartbeat", "PATCH").route(by(patch(), session::heartbeat)))
-        .service(resource(PAGEVIEW, "POST").route(by(post(), pageview::view)))
-        .service(resource("/api/v1/analytics/pageview/{id}/leave", "PATCH, POST").route(by(patch(), pageview::leave)).route(by(post(), pageview::leave_by_beacon)))
-        .service(resource(BATCH, "POST").route(by(post(), batch::batch)))
-        .service(resource(TRACK, "POST").route(by(post(), track::track)))
-        .service(resource(ATTRIBUTION, "GET, HEAD").route(by(get(), users::attribution)).route(by(head(), users::attribution)))
-        .service(resource(CONSENT_HISTORY, "GET, HEAD").route(by(get(), users::consents)).route(by(head(), users::consents)))
-        .service(resource(CONSENT, "POST").route(by(post(), consent::save)))
-        .service(resource(CONSENT_STATUS, "GET, HEAD").route(by(get(), consent::status)).route(by(head(), consent::status)))
-        .service(resource(CONSENT_POLICY, "GET, HEAD").route(by(get(), consent::policy)).route(by(head(), consent::policy)))
-        .service(resource(TRACK_INIT, "POST").route(by(post(), visitors::init)))
-        .service(resource(AUTH_CODE, "POST").route(by(post(), auth::request_code)))
-        .service(resource(AUTH_VERIFY, "POST").route(by(post(), auth::verify)))
-        .service(resource(AUTH_EXTERNAL, "POST").route(by(post(), auth::external)))
-        .service(resource(INTERNAL_USERS, "POST").route(by(post(), internal::create_user)))
-        .service(resource(LIVE, "GET, HEAD").route(get().to(health::live)).route(head().to(health::live)))
-        .service(resource(READY, "GET, HEAD").route(get().to(health::ready)).route(head().to(health::ready)))
-        .service(resource(OPENAPI, "GET, HEAD").route(get().to(openapi::description)).route(head().to(openapi::description)))
-        .service(resource(DOCS, "GET, HEAD").route(get().to(openapi::page)).route(head().to(openapi::page)))
-        .service(resource("/docs/{file}", "GET, HEAD").route(get().to(openapi::file)).route(head().to(openapi::file)))
-        .configure(unknown_routes);
+pub static ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new(Post, "/api/v1/analytics/session", Route::Session, described!(session::create)).body(JSON).never_unavailable(),
+    Endpoint::new(Patch, "/api/v1/analytics/session/{id}/identify", Route::Identify, described!(session::identify)).bearer(Required),
+    Endpoint::new(Patch, "/api/v1/analytics/session/{id}/heartbeat", Route::Heartbeat, described!(session::heartbeat)),
+    Endpoint::new(Post, "/api/v1/analytics/pageview", Route::Pageview, described!(pageview::view)).body(JSON).never_unavailable(),
+    Endpoint::new(Patch, "/api/v1/analytics/pageview/{id}/leave", Route::Leave, described!(pageview::leave)).body(JSON),
+    Endpoint::new(Post, "/api/v1/analytics/pageview/{id}/leave", Route::Leave, described!(pageview::leave_by_beacon)).body(JSON),
+    Endpoint::new(Post, "/api/v1/analytics/batch", Route::Batch, described!(batch::batch)).body(BATCH_JSON).never_unavailable(),
+    Endpoint::new(Post, "/api/v1/analytics/track", Route::Track, described!(track::track)).body(JSON).bearer(Required),
+    Endpoint::new(Get, "/api/v1/users/attribution", Route::Attribution, described!(users::attribution)).bearer(Required),
+    Endpoint::new(Get, "/api/v1/users/consent", Route::ConsentHistory, described!(users::consents)).bearer(Required),
+    Endpoint::new(Post, "/api/v1/consent/cookies", Route::Consent, described!(consent::save)).body(JSON).bearer(Optional),
+    Endpoint::new(Get, "/api/v1/consent/cookies/status", Route::ConsentStatus, described!(consent::status)).bearer(Optional),
+    Endpoint::new(Get, "/api/v1/consent/cookies/policy", Route::ConsentPolicy, described!(consent::policy)).never_unavailable(),
+    Endpoint::new(Post, "/track/init", Route::TrackInit, described!(visitors::init)).body(OPTIONAL_JSON),
+    Endpoint::new(Post, "/auth/request-code", Route::AuthCode, described!(auth::request_code)).body(JSON),
+    Endpoint::new(Post, "/auth/verify", Route::AuthVerify, described!(auth::verify)).body(JSON),
+    Endpoint::new(Post, "/auth/external/verify", Route::AuthExternal, described!(auth::external)).body(JSON),
+    Endpoint::new(Post, "/internal/v1/users", Route::InternalUsers, described!(internal::create_user)).body(JSON),
+    Endpoint::new(Get, "/health/live", Route::Health, described!(health::live)).unguarded().never_unavailable(),
+    Endpoint::new(Get, "/health/ready", Route::Health, described!(health::ready)).unguarded().never_unavailable(),
+    Endpoint::new(Get, "/metrics", Route::Metrics, described!(metrics::metrics)).unguarded().never_unavailable(),
+    Endpoint::new(Get, "/openapi.json", Route::Documentation, undescribed!(openapi_json)).unguarded(),
+    Endpoint::new(Get, "/docs", Route::Documentation, undescribed!(openapi::page)).unguarded(),
+    Endpoint::new(Get, "/docs/{file}", Route::Documentation, undescribed!(openapi::file)).unguarded(),
+];
+
+/// What is below this path is counted with its page, also when it is not there.
+const DOCS: (&str, Route) = ("/docs/", Route::Documentation);
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(ENDPOINTS));
+
+/// `GET /openapi.json`: the table, described.
+async fn openapi_json(_: &mut Call<'_>) -> Result<Reply, ApiError> {
+    Ok(openapi::json(&DOCUMENT))
 }
 
-/// What is answered to everything else.
-pub fn unknown_routes(config: &mut ServiceConfig) {
-    config.default_service(by(web::route(), not_found));
+/// Which of the table a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    Everything,
+    /// Where the metrics have a listener of their own.
+    AllButMetrics,
+    MetricsOnly,
 }
 
-/// The metrics, on whichever listener has them.
-pub fn metrics_routes(config: &mut ServiceConfig) {
-    config.service(
-        resource(METRICS, "GET, HEAD").route(web::get().to(observe::metrics)).route(web::head().to(observe::metrics)),
-    );
+/// What a method and a path lead to.
+pub enum Found {
+    Endpoint(&'static Endpoint),
+    /// The path has these methods, and not this one.
+    OtherMethods(String),
+    Nothing,
 }
 
-/// The name under which a path is counted and limited.
-pub fn route_of(path: &str) -> Route {
-    match path {
-        SESSION => Route::Session,
-        PAGEVIEW => Route::Pageview,
-        BATCH => Route::Batch,
-        TRACK => Route::Track,
-        ATTRIBUTION => Route::Attribution,
-        CONSENT_HISTORY => Route::ConsentHistory,
-        CONSENT => Route::Consent,
-        CONSENT_STATUS => Route::ConsentStatus,
-        CONSENT_POLICY => Route::ConsentPolicy,
-        TRACK_INIT => Route::TrackInit,
-        AUTH_CODE => Route::AuthCode,
-        AUTH_VERIFY => Route::AuthVerify,
-        AUTH_EXTERNAL => Route::AuthExternal,
-        INTERNAL_USERS => Route::InternalUsers,
-        LIVE | READY => Route::Health,
-        METRICS => Route::Metrics,
-        OPENAPI | DOCS => Route::Documentation,
-        _ if path.starts_with("/docs/") => Route::Documentation,
-        _ => route_of_one(path),
+/// Finds the endpoint of a routed path, and the name under which the request is counted. That is the path's, whichever its
+/// method and its listener.
+#[must_use]
+pub fn find(listener: Listener, method: &Method, path: &str) -> (Route, Found) {
+    let of_path = || ENDPOINTS.iter().filter(|endpoint| endpoint.path.matches(path));
+    let Some(first) = of_path().next() else {
+        let (prefix, route) = DOCS;
+        return (if path.starts_with(prefix) { route } else { Route::Other }, Found::Nothing);
+    };
+    if !listener.serves(first.route) {
+        return (first.route, Found::Nothing);
+    }
+    let found = match of_path().find(|endpoint| endpoint.method.allows(method)) {
+        Some(endpoint) => Found::Endpoint(endpoint),
+        None => Found::OtherMethods(of_path().map(|endpoint| endpoint.method.allow()).collect::<Vec<_>>().join(", ")),
+    };
+    (first.route, found)
+}
+
+impl Listener {
+    fn serves(self, route: Route) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::AllButMetrics => route != Route::Metrics,
+            Self::MetricsOnly => route == Route::Metrics,
+        }
     }
 }
 
-/// A path with an id in it.
-fn route_of_one(path: &str) -> Route {
-    let part =
-        |parent: &str| path.strip_prefix(parent)?.strip_prefix('/')?.split_once('/').filter(|(id, _)| !id.is_empty());
-    match (part(SESSION), part(PAGEVIEW)) {
-        (Some((_, "identify")), _) => Route::Identify,
-        (Some((_, "heartbeat")), _) => Route::Heartbeat,
-        (_, Some((_, "leave"))) => Route::Leave,
-        _ => Route::Other,
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::http::endpoint::Bearer;
+
+    fn document() -> Value {
+        serde_json::from_str(&DOCUMENT).unwrap()
     }
-}
 
-fn resource(path: &'static str, allow: &'static str) -> Resource {
-    web::resource(path).default_service(by(web::route(), move |request: HttpRequest, payload: Payload| async move {
-        body::drain(&request, payload).await;
-        answer::refuse(&request, Refusal::MethodNotAllowed { allow })
-    }))
-}
+    /// Each described endpoint with its operation.
+    fn operations() -> Vec<(&'static Endpoint, Value)> {
+        let document = document();
+        let described = ENDPOINTS.iter().filter(|endpoint| endpoint.openapi.is_some());
+        let operation = |endpoint: &Endpoint| {
+            let method = format!("{:?}", endpoint.method).to_lowercase();
+            document["paths"][endpoint.path.text][method].clone()
+        };
+        described.map(|endpoint| (endpoint, operation(endpoint))).collect()
+    }
 
-/// A route served by this endpoint. What actix-web's own way would add is taking arguments out of a request one by one.
-fn by<F: Future<Output = HttpResponse> + 'static>(
-    route: HttpRoute,
-    endpoint: impl Fn(HttpRequest, Payload) -> F + Clone + 'static,
-) -> HttpRoute {
-    route.service(fn_service(move |request: ServiceRequest| {
-        let (request, payload) = request.into_parts();
-        // Not an `async` block: it would be twice as large, and is moved into a box.
-        endpoint(request.clone(), payload).map(|answer| Ok::<_, Infallible>(ServiceResponse::new(request, answer)))
-    }))
-}
+    #[test]
+    fn row_and_document_name_the_same_path_method_body_and_caller() {
+        for (endpoint, operation) in operations() {
+            let path = endpoint.path.text;
+            assert!(operation["operationId"].is_string(), "{path} is described under another path or method");
+            assert_eq!(endpoint.body != Body::None, operation.get("requestBody").is_some(), "{path}");
+            let of_bearer = |security: &Value| security.get("bearer").is_some();
+            let security = operation["security"].as_array().cloned().unwrap_or_default();
+            let expected = match (security.iter().any(of_bearer), security.len()) {
+                (true, 1) => Required,
+                (true, _) => Optional,
+                (false, _) => Bearer::Ignored,
+            };
+            assert_eq!(endpoint.bearer, expected, "{path}");
+        }
+    }
 
-async fn not_found(request: HttpRequest, payload: Payload) -> HttpResponse {
-    body::drain(&request, payload).await;
-    answer::refuse(&request, Refusal::NotFound)
+    #[test]
+    fn document_has_the_operations_of_the_rows_and_no_others() {
+        let operations = operations();
+        let ids: BTreeSet<&str> = operations.iter().map(|(_, it)| it["operationId"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), operations.len(), "every operation has an id of its own");
+        let document = document();
+        let paths = document["paths"].as_object().unwrap();
+        let described: usize = paths.values().map(|path| path.as_object().unwrap().len()).sum();
+        assert_eq!(described, operations.len());
+    }
+
+    #[test]
+    fn label_of_every_row_is_found_by_its_path() {
+        for endpoint in ENDPOINTS {
+            let path = endpoint.path.text.replace("{id}", "01a1fba7-29af-74da-8a04-14eb46ead50e");
+            let (route, found) = find(Listener::Everything, &Method::PUT, &path.replace("{file}", "x"));
+            assert_eq!(route, endpoint.route, "{path}");
+            assert!(matches!(found, Found::OtherMethods(allow) if allow.contains(endpoint.method.allow())), "{path}");
+        }
+        let labels: BTreeSet<&str> = ENDPOINTS.iter().map(|endpoint| endpoint.route.label()).collect();
+        let all: BTreeSet<&str> = Route::ALL.iter().map(|route| route.label()).collect();
+        assert_eq!(all.difference(&labels).collect::<Vec<_>>(), [&"other"], "labels without an endpoint");
+    }
+
+    #[test]
+    fn method_that_a_path_does_not_have_gets_those_that_it_has() {
+        let allowed = |path| match find(Listener::Everything, &Method::DELETE, path) {
+            (_, Found::OtherMethods(allow)) => allow,
+            _ => panic!("{path} has DELETE, or is not there"),
+        };
+        assert_eq!(allowed("/api/v1/analytics/session"), "POST");
+        assert_eq!(allowed("/api/v1/analytics/pageview/x/leave"), "PATCH, POST");
+        assert_eq!(allowed("/health/live"), "GET, HEAD");
+    }
+
+    #[test]
+    fn path_that_is_not_there_has_the_label_of_no_endpoint() {
+        for (path, expected) in [
+            ("/", Route::Other),
+            ("", Route::Other),
+            ("/api/v1/analytics/session/", Route::Other),
+            ("/api/v1/analytics/session//identify", Route::Other),
+            ("/docs/", Route::Documentation),
+            ("/docs/a/b", Route::Documentation),
+        ] {
+            let (route, found) = find(Listener::Everything, &Method::GET, path);
+            assert!(matches!(found, Found::Nothing) && route == expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn metrics_with_a_listener_of_their_own_are_there_alone() {
+        let is_there = |listener, path| {
+            let (route, found) = find(listener, &Method::GET, path);
+            (route.label(), matches!(found, Found::Endpoint(_)))
+        };
+        assert_eq!(is_there(Listener::AllButMetrics, "/metrics"), ("metrics", false));
+        assert_eq!(is_there(Listener::AllButMetrics, "/health/live"), ("health", true));
+        assert_eq!(is_there(Listener::MetricsOnly, "/metrics"), ("metrics", true));
+        assert_eq!(is_there(Listener::MetricsOnly, "/health/live"), ("health", false));
+    }
 }

@@ -1,28 +1,38 @@
 //! What handlers can reach: shared handles, all of them cheap to call from a request's own task.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use secrecy::SecretString;
+use weir_apply::ApplierState;
+use weir_domain::{Clock, IdSource};
+use weir_http_guard::Connections;
+use weir_journal::{Appender, LogStatus};
 
-use super::Connections;
-use crate::actor::Vitals;
-use crate::auth::{AccessTokens, SignInDesk};
+use super::protocol::reply::PendingCommit;
+use crate::actor::Health;
+use crate::auth::{AccessTokens, SignInService};
 use crate::config::Network;
-use crate::domain::{Clock, IdSource};
 use crate::enrich::Enricher;
 use crate::idempotency::BatchKeys;
-use crate::journal::Journal;
 use crate::limit::Limiter;
-use crate::read::{Freshness, MainReads};
+use crate::read::UserReads;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 use crate::visitors::Visitors;
-use crate::write::WriterState;
 
 /// One database as health and metrics see it.
 pub struct DatabaseState {
-    pub journal: Journal,
-    pub writer: Arc<WriterState>,
+    pub appender: Appender,
+    pub journal: LogStatus,
+    pub applier: Arc<ApplierState>,
+}
+
+impl DatabaseState {
+    /// Hands an encoded record to the journal.
+    pub fn append(&self, record: Vec<u8>) -> PendingCommit {
+        PendingCommit::append(&self.appender, record)
+    }
 }
 
 /// One per process, shared by all workers.
@@ -33,24 +43,23 @@ pub struct AppState {
     pub limiter: Limiter,
     pub enricher: Enricher,
     pub access_tokens: Arc<AccessTokens>,
-    pub sign_in: SignInDesk,
+    pub sign_in: SignInService,
     pub internal_key: SecretString,
     pub visitors: Arc<Visitors>,
     pub batch_keys: Arc<BatchKeys>,
-    /// What users read of the main database, and what makes it fresh.
-    pub reads: Arc<dyn MainReads>,
-    pub freshness: Freshness,
+    /// What users read of the main database.
+    pub reads: UserReads,
     pub settings: Settings,
     pub analytics: DatabaseState,
     pub main: DatabaseState,
     pub ids: Arc<IdSource>,
     pub clock: Arc<Clock>,
     pub telemetry: Arc<Telemetry>,
-    pub vitals: Arc<Vitals>,
+    pub health_state: Arc<Health>,
     /// Set at the end, never unset: the process is on its way out.
-    pub draining: std::sync::atomic::AtomicBool,
+    pub draining: AtomicBool,
     /// Set once everything runs.
-    pub started: std::sync::atomic::AtomicBool,
+    pub started: AtomicBool,
     /// Whether the warning about a missing forwarding header was given.
-    pub warned_about_proxy: std::sync::atomic::AtomicBool,
+    pub warned_about_proxy: AtomicBool,
 }

@@ -1,6 +1,4 @@
-//! The throttle: how many requests one address may make to one route in a window. `once` sees to it that what is asked for
-//! twice is made once.
-//!
+//! The throttle: how many requests one address may make to one route in a window. //!
 //! A shared, synchronous table, called in the request's own task; an actor only sweeps what has expired.
 //!
 //! Invariants: a window opens with its first request and lasts its whole length; a refused request neither extends nor
@@ -8,7 +6,6 @@
 //! and a metric says so. Refusing them instead would let one attacker with many addresses lock everybody out.
 //! Cost: one shard lock and one hash, about 0.1 µs; about 64 bytes a window.
 
-mod once;
 mod sweeper;
 
 use std::sync::Arc;
@@ -18,9 +15,8 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::domain::{Clock, Route, ThrottleKey};
+use weir_domain::{Clock, Route, ThrottleKey};
 
-pub use once::{Held, Once, OnceError, Pending};
 pub use sweeper::{Sweep, Sweeper};
 
 /// The most windows that are kept: 64 MB of them.
@@ -33,9 +29,9 @@ pub struct Limit {
     pub window: Duration,
 }
 
-/// A request's standing with its limit, also what the `RateLimit` headers say.
+/// How a request stands with its limit, also what the `RateLimit` headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateLimitStatus {
     pub limit: Limit,
     /// How many requests are left in the window.
     pub remaining: u32,
@@ -79,7 +75,7 @@ impl Limiter {
 
     /// Counts a request. `None` when the route has no limit.
     #[must_use]
-    pub fn check(&self, route: Route, key: ThrottleKey) -> Option<Standing> {
+    pub fn check(&self, route: Route, key: ThrottleKey) -> Option<RateLimitStatus> {
         let table = &*self.0;
         let limit = table.limits.iter().find(|(limited, _)| *limited == route)?.1;
         let window_ms = u64::try_from(limit.window.as_millis()).unwrap_or(u64::MAX);
@@ -106,7 +102,7 @@ impl Limiter {
             }
         };
         let left_ms = window_ms.saturating_sub(now_ms.saturating_sub(window.opened_ms));
-        Some(Standing {
+        Some(RateLimitStatus {
             limit,
             remaining: limit.requests.saturating_sub(window.requests),
             reset_seconds: left_ms.div_ceil(1000).max(1),
@@ -151,7 +147,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ClientIp;
+    use weir_domain::ClientIp;
 
     const LIMIT: Limit = Limit { requests: 3, window: Duration::from_mins(1) };
 
@@ -168,7 +164,7 @@ mod tests {
     fn the_request_over_the_limit_is_refused_until_the_window_ends() {
         let (limiter, clock) = limiter(10);
         let check = || limiter.check(Route::Session, key(1)).unwrap();
-        assert_eq!(check(), Standing { limit: LIMIT, remaining: 2, reset_seconds: 60, allowed: true });
+        assert_eq!(check(), RateLimitStatus { limit: LIMIT, remaining: 2, reset_seconds: 60, allowed: true });
         clock.advance(Duration::from_millis(30_500));
         assert_eq!((check().remaining, check().remaining), (1, 0));
         let refused = check();
@@ -177,7 +173,7 @@ mod tests {
         clock.advance(Duration::from_secs(29));
         assert!(!check().allowed, "a refused request must not reopen the window");
         clock.advance(Duration::from_secs(1));
-        assert_eq!(check(), Standing { limit: LIMIT, remaining: 2, reset_seconds: 60, allowed: true });
+        assert_eq!(check(), RateLimitStatus { limit: LIMIT, remaining: 2, reset_seconds: 60, allowed: true });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Supervised};
 
 use super::Limiter;
-use crate::actor::Lifeline;
+use crate::actor::RestartBudget;
 use crate::telemetry::{Telemetry, name};
 
 /// How often expired windows are forgotten. A sweep of a full table takes about 30 ms, shard by shard.
@@ -20,13 +20,13 @@ pub struct Sweeper {
     limiter: Limiter,
     others: Vec<Sweep>,
     telemetry: Arc<Telemetry>,
-    lifeline: Lifeline,
+    restart_budget: RestartBudget,
 }
 
 impl Sweeper {
     #[must_use]
-    pub fn new(limiter: Limiter, others: Vec<Sweep>, telemetry: Arc<Telemetry>, lifeline: Lifeline) -> Self {
-        Self { limiter, others, telemetry, lifeline }
+    pub fn new(limiter: Limiter, others: Vec<Sweep>, telemetry: Arc<Telemetry>, restart_budget: RestartBudget) -> Self {
+        Self { limiter, others, telemetry, restart_budget }
     }
 }
 
@@ -35,13 +35,13 @@ impl Actor for Sweeper {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.run_interval(EVERY, |sweeper, context| {
-            sweeper.lifeline.clone().guard(context, || {
+            sweeper.restart_budget.clone().guard(context, || {
                 sweeper.limiter.sweep();
                 sweeper.others.iter().for_each(|sweep| sweep());
                 let uncounted = sweeper.limiter.take_uncounted();
                 if uncounted > 0 {
                     tracing::warn!(uncounted, "throttle table is full, requests passed uncounted");
-                    sweeper.telemetry.count(name::LIMITER_UNCOUNTED, &[], uncounted);
+                    sweeper.telemetry.count(name::LIMITER_BYPASSED, &[], uncounted);
                 }
             });
         });

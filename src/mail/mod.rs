@@ -1,6 +1,6 @@
 //! Sign-in codes by mail: actors that send them, so that no request waits for a mail server.
 //!
-//! - `courier`: what a mail looks like, and one attempt to hand it over.
+//! - `smtp`: what a mail looks like, and one attempt to hand it over.
 //! - here: the handle, and the supervised actors that try again, within bounds.
 //!
 //! Invariants: at most [`QUEUE`] mails wait, the next one is refused; a mail is given up after [`ATTEMPTS`] attempts,
@@ -8,10 +8,7 @@
 //! logged, with one exception: without a mail server, which is for development only, a line tells the code to whom it
 //! belongs. What waits when the process ends is lost: the person asks for another code.
 
-mod courier;
-#[cfg(test)]
-#[path = "../../tests/support/smtp.rs"]
-mod smtp_server;
+mod smtp;
 #[cfg(test)]
 mod tests;
 
@@ -24,15 +21,15 @@ use actix::{
 use lettre::Address;
 use tokio::time::Instant;
 
-use crate::actor::{Delivery, Lifeline, Mailbox, Watchdog};
+use crate::actor::{Delivery, Mailbox, RestartBudget, Watchdog};
 use crate::config::MailSettings;
 use crate::telemetry::{Telemetry, name};
-use courier::{Courier, Failure};
+use smtp::{Failure, SmtpMailer};
 
 /// How many mails may wait.
 pub const QUEUE: usize = 256;
 /// How many are sent at once: one that a slow server holds does not hold up the others.
-const POSTMEN: usize = 8;
+const WORKERS: usize = 8;
 /// How often a mail is tried.
 pub const ATTEMPTS: usize = 3;
 
@@ -64,7 +61,7 @@ struct Timing {
 /// How much is taken on.
 #[derive(Clone, Copy)]
 struct Bounds {
-    postmen: usize,
+    workers: usize,
     /// For each of them.
     queue: usize,
 }
@@ -77,13 +74,13 @@ const TIMING: Timing =
 /// # Errors
 /// When the URL or the sender cannot be used.
 pub fn check(settings: &MailSettings) -> Result<(), MailError> {
-    Courier::new(settings).map(drop)
+    SmtpMailer::new(settings).map(drop)
 }
 
 /// Takes codes to be sent. Clones share the queue.
 #[derive(Clone)]
 pub struct Outbox {
-    postmen: Arc<[Mailbox<Postman>]>,
+    workers: Arc<[Mailbox<MailWorker>]>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -95,40 +92,43 @@ impl Outbox {
     pub fn start(
         settings: Option<&MailSettings>,
         watchdog: &Watchdog,
-        lifeline: &Lifeline,
+        restart_budget: &RestartBudget,
         telemetry: Arc<Telemetry>,
         arbiter: &ArbiterHandle,
     ) -> Result<Self, MailError> {
         if settings.is_none() {
             tracing::warn!("no smtp_url is set: sign-in codes are written to the log, which is for development");
         }
-        let way = settings.map_or(Ok(Way::Log), Way::smtp)?;
-        let bounds = Bounds { postmen: POSTMEN, queue: QUEUE / POSTMEN };
-        Ok(Self::start_with(way, TIMING, bounds, watchdog, lifeline, telemetry, arbiter))
+        let way = settings.map_or(Ok(Transport::Log), Transport::smtp)?;
+        let bounds = Bounds { workers: WORKERS, queue: QUEUE / WORKERS };
+        Ok(Self::start_with(way, TIMING, bounds, watchdog, restart_budget, telemetry, arbiter))
     }
 
     fn start_with(
-        way: Way,
+        way: Transport,
         timing: Timing,
         bounds: Bounds,
         watchdog: &Watchdog,
-        lifeline: &Lifeline,
+        restart_budget: &RestartBudget,
         telemetry: Arc<Telemetry>,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let desk = Arc::new(Desk { way, timing, telemetry: Arc::clone(&telemetry), lifeline: lifeline.clone() });
+        let desk =
+            Arc::new(Desk { way, timing, telemetry: Arc::clone(&telemetry), restart_budget: restart_budget.clone() });
         let postman = |_| {
             let desk = Arc::clone(&desk);
-            watchdog.supervise(arbiter, lifeline.clone(), bounds.queue, move || Postman { desk: Arc::clone(&desk) })
+            watchdog.supervise(arbiter, restart_budget.clone(), bounds.queue, move || MailWorker {
+                desk: Arc::clone(&desk),
+            })
         };
-        Self { postmen: (0..bounds.postmen).map(postman).collect(), telemetry }
+        Self { workers: (0..bounds.workers).map(postman).collect(), telemetry }
     }
 
     /// Whether another mail can wait. A code is not to be made for a mail that cannot be sent: it would take the place
     /// of one that is on its way.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.postmen.iter().any(|postman| postman.depth() < postman.capacity())
+        self.workers.iter().any(|postman| postman.depth() < postman.capacity())
     }
 
     /// Has a code sent to an address. Never waits; what becomes of the mail is counted and logged.
@@ -138,10 +138,10 @@ impl Outbox {
     pub fn send_code(&self, address: &str, code: &str, valid_minutes: u32) -> Result<(), OutboxFull> {
         let expires = Instant::now() + Duration::from_secs(u64::from(valid_minutes) * 60);
         let mail = CodeMail { address: address.to_owned(), code: code.to_owned(), valid_minutes, expires };
-        let mut postmen: Vec<_> = self.postmen.iter().collect();
-        postmen.sort_by_key(|postman| postman.depth());
+        let mut workers: Vec<_> = self.workers.iter().collect();
+        workers.sort_by_key(|postman| postman.depth());
         // One that has just died is idle too.
-        let taken = postmen.iter().any(|postman| postman.push(mail.clone()).is_ok());
+        let taken = workers.iter().any(|postman| postman.push(mail.clone()).is_ok());
         if !taken {
             count(&self.telemetry, "refused");
             return Err(OutboxFull);
@@ -152,7 +152,7 @@ impl Outbox {
     /// How many mails wait, the one that is being sent among them, and how many may.
     #[must_use]
     pub fn depth_and_capacity(&self) -> (usize, usize) {
-        self.postmen
+        self.workers
             .iter()
             .fold((0, 0), |(depth, capacity), postman| (depth + postman.depth(), capacity + postman.capacity()))
     }
@@ -170,26 +170,26 @@ struct CodeMail {
     expires: Instant,
 }
 
-enum Way {
-    Smtp(Box<Courier>),
+enum Transport {
+    Smtp(Box<SmtpMailer>),
     Log,
     /// Has a bug that the code `panic` meets.
     #[cfg(test)]
     Fragile,
 }
 
-impl Way {
+impl Transport {
     fn smtp(settings: &MailSettings) -> Result<Self, MailError> {
-        Courier::new(settings).map(|courier| Self::Smtp(Box::new(courier)))
+        SmtpMailer::new(settings).map(|smtp| Self::Smtp(Box::new(smtp)))
     }
 }
 
 /// What outlives a restart of the actor.
 struct Desk {
-    way: Way,
+    way: Transport,
     timing: Timing,
     telemetry: Arc<Telemetry>,
-    lifeline: Lifeline,
+    restart_budget: RestartBudget,
 }
 
 impl Desk {
@@ -200,21 +200,21 @@ impl Desk {
             return "failed";
         };
         match &self.way {
-            Way::Smtp(courier) => self.hand_over(courier, address, mail).await,
-            Way::Log => {
+            Transport::Smtp(smtp) => self.hand_over(smtp, address, mail).await,
+            Transport::Log => {
                 tracing::info!("sign-in code for {address} is {}", mail.code);
                 "sent"
             }
             #[cfg(test)]
-            Way::Fragile => {
+            Transport::Fragile => {
                 assert_ne!(mail.code, "panic");
                 "sent"
             }
         }
     }
 
-    async fn hand_over(&self, courier: &Courier, address: Address, mail: &CodeMail) -> &'static str {
-        let Ok(message) = courier.write(address, &mail.code, mail.valid_minutes) else {
+    async fn hand_over(&self, smtp: &SmtpMailer, address: Address, mail: &CodeMail) -> &'static str {
+        let Ok(message) = smtp.write(address, &mail.code, mail.valid_minutes) else {
             tracing::error!("mail not sent: it cannot be written");
             return "failed";
         };
@@ -224,7 +224,7 @@ impl Desk {
                 tracing::warn!(attempt, "mail not sent: its code has expired");
                 return "expired";
             }
-            let sent = tokio::time::timeout(self.timing.attempt, courier.send(&message)).await;
+            let sent = tokio::time::timeout(self.timing.attempt, smtp.send(&message)).await;
             let Failure { reason, status, lasting } = match sent.unwrap_or(Err(Failure::TIMEOUT)) {
                 Ok(()) => return "sent",
                 Err(failure) => failure,
@@ -247,17 +247,17 @@ fn address(text: &str) -> Option<Address> {
 }
 
 /// The actor that sends.
-struct Postman {
+struct MailWorker {
     desk: Arc<Desk>,
 }
 
-impl Actor for Postman {
+impl Actor for MailWorker {
     type Context = Context<Self>;
 }
 
-impl Supervised for Postman {}
+impl Supervised for MailWorker {}
 
-impl Handler<Delivery<CodeMail>> for Postman {
+impl Handler<Delivery<CodeMail>> for MailWorker {
     type Result = ();
 
     fn handle(&mut self, delivery: Delivery<CodeMail>, context: &mut Self::Context) {
@@ -265,7 +265,7 @@ impl Handler<Delivery<CodeMail>> for Postman {
         let work = async move {
             // All of it: the message alone would leave its place in the mailbox behind, free for the next one.
             let delivery = delivery;
-            let result = desk.lifeline.guard_async(desk.deliver(&delivery.message)).await;
+            let result = desk.restart_budget.guard_async(desk.deliver(&delivery.message)).await;
             count(&desk.telemetry, result.unwrap_or("failed"));
             result.is_some()
         };

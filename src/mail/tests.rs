@@ -4,10 +4,10 @@ use std::io::Write;
 use std::sync::{LazyLock, Mutex};
 
 use actix::Arbiter;
+use weir_testkit::smtp::{Behaviour, SmtpServer};
 
-use super::smtp_server::{Manner, SmtpServer};
 use super::*;
-use crate::actor::Vitals;
+use crate::actor::Health;
 
 const PATIENT: Timing = Timing { attempt: Duration::from_secs(30), pauses: [Duration::from_millis(20); 2] };
 const HASTY: Timing = Timing { attempt: Duration::from_millis(200), pauses: [Duration::from_millis(20); 2] };
@@ -15,26 +15,27 @@ const HASTY: Timing = Timing { attempt: Duration::from_millis(200), pauses: [Dur
 struct Scene {
     outbox: Outbox,
     telemetry: Arc<Telemetry>,
-    vitals: Arc<Vitals>,
+    health_state: Arc<Health>,
     _watchdog: Watchdog,
 }
 
 impl Scene {
-    fn new(way: Way, timing: Timing, capacity: usize) -> Self {
+    fn new(way: Transport, timing: Timing, capacity: usize) -> Self {
         let telemetry = Telemetry::new();
-        let vitals = Vitals::new(Arc::clone(&telemetry));
+        let health_state = Health::new(Arc::clone(&telemetry));
         let watchdog = Watchdog::default();
         // In the test's own thread, so that its log can be read.
         let arbiter = Arbiter::current();
-        let lifeline = vitals.lifeline("mailer");
-        let bounds = Bounds { postmen: 1, queue: capacity };
-        let outbox = Outbox::start_with(way, timing, bounds, &watchdog, &lifeline, Arc::clone(&telemetry), &arbiter);
+        let restart_budget = health_state.restart_budget("mailer");
+        let bounds = Bounds { workers: 1, queue: capacity };
+        let outbox =
+            Outbox::start_with(way, timing, bounds, &watchdog, &restart_budget, Arc::clone(&telemetry), &arbiter);
         watchdog.watch();
-        Self { outbox, telemetry, vitals, _watchdog: watchdog }
+        Self { outbox, telemetry, health_state, _watchdog: watchdog }
     }
 
     fn smtp(server: &SmtpServer, timing: Timing) -> Self {
-        Self::new(Way::smtp(&settings(&server.url())).unwrap(), timing, QUEUE)
+        Self::new(Transport::smtp(&settings(&server.url())).unwrap(), timing, QUEUE)
     }
 
     fn counted(&self, result: &str) -> u64 {
@@ -124,7 +125,7 @@ async fn mails_go_out_one_after_another_in_their_order() {
 #[actix_web::test]
 async fn a_server_that_cannot_now_is_asked_again() {
     let (log, _guard) = logged();
-    let server = SmtpServer::start_with(Manner::Defers(2));
+    let server = SmtpServer::start_with(Behaviour::Defers(2));
     let scene = Scene::smtp(&server, PATIENT);
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
     assert_eq!(server.wait_for(1).await.len(), 1);
@@ -137,7 +138,7 @@ async fn a_server_that_cannot_now_is_asked_again() {
 
 #[actix_web::test]
 async fn a_mail_is_given_up_after_three_attempts() {
-    let server = SmtpServer::start_with(Manner::Defers(3));
+    let server = SmtpServer::start_with(Behaviour::Defers(3));
     let scene = Scene::smtp(&server, PATIENT);
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
     scene.idle().await;
@@ -147,7 +148,7 @@ async fn a_mail_is_given_up_after_three_attempts() {
 #[actix_web::test]
 async fn a_server_that_says_no_is_not_asked_again() {
     let (log, _guard) = logged();
-    let server = SmtpServer::start_with(Manner::Refuses);
+    let server = SmtpServer::start_with(Behaviour::Refuses);
     let scene = Scene::smtp(&server, PATIENT);
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
     scene.idle().await;
@@ -159,7 +160,7 @@ async fn a_server_that_says_no_is_not_asked_again() {
 
 #[actix_web::test]
 async fn a_server_that_never_answers_holds_nobody_up_for_long() {
-    let server = SmtpServer::start_with(Manner::Silent);
+    let server = SmtpServer::start_with(Behaviour::Hangs);
     let scene = Scene::smtp(&server, HASTY);
     let begin = Instant::now();
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
@@ -172,7 +173,7 @@ async fn a_server_that_never_answers_holds_nobody_up_for_long() {
 #[actix_web::test]
 async fn nobody_listening_is_a_failure_like_others() {
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-    let scene = Scene::new(Way::smtp(&settings(&format!("smtp://{free}"))).unwrap(), PATIENT, QUEUE);
+    let scene = Scene::new(Transport::smtp(&settings(&format!("smtp://{free}"))).unwrap(), PATIENT, QUEUE);
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
     scene.idle().await;
     assert_eq!(scene.counted("failed"), 1);
@@ -180,8 +181,8 @@ async fn nobody_listening_is_a_failure_like_others() {
 
 #[actix_web::test]
 async fn a_full_outbox_refuses() {
-    let server = SmtpServer::start_with(Manner::Silent);
-    let scene = Scene::new(Way::smtp(&settings(&server.url())).unwrap(), HASTY, 2);
+    let server = SmtpServer::start_with(Behaviour::Hangs);
+    let scene = Scene::new(Transport::smtp(&settings(&server.url())).unwrap(), HASTY, 2);
     assert_eq!(scene.outbox.send_code("a@example.org", "123456", 10), Ok(()));
     assert_eq!(scene.outbox.send_code("b@example.org", "123456", 10), Ok(()));
     assert_eq!(scene.outbox.depth_and_capacity(), (2, 2));
@@ -219,7 +220,7 @@ async fn what_is_no_address_injects_nothing() {
     let server = SmtpServer::start();
     let scene = Scene::smtp(&server, PATIENT);
     let (log, _guard) = logged();
-    let logging = Scene::new(Way::Log, PATIENT, QUEUE);
+    let logging = Scene::new(Transport::Log, PATIENT, QUEUE);
     for address in NO_ADDRESSES {
         scene.outbox.send_code(address, "123456", 10).unwrap();
         logging.outbox.send_code(address, "123456", 10).unwrap();
@@ -236,8 +237,9 @@ async fn what_is_no_address_injects_nothing() {
 async fn without_a_server_the_log_has_the_code() {
     let (log, _guard) = logged();
     let telemetry = Telemetry::new();
-    let (vitals, watchdog) = (Vitals::new(Arc::clone(&telemetry)), Watchdog::default());
-    let outbox = Outbox::start(None, &watchdog, &vitals.lifeline("mailer"), telemetry, &Arbiter::current()).unwrap();
+    let (health_state, watchdog) = (Health::new(Arc::clone(&telemetry)), Watchdog::default());
+    let outbox =
+        Outbox::start(None, &watchdog, &health_state.restart_budget("mailer"), telemetry, &Arbiter::current()).unwrap();
     outbox.send_code("ann@example.org", "042137", 10).unwrap();
     while outbox.depth_and_capacity().0 > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -248,12 +250,12 @@ async fn without_a_server_the_log_has_the_code() {
 
 #[actix_web::test]
 async fn a_panic_costs_one_mail() {
-    let scene = Scene::new(Way::Fragile, PATIENT, QUEUE);
+    let scene = Scene::new(Transport::Fragile, PATIENT, QUEUE);
     scene.outbox.send_code("a@example.org", "panic", 10).unwrap();
     scene.outbox.send_code("b@example.org", "123456", 10).unwrap();
     scene.idle().await;
     assert_eq!((scene.counted("failed"), scene.counted("sent")), (1, 1));
-    assert_eq!(scene.vitals.failed(), None);
+    assert_eq!(scene.health_state.failed(), None);
     scene.outbox.send_code("c@example.org", "123456", 10).unwrap();
     scene.idle().await;
     assert_eq!(scene.counted("sent"), 2);

@@ -5,12 +5,13 @@
 //! is told so.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::journal::{Journal, Position};
-use crate::store::StoreError;
-
-pub use crate::store::{Attribution, ConsentRow, MainReads};
+use weir_domain::{Attribution, StoredConsent};
+use weir_journal::{JournalOffsets, Position};
+use weir_store::MainReads;
+use weir_store::StoreError;
 
 /// How long a read waits for the writer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,15 +25,15 @@ pub struct Unavailable;
 
 /// What makes a read fresh.
 #[derive(Clone)]
-pub struct Freshness {
-    journal: Journal,
+pub struct ReadBarrier {
+    offsets: JournalOffsets,
 }
 
-impl Freshness {
+impl ReadBarrier {
     /// Of the database behind this journal.
     #[must_use]
-    pub fn new(journal: Journal) -> Self {
-        Self { journal }
+    pub fn new(offsets: JournalOffsets) -> Self {
+        Self { offsets }
     }
 
     /// Runs a query that sees everything acknowledged until now.
@@ -46,7 +47,7 @@ impl Freshness {
     /// Everything acknowledged until now.
     #[must_use]
     pub fn moment(&self) -> Position {
-        self.journal.durable()
+        self.offsets.durable()
     }
 
     /// Runs a query that sees everything acknowledged until a moment.
@@ -58,7 +59,7 @@ impl Freshness {
         moment: Position,
         query: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, Unavailable> {
-        tokio::time::timeout(PATIENCE, self.journal.wait_applied(moment)).await.map_err(|_| Unavailable)?;
+        tokio::time::timeout(PATIENCE, self.offsets.wait_applied(moment)).await.map_err(|_| Unavailable)?;
         self.ask(query).await
     }
 
@@ -70,13 +71,52 @@ impl Freshness {
         match tokio::time::timeout(ANSWER, query).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => {
-                tracing::warn!(database = self.journal.name(), %error, "database could not be asked");
+                tracing::warn!(database = self.offsets.name(), %error, "database could not be asked");
                 Err(Unavailable)
             }
             Err(_) => {
-                tracing::warn!(database = self.journal.name(), "database does not answer");
+                tracing::warn!(database = self.offsets.name(), "database does not answer");
                 Err(Unavailable)
             }
         }
+    }
+}
+
+/// What users read of themselves, never older than what was acknowledged.
+#[derive(Clone)]
+pub struct UserReads {
+    tables: Arc<dyn MainReads>,
+    barrier: ReadBarrier,
+}
+
+impl UserReads {
+    /// Of the main database's tables, behind its barrier.
+    #[must_use]
+    pub fn new(tables: Arc<dyn MainReads>, barrier: ReadBarrier) -> Self {
+        Self { tables, barrier }
+    }
+
+    /// The version on the user's newest cookie consent.
+    ///
+    /// # Errors
+    /// When the database is behind or away.
+    pub async fn consent_version(&self, user_id: &str) -> Result<Option<String>, Unavailable> {
+        self.barrier.read(self.tables.consent_version(user_id)).await
+    }
+
+    /// The user's consents, the newest first, at most so many.
+    ///
+    /// # Errors
+    /// When the database is behind or away.
+    pub async fn consents(&self, user_id: &str, max: i64) -> Result<Vec<StoredConsent>, Unavailable> {
+        self.barrier.read(self.tables.consents(user_id, max)).await
+    }
+
+    /// The user's attribution; `None` when there is no such user.
+    ///
+    /// # Errors
+    /// When the database is behind or away.
+    pub async fn attribution(&self, user_id: &str) -> Result<Option<Attribution>, Unavailable> {
+        self.barrier.read(self.tables.attribution(user_id)).await
     }
 }

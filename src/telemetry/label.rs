@@ -4,7 +4,7 @@
 
 use std::iter;
 
-use crate::domain::{Outcome, Route};
+use weir_domain::{Outcome, Route};
 
 /// A label and its values.
 pub struct BoundedLabel {
@@ -63,8 +63,8 @@ labels! {
         "mailer",
         "analytics_journal",
         "main_journal",
-        "analytics_keeper",
-        "main_keeper",
+        "analytics_segment_collector",
+        "main_segment_collector",
         "analytics_writer",
         "main_writer",
         "analytics_maintenance",
@@ -81,8 +81,8 @@ labels! {
         "funnel_events",
         "visitors",
     ];
-    EARLY_RESULT = "result", || vec!["begun", "failed"];
-    ERROR_KIND = "kind", || vec!["unavailable", "refused", "repeated", "moved", "schema"];
+    PIPELINED_RESULT = "result", || vec!["committed", "failed"];
+    ERROR_KIND = "kind", || vec!["unavailable", "refused", "repeated", "moved", "schema", "url"];
     REASON = "reason", || vec!["refused", "damaged", "undecodable"];
     VERSION = "version", || vec![env!("CARGO_PKG_VERSION")];
 }

@@ -18,11 +18,11 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::domain::{Outcome, Route};
 use catalogue::{CATALOGUE, Kind, Metric};
 use histogram::Histograms;
 use label::STATUSES;
 use process::ProcessMetrics;
+use weir_domain::{Outcome, Route};
 
 pub use catalogue::name;
 pub use histogram::Histogram;

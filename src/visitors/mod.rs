@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use crate::domain::{
+use crate::idempotency::{Landed, SingleFlight, SingleFlightError};
+use crate::telemetry::{Telemetry, name};
+use weir_apply::{ApplierPhase, ApplierState};
+use weir_domain::{
     Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, HmacKey, JournalRecord, MainRecord, Place,
     UnixMillis, VisitorFillRecord, VisitorRecord, VisitorToken,
 };
-use crate::journal::{AppendError, Journal};
-use crate::limit::{Held, Once, OnceError};
-use crate::store::{StoreError, VisitorTable};
-use crate::telemetry::{Telemetry, name};
-use crate::write::{WriterPhase, WriterState};
+use weir_journal::{AppendError, Appender, Journal, JournalOffsets};
+use weir_store::{StoreError, VisitorTable};
 
 /// How many tokens are known without a look-up.
 const KNOWN_TOKENS: u64 = 1_000_000;
@@ -55,11 +55,12 @@ pub struct Initiated {
 /// The visitors that this process knows.
 pub struct Visitors {
     known: Cache<VisitorToken, ()>,
-    recent: Once<Fingerprint, VisitorToken>,
+    recent: SingleFlight<Fingerprint, VisitorToken>,
     key: Option<HmacKey>,
     table: Arc<dyn VisitorTable>,
-    journal: Journal,
-    writer: Arc<WriterState>,
+    appender: Appender,
+    offsets: JournalOffsets,
+    applier: Arc<ApplierState>,
     away_until_ms: AtomicU64,
     warm: AtomicBool,
     clock: Arc<Clock>,
@@ -72,19 +73,20 @@ impl Visitors {
     pub fn new(
         fingerprint_key: &str,
         table: Arc<dyn VisitorTable>,
-        journal: Journal,
-        writer: Arc<WriterState>,
+        journal: &Journal,
+        applier: Arc<ApplierState>,
         clock: Arc<Clock>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let key = (!fingerprint_key.is_empty()).then(|| HmacKey::new(fingerprint_key.as_bytes()));
         Self {
             known: Cache::new(KNOWN_TOKENS),
-            recent: Once::new(FINGERPRINTS, FINGERPRINT_LIFETIME_MS),
+            recent: SingleFlight::new(FINGERPRINTS, FINGERPRINT_LIFETIME_MS),
             key,
             table,
-            journal,
-            writer,
+            appender: journal.appender(),
+            offsets: journal.offsets(),
+            applier,
             away_until_ms: AtomicU64::new(0),
             warm: AtomicBool::new(false),
             clock,
@@ -120,14 +122,14 @@ impl Visitors {
             state: place.region,
         };
         let record = MainRecord::Visitor(Box::new(visitor));
-        let append = || Ok((token, self.journal.append(record.encode())?));
+        let append = || Ok((token, self.appender.append(record.encode())?));
         let held = match self.recent.get_or_make(fingerprint, self.clock.monotonic_ms(), append).await {
             Ok(held) => held,
-            Err(OnceError::Append(error)) => return Err(error),
-            Err(OnceError::Full) => {
-                self.telemetry.count(name::FINGERPRINTS_UNCOUNTED, &[], 1);
-                self.journal.append(record.encode())?.await?;
-                Held { value: token, made: true }
+            Err(SingleFlightError::Append(error)) => return Err(error),
+            Err(SingleFlightError::Full) => {
+                self.telemetry.count(name::FINGERPRINTS_BYPASSED, &[], 1);
+                self.appender.append(record.encode())?.await?;
+                Landed { value: token, made: true }
             }
         };
         self.known.insert(held.value, ());
@@ -144,7 +146,7 @@ impl Visitors {
         if age_ms < FINGERPRINT_LIFETIME_MS
             && !self.recent.remember(fingerprint, token, self.clock.monotonic_ms(), age_ms)
         {
-            self.telemetry.count(name::FINGERPRINTS_UNCOUNTED, &[], 1);
+            self.telemetry.count(name::FINGERPRINTS_BYPASSED, &[], 1);
         }
     }
 
@@ -193,7 +195,7 @@ impl Visitors {
             return Ok(());
         }
         let fill = VisitorFillRecord { token, at: self.clock.now(), attributes };
-        self.journal.append(MainRecord::VisitorFill(Box::new(fill)).encode())?.await
+        self.appender.append(MainRecord::VisitorFill(Box::new(fill)).encode())?.await
     }
 
     /// False only when it is certain that nobody has this token: while the database is away, a well-formed token is
@@ -203,11 +205,11 @@ impl Visitors {
             return true;
         }
         let now_ms = self.clock.monotonic_ms();
-        if self.writer.phase() != WriterPhase::Up || now_ms < self.away_until_ms.load(Ordering::Relaxed) {
+        if self.applier.phase() != ApplierPhase::Up || now_ms < self.away_until_ms.load(Ordering::Relaxed) {
             return true;
         }
         let look_up = async {
-            self.journal.wait_applied(self.journal.durable()).await;
+            self.offsets.wait_applied(self.offsets.durable()).await;
             self.table.visitor_exists(token).await
         };
         let Ok(Ok(exists)) = tokio::time::timeout(LOOK_UP, look_up).await else {

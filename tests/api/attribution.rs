@@ -1,10 +1,9 @@
 //! `GET /api/v1/users/attribution`: where a user came from, complete and unchanging.
 
 use serde_json::{Value, json};
+use weir_testkit::{Database, TestApp, UNTHROTTLED, access_token, data, error, on_both_databases};
 
-use crate::on_both_databases;
 use crate::sign_in::{MOBILE, sign_in, sign_in_as};
-use crate::support::{Backend, Database, TestApp, UNTHROTTLED, access_token, data, error};
 use crate::visitors::{INIT, init, user};
 
 const ATTRIBUTION: &str = "/api/v1/users/attribution";

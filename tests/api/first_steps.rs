@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-
-use crate::support::{Backend, Database, TestApp};
+use weir_testkit::{Backend, Database, TestApp};
 
 /// Runs a shell script beside the server, and gives back what it printed.
 fn shell(app: &TestApp, script: &str) -> String {

@@ -1,7 +1,9 @@
 //! The contract, as clients see it: every test talks to a real server over HTTP and looks into its databases.
 
-#[path = "../support/mod.rs"]
-mod support;
+// A metric is a float, and what it counts here is a small whole number.
+#![allow(clippy::float_cmp)]
+// A request or a script is put together from small pieces.
+#![allow(clippy::format_collect)]
 
 mod analytics;
 mod attribution;

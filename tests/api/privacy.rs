@@ -1,14 +1,16 @@
 //! A client's address, and every secret, stays where it belongs: nowhere but in the consent record that may keep it.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
-
-use crate::support::wire::{Wire, request};
-use crate::support::{
-    BROWSER, Backend, Database, JWT_SECRET, TRACKING_SECRET, TestApp, UNTHROTTLED, minimal_session, session_with,
+use weir_testkit::wire::{Wire, request};
+use weir_testkit::{
+    BROWSER, Backend, Database, JWT_SECRET, TRACKING_SECRET, TestApp, UNTHROTTLED, minimal_session, on_both_databases,
+    session_with,
 };
-use crate::{CONSENT, SESSION, on_both_databases};
+
+use crate::{CONSENT, SESSION};
 
 /// What must not be found anywhere: the parts that only the clients' addresses have, however they are written.
 const ADDRESSES: [&str; 4] = ["203.0.113.77", "203.0.113.78", "2001:db8:77", "2001:DB8:77"];
@@ -95,7 +97,7 @@ async fn everything(app: &TestApp, database: Database) -> String {
             continue;
         }
         let rows: Vec<Value> = app.rows(database, &format!("SELECT * FROM \"{name}\"")).await;
-        text += &format!("{name}: {rows:?}\n");
+        writeln!(text, "{name}: {rows:?}").unwrap();
     }
     text
 }
@@ -103,7 +105,7 @@ async fn everything(app: &TestApp, database: Database) -> String {
 /// Nothing of the kind is in it: neither plain, nor in hexadecimal, nor in binary.
 fn assert_clean(what: &str, bytes: &[u8]) {
     let hex = ADDRESSES.map(hex::encode);
-    let needles = ADDRESSES.iter().map(|address| address.as_bytes()).chain(hex.iter().map(|hex| hex.as_bytes()));
+    let needles = ADDRESSES.iter().map(|address| address.as_bytes()).chain(hex.iter().map(String::as_bytes));
     let needles: Vec<&[u8]> = needles.chain(OCTETS).collect();
     let found = aho_corasick::AhoCorasick::new(&needles).unwrap().find(bytes);
     if let Some(found) = found {
@@ -183,7 +185,7 @@ on_both_databases! {
         answers += &heard(app.post(CONSENT, &choice).bearer_auth(format!("{bearer}x"))).await;
         answers += &app.metrics().await;
         let status = app.run(&["journal", "status"]).await;
-        answers += &format!("{status:?}{:?}", app.run(&["check"]).await);
+        write!(answers, "{status:?}{:?}", app.run(&["check"]).await).unwrap();
         app.applied().await;
         assert!(app.stop().await.success());
         let password = url::Url::parse(&app.databases.main_url).unwrap().password().map(str::to_owned);

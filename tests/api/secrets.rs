@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use weir_testkit::keys::{P256_1, write_set};
+use weir_testkit::smtp::{Behaviour, SmtpServer};
+use weir_testkit::{BROWSER, Backend, Database, Finished, TestApp, UNTHROTTLED, minimal_session, session_with};
 
 use crate::SESSION;
 use crate::sign_in::{EXTERNAL, REQUEST_CODE, VERIFY};
-use crate::support::keys::{P256_1, write_set};
-use crate::support::smtp::{Manner, SmtpServer};
-use crate::support::{BROWSER, Backend, Database, Finished, TestApp, UNTHROTTLED, minimal_session, session_with};
 
 /// The configuration's secrets, each with a value that nothing else has.
 const GIVEN: [(&str, &str); 5] = [
@@ -167,9 +167,9 @@ fn look_through_files(search: &mut Search, directory: &Path) {
     }
 }
 
-crate::on_both_databases! {
+weir_testkit::on_both_databases! {
     async fn no_secret_that_was_given_gets_out(backend) {
-        let mail = SmtpServer::start_with(Manner::Refuses);
+        let mail = SmtpServer::start_with(Behaviour::Refuses);
         let (mut app, mut search) = prepare(backend, &mail.url()).await;
         app.launch().await;
         traffic(&app, &mut search).await;

@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir_testkit::proxy::{Link, Proxy};
+use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, access_token, data, exclusive, header};
 
 use crate::CONSENT;
 use crate::sign_in::{REQUEST_CODE, code_for, signed_in, verify};
-use crate::support::proxy::{Proxy, Weather};
-use crate::support::{Backend, Database, TestApp, UNTHROTTLED, access_token, data, header};
 use crate::visitors::{INIT, init};
 
 /// A server that reaches its main database over a line that can be cut.
 async fn start() -> (TestApp, Proxy) {
     let mut app = TestApp::prepare(Backend::Postgres).await;
-    let (line, url) = Proxy::before_url(&app.databases.main_url).await;
+    let (line, url) = Proxy::to_url(&app.databases.main_url).await;
     for (name, value) in UNTHROTTLED {
         app.set(name, value);
     }
@@ -25,6 +25,8 @@ async fn start() -> (TestApp, Proxy) {
 
 #[tokio::test]
 async fn who_can_be_served_without_it_is_served_at_once_and_everybody_else_is_told_soon() {
+    // It looks at how long answers take.
+    let _alone = exclusive().await;
     let (app, line) = start().await;
     let ann = access_token("ann");
     let choice = json!({"analytics": true, "marketing": true, "functional": true});
@@ -33,7 +35,7 @@ async fn who_can_be_served_without_it_is_served_at_once_and_everybody_else_is_to
     let (known, _) = init(app.post(INIT, &json!({}))).await;
     let code = code_for(&app, "ann@example.org").await;
     app.applied().await;
-    line.turns(Weather::Silent);
+    line.set(Link::Stalled);
 
     let strange = "visitor_00112233445566778899aabbccddeeff";
     for (body, new) in [
@@ -67,7 +69,7 @@ async fn who_can_be_served_without_it_is_served_at_once_and_everybody_else_is_to
         assert!(began.elapsed() < Duration::from_millis(3500), "{path}: {:?}", began.elapsed());
     }
 
-    line.turns(Weather::Clear);
+    line.set(Link::Up);
     app.applied().await;
     let status = data(read("/api/v1/consent/cookies/status").send().await.unwrap()).await;
     assert_eq!(status["userVersion"], json!("1.0"));
@@ -82,15 +84,15 @@ async fn who_can_be_served_without_it_is_served_at_once_and_everybody_else_is_to
 #[tokio::test]
 async fn a_start_that_hears_nothing_serves_what_it_can() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
-    let (line, url) = Proxy::before_url(&app.databases.main_url).await;
-    line.turns(Weather::Silent);
+    let (line, url) = Proxy::to_url(&app.databases.main_url).await;
+    line.set(Link::Stalled);
     app.set("WEIR_MAIN_DATABASE_URL", &url);
     app.launch().await;
     let (token, is_new) = init(app.post(INIT, &json!({"utmSource": "news"}))).await;
     assert!(is_new);
     let response = app.post(REQUEST_CODE, &json!({"email": "ann@example.org"})).send().await.unwrap();
     assert_eq!(response.status(), 503);
-    line.turns(Weather::Clear);
+    line.set(Link::Up);
     app.applied().await;
     let rows = app.rows(Database::Main, "SELECT token, utm_source FROM visitors").await;
     assert_eq!(rows, [json!({"token": token, "utm_source": "news"})]);

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use weir_testkit::{Backend, Database, TestApp, error, header, minimal_session, on_both_databases};
 
-use crate::support::{Backend, Database, TestApp, error, header, minimal_session};
-use crate::{CONSENT, SESSION, on_both_databases};
+use crate::{CONSENT, SESSION};
 
 const POLICY: &str = "ratelimit-policy";
 const STANDING: &str = "ratelimit";

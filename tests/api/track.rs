@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
-use crate::on_both_databases;
-use crate::support::{Backend, Database, TestApp, UNTHROTTLED, access_token, data, error, header, time};
+use weir_testkit::{
+    Backend, Database, TestApp, UNTHROTTLED, access_token, data, error, header, on_both_databases, time,
+};
 
 const TRACK: &str = "/api/v1/analytics/track";
 
@@ -85,7 +85,7 @@ on_both_databases! {
                 ("<p>", "text/html"),
             ] {
                 let request = app.client.post(app.url(TRACK)).header("content-type", kind).body(body);
-                let request = bearer.iter().fold(request, |request, bearer| request.bearer_auth(bearer));
+                let request = bearer.iter().fold(request, reqwest::RequestBuilder::bearer_auth);
                 let response = request.send().await.unwrap();
                 assert_eq!(response.status(), 401, "{body}");
                 assert_eq!(header(&response, "www-authenticate"), Some("Bearer"));

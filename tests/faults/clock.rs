@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use weir::domain::{Clock, UnixMillis};
 use weir::enrich::token::TrackingTokens;
+use weir_domain::{Clock, UnixMillis};
+use weir_testkit::{TRACKING_SECRET, on_both_databases};
 
 use super::*;
-use crate::on_both_databases;
-use crate::support::TRACKING_SECRET;
 
 const HOUR_MS: i64 = 3_600_000;
 const PAGE: &str = "6f1b7b0e-5f0c-4f52-9d0e-0d0c1d4f7c11";
@@ -52,7 +51,7 @@ async fn throttles_do_not_freeze_when_the_clock_steps_back() {
     let points = FailPoints::of(&mut app);
     app.launch().await;
     let send =
-        async || app.post("/api/v1/analytics/session", &support::minimal_session()).send().await.unwrap().status();
+        async || app.post("/api/v1/analytics/session", &weir_testkit::minimal_session()).send().await.unwrap().status();
     for step in [-HOUR_MS, HOUR_MS, 0] {
         app.until("the window is open", async || send().await == 200).await;
         app.until("the window is full", async || send().await == 429).await;

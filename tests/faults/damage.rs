@@ -8,8 +8,9 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use weir_testkit::on_both_databases;
+
 use super::*;
-use crate::on_both_databases;
 
 /// Sessions of a backlog: several segments of them.
 const BACKLOG: u64 = 60;
@@ -187,13 +188,13 @@ on_both_databases! {
 
     async fn a_second_process_on_a_data_directory_is_refused_by_name_and_the_first_is_unharmed(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
-        let first = app.create_session(&support::minimal_session()).await;
+        let first = app.create_session(&weir_testkit::minimal_session()).await;
         let second = app.run(&["serve"]).await;
         assert_ne!(second.code, Some(0));
         let said = format!("{}{}", second.stdout, second.stderr);
         assert!(said.contains("journal/analytics is in use by another process"), "{said}");
         assert!(!said.contains("takes requests at"), "{said}");
-        let created = app.create_session(&support::minimal_session()).await;
+        let created = app.create_session(&weir_testkit::minimal_session()).await;
         for session in [&first, &created] {
             app.session(session["id"].as_str().unwrap()).await;
         }

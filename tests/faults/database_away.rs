@@ -1,8 +1,9 @@
 //! A database that goes away under load, and one record that it will not take.
 
+use weir_testkit::on_both_databases;
+
 use super::postgres_server::flows;
 use super::*;
-use crate::on_both_databases;
 
 #[tokio::test]
 async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_database() {
@@ -26,7 +27,7 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
         .send()
         .await
         .unwrap();
-    assert_eq!(support::data(saved).await, json!({"saved": true}));
+    assert_eq!(weir_testkit::data(saved).await, json!({"saved": true}));
     app.until("the consent is in the other database", async || {
         app.databases.count(Database::Main, "SELECT count(*) AS n FROM consent_records").await == 1
     })
@@ -51,7 +52,7 @@ async fn an_outage_of_the_main_database_holds_up_no_session_and_loses_no_choice(
     let choice = json!({"analytics": true, "marketing": false, "functional": true});
     for _ in 0..CHOICES {
         let saved = app.post("/api/v1/consent/cookies", &choice).send().await.unwrap();
-        assert_eq!(support::data(saved).await, json!({"saved": true}));
+        assert_eq!(weir_testkit::data(saved).await, json!({"saved": true}));
         // Sessions reach their database all the while.
         flows(&app, 50.0).await;
     }

@@ -1,8 +1,9 @@
 //! A disk that fails, or takes its time: nothing is acknowledged that is not on it, and all is well again when the disk
 //! is.
 
+use weir_testkit::on_both_databases;
+
 use super::*;
-use crate::on_both_databases;
 
 const POSITION: &str = "weir_journal_position{journal=\"analytics\"}";
 

@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use weir_testkit::on_both_databases;
+
 use super::disk::{status, takes_records};
 use super::*;
-use crate::on_both_databases;
 
 /// A small disk under the journals.
 struct SmallDisk {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::support::{Backend, TestApp, UNTHROTTLED};
+use weir_testkit::{Backend, TestApp, UNTHROTTLED};
 
 /// A server without throttles that is still to be launched, and its fail points.
 pub async fn prepared(backend: Backend) -> (TestApp, FailPoints) {
@@ -12,7 +12,7 @@ pub async fn prepared(backend: Backend) -> (TestApp, FailPoints) {
     (app, points)
 }
 
-/// The file that a server follows; see `weir::fail_points` for its language.
+/// The file that a server follows; see `weir_fail_points` for its language.
 pub struct FailPoints {
     file: PathBuf,
 }

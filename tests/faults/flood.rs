@@ -12,8 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use uuid::Uuid;
-
-use super::support::{BROWSER, TestApp};
+use weir_testkit::{BROWSER, TestApp};
 
 /// How many requests of one connection wait for their answers at most.
 const DEPTH: u64 = 16;
@@ -68,7 +67,7 @@ pub async fn flood(app: &TestApp, connections: usize, pace: Pace, until: Until, 
         stream.set_nodelay(true).unwrap();
         let pace = match pace {
             Pace::Open(rate) => Pace::Open(rate / connections as f64),
-            closed => closed,
+            Pace::Closed(_) => pace,
         };
         let page = format!("{page}/{number}");
         clients.spawn(Client { stream, page, pace, until, stop: Arc::clone(&stop), seen: Flooded::default() }.run());
@@ -145,12 +144,12 @@ impl Client {
             if matches!(read, Ok(0) | Err(_)) {
                 return self.seen;
             }
-            while let Some(id) = next_answer(&mut unread) {
+            while let Some(answer) = next_answer(&mut unread) {
                 let sent_at = waiting.pop_front().expect("no more answers than requests");
                 self.seen.longest = self.seen.longest.max(sent_at.elapsed());
-                match id {
-                    Some(id) => self.seen.acknowledged.push(id),
-                    None => self.seen.refused += 1,
+                match answer {
+                    Answer::Acknowledged(id) => self.seen.acknowledged.push(id),
+                    Answer::Refused => self.seen.refused += 1,
                 }
             }
         }
@@ -171,8 +170,13 @@ impl Client {
     }
 }
 
-/// Takes one whole answer out of what was read: the id in it, or `None` for a refusal.
-fn next_answer(unread: &mut Vec<u8>) -> Option<Option<Uuid>> {
+enum Answer {
+    Acknowledged(Uuid),
+    Refused,
+}
+
+/// Takes one whole answer out of what was read.
+fn next_answer(unread: &mut Vec<u8>) -> Option<Answer> {
     let head_end = unread.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&unread[..head_end]).unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -182,8 +186,11 @@ fn next_answer(unread: &mut Vec<u8>) -> Option<Option<Uuid>> {
         return None;
     }
     let body = std::str::from_utf8(&unread[head_end..end]).unwrap();
-    let id = body.split_once(r#""id":""#).map(|(_, rest)| rest[..36].parse().unwrap());
-    assert!(id.is_some() || body.contains(r#""id":null"#), "{body}");
+    let answer = match body.split_once(r#""id":""#) {
+        Some((_, rest)) => Answer::Acknowledged(rest[..36].parse().unwrap()),
+        None => Answer::Refused,
+    };
+    assert!(matches!(answer, Answer::Acknowledged(_)) || body.contains(r#""id":null"#), "{body}");
     unread.drain(..end);
-    Some(id)
+    Some(answer)
 }

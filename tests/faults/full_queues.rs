@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use weir::enrich::pool;
+use weir_testkit::{PATIENCE, exclusive, minimal_session, on_both_databases};
 
 use super::clients::affordable;
 use super::disk::takes_records;
 use super::ledger::PAGES;
 use super::*;
-use crate::on_both_databases;
-use crate::support::{PATIENCE, minimal_session};
 
 const SESSION: &str = "/api/v1/analytics/session";
 const QUEUED: &str = "weir_journal_queue_records{journal=\"analytics\"}";
@@ -59,7 +58,7 @@ impl Crowd {
 
 /// Sends a batch of sessions with these landing pages: each one's id, or `None` for a refusal.
 async fn bring(batch: reqwest::RequestBuilder, pages: Vec<String>) -> Vec<(String, Option<String>)> {
-    let answer = support::data(batch.send().await.unwrap()).await;
+    let answer = weir_testkit::data(batch.send().await.unwrap()).await;
     let results = answer["results"].as_array().unwrap();
     assert_eq!(results.len(), pages.len());
     let id = |result: &Value| {
@@ -91,6 +90,8 @@ async fn recovers(app: &TestApp, ledger: &mut Ledger) {
 
 on_both_databases! {
     async fn a_journal_whose_queue_is_full_of_records_says_so_at_once_and_takes_more_when_the_disk_does(backend) {
+        // Its crowd keeps the machine busy, and each body has ten seconds to arrive.
+        let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
         // A line a record would be what takes longest.
         app.set("WEIR_LOG", "info");
@@ -106,7 +107,7 @@ on_both_databases! {
         assert_eq!(visit(&app, &mut ledger, "late").await, None);
         let beat = app.client.patch(app.url(&format!("{SESSION}/{}/heartbeat", uuid::Uuid::new_v4())));
         let refusal = beat.send().await.unwrap();
-        assert_eq!((refusal.status().as_u16(), support::header(&refusal, "retry-after")), (503, Some("2")));
+        assert_eq!((refusal.status().as_u16(), weir_testkit::header(&refusal, "retry-after")), (503, Some("2")));
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         points.disarm();
         crowd.finish(&mut ledger).await;
@@ -117,6 +118,8 @@ on_both_databases! {
     }
 
     async fn a_journal_whose_queue_is_full_of_bytes_says_so_and_takes_more_when_the_disk_does(backend) {
+        // Its crowd keeps the machine busy, and each body has ten seconds to arrive.
+        let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
         app.set("WEIR_LOG", "info");
         app.launch().await;
@@ -141,6 +144,8 @@ async fn a_full_user_agent_pool_refuses_whom_nobody_knows_and_no_other() {
     // The same user agent goes to the same parser: its mailbox, and some more.
     const CLIENTS: usize = pool::QUEUE + 200;
     const NEW_BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0";
+    // Its crowd keeps the machine busy, and each body has ten seconds to arrive.
+    let _alone = exclusive().await;
     assert_eq!(affordable(CLIENTS as u64), CLIENTS as u64, "this process may have too few files open");
     let (mut app, points) = prepared(Backend::Sqlite).await;
     app.set("WEIR_LOG", "info");
@@ -165,7 +170,7 @@ async fn a_full_user_agent_pool_refuses_whom_nobody_knows_and_no_other() {
         let page = format!("{PAGES}crowd/{number}");
         let request = come(NEW_BROWSER, &page);
         clients.spawn(async move {
-            let created = support::data(request.send().await.unwrap()).await;
+            let created = weir_testkit::data(request.send().await.unwrap()).await;
             vec![(page, created["id"].as_str().map(str::to_owned))]
         });
     }
@@ -181,7 +186,7 @@ async fn a_full_user_agent_pool_refuses_whom_nobody_knows_and_no_other() {
     for counted in [app.metric(REFUSED_LOOK_UPS).await, app.outcomes("session", "unavailable").await] {
         assert!(told >= too_many && (counted - told).abs() < f64::EPSILON, "{counted} counted, {told} told");
     }
-    let again = support::data(come(NEW_BROWSER, "https://example.org/").send().await.unwrap()).await;
+    let again = weir_testkit::data(come(NEW_BROWSER, "https://example.org/").send().await.unwrap()).await;
     assert!(again["id"].is_string(), "the new browser is known now");
     recovers(&app, &mut ledger).await;
 }

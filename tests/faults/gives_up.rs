@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use weir_testkit::wire::{Wire, request};
+use weir_testkit::{PATIENCE, minimal_session, on_both_databases};
+
 use super::*;
-use crate::on_both_databases;
-use crate::support::wire::{Wire, request};
-use crate::support::{PATIENCE, minimal_session};
 
 /// A part that panics whenever it works ends the process within its budget, in order and not with success.
 async fn gives_up(point: &str, part: &str, backend: Backend) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use weir_testkit::on_both_databases;
+
 use super::*;
-use crate::on_both_databases;
 
 /// A number below `bound`, another one each time.
 fn any_below(bound: u64) -> u64 {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use super::support::{Backend, Database, TestApp};
+use weir_testkit::{Backend, Database, TestApp};
 
 /// Where the landing page of every session of a load begins.
 pub const PAGES: &str = "https://example.org/load/";

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use weir_testkit::{TestApp, access_token, session_with};
 
 use super::ledger::{Account, Ledger, PAGES};
-use super::support::{self, TestApp, access_token, session_with};
 
 /// After so many requests in a row without an answer the server is gone.
 const GONE: u32 = 20;
@@ -125,7 +125,7 @@ pub async fn visit(app: &TestApp, ledger: &mut Ledger, name: &str) -> Option<Str
 
 /// The answer's body, or `None` when there was none.
 async fn answer(request: reqwest::RequestBuilder) -> Option<Value> {
-    let response = request.header("user-agent", support::BROWSER).send().await.ok()?;
+    let response = request.header("user-agent", weir_testkit::BROWSER).send().await.ok()?;
     let text = response.text().await.ok()?;
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }

@@ -3,8 +3,10 @@
 //! Every test keeps a ledger of what its clients saw and holds it against the databases. `load-tests/faults` runs the
 //! whole campaign in its long version (`WEIR_FAULTS=long`) and prints the ledgers as one table.
 
-#[path = "../support/mod.rs"]
-mod support;
+// Figures of a report and of a metric are floats; what they count here is far from where that matters.
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+// `began` and `begun`, `stop` and `step`.
+#![allow(clippy::similar_names)]
 
 mod fail_points;
 mod flood;
@@ -35,11 +37,11 @@ mod start;
 mod told;
 
 use serde_json::{Value, json};
+use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, session_with};
 
 use fail_points::{FailPoints, prepared};
 use ledger::Ledger;
 use load::{Load, visit};
-use support::{Backend, Database, TestApp, UNTHROTTLED, session_with};
 
 /// How much of it: the first in every run of the tests, the second in the campaign.
 fn scale<T>(short: T, long: T) -> T {

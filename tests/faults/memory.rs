@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::support::TestApp;
+use weir_testkit::TestApp;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 

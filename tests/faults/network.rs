@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
+use weir_testkit::exclusive;
+use weir_testkit::proxy::{Link, Proxy};
 
 use super::postgres_server::flows;
 use super::*;
-use support::proxy::{Proxy, Weather};
 
 /// A server whose two databases are behind proxies: analytics, main.
 pub async fn behind_proxies(variables: &[(&str, &str)]) -> (TestApp, Proxy, Proxy) {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);
     app.set_all(variables);
-    let (analytics, analytics_url) = Proxy::before_url(&app.databases.analytics_url).await;
-    let (main, main_url) = Proxy::before_url(&app.databases.main_url).await;
+    let (analytics, analytics_url) = Proxy::to_url(&app.databases.analytics_url).await;
+    let (main, main_url) = Proxy::to_url(&app.databases.main_url).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", &analytics_url);
     app.set("WEIR_MAIN_DATABASE_URL", &main_url);
     app.launch().await;
@@ -29,9 +30,9 @@ async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
     for _ in 0..8 {
         flows(&app, 50.0).await;
         // Some of these fall between COMMIT and its answer.
-        analytics.turns(Weather::Cut);
+        analytics.set(Link::Reset);
         tokio::time::sleep(Duration::from_millis(30)).await;
-        analytics.turns(Weather::Clear);
+        analytics.set(Link::Up);
     }
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused(), 0);
@@ -40,15 +41,17 @@ async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
 
 #[tokio::test]
 async fn a_slow_network_slows_the_writer_and_not_the_answers() {
+    // It looks at how long an answer takes.
+    let _alone = exclusive().await;
     let (app, analytics, _main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("slow network", Backend::Postgres);
-    analytics.turns(Weather::Slow(Duration::from_millis(40)));
+    analytics.set(Link::Slow(Duration::from_millis(40)));
     let load = Load::start(&app, 8, "slow");
     flows(&app, 200.0).await;
     let mut fastest = Duration::MAX;
     for _ in 0..20 {
         let began = Instant::now();
-        app.create_session(&support::minimal_session()).await;
+        app.create_session(&weir_testkit::minimal_session()).await;
         fastest = fastest.min(began.elapsed());
     }
     // One that waited for a transaction would take several trips of 80 ms.
@@ -69,8 +72,8 @@ async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
     let waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'weir' AND wait_event_type = 'Lock'";
     app.until("the writer waits for the table", async || app.databases.count(Database::Analytics, waiting).await > 0)
         .await;
-    analytics.turns(Weather::BlackHole);
-    main.turns(Weather::BlackHole);
+    analytics.set(Link::BlackHole);
+    main.set(Link::BlackHole);
     sqlx::Connection::close(blocker).await.unwrap();
     let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
     app.until("intake goes on", async || app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 50.0)
@@ -85,8 +88,8 @@ async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
     let what = "the silence is noticed";
     app.until(what, async || app.metric("weir_writer_up{database=\"analytics\"}").await < 0.5).await;
     // The connections made before stay lost; new ones get through.
-    analytics.turns(Weather::Clear);
-    main.turns(Weather::Clear);
+    analytics.set(Link::Up);
+    main.set(Link::Up);
     ledger.settle(&app).await;
     app.until("reads are answered again", async || {
         let answer = app.client.get(app.url("/api/v1/users/attribution")).bearer_auth(&token).send().await.unwrap();
@@ -132,9 +135,9 @@ async fn a_connection_that_was_forgotten_on_the_way_while_it_was_idle_is_found_o
     app.applied().await;
     // Idle for long enough to be asked before it is used. The connections made so far are lost for good.
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    analytics.turns(Weather::BlackHole);
+    analytics.set(Link::BlackHole);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    analytics.turns(Weather::Clear);
+    analytics.set(Link::Up);
     let began = Instant::now();
     visit(&app, &mut ledger, "after").await.expect("it is stored");
     app.applied().await;

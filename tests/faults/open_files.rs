@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use weir_testkit::wire::{Answer, Wire, request};
+use weir_testkit::{minimal_session, on_both_databases};
+
 use super::*;
-use crate::on_both_databases;
-use crate::support::minimal_session;
-use crate::support::wire::{Answer, Wire, request};
 
 fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, usize::from) as u64

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, Connection as _};
+use weir_testkit::{exclusive, on_both_databases};
 
 use super::flood::{Pace, Until, flood};
 use super::memory::{mebibytes, resident_bytes};
 use super::overload::settle_floods;
 use super::*;
-use crate::on_both_databases;
 
 /// How much memory may grow from the first tenth of a backlog to its end.
 const GROWTH_BYTES: u64 = 32 << 20;
@@ -32,7 +32,7 @@ impl Outage {
             return Self::Postgres;
         }
         let options: sqlx::sqlite::SqliteConnectOptions = app.databases.analytics_url.parse().unwrap();
-        let mut holder = options.busy_timeout(support::PATIENCE).connect().await.unwrap();
+        let mut holder = options.busy_timeout(weir_testkit::PATIENCE).connect().await.unwrap();
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
         Self::Sqlite(Box::new(holder))
     }
@@ -93,6 +93,8 @@ impl Looks {
 
 on_both_databases! {
     async fn a_long_backlog_is_disk_and_not_memory(backend) {
+        // It floods, and looks at memory and at what is left while it is caught up.
+        let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", scale("1MiB", "64MiB"));
         // A line a request would be a gigabyte.

@@ -1,8 +1,8 @@
 //! A journal at its bound: an honest no, and a way back.
 
+use weir_testkit::{minimal_session, on_both_databases};
+
 use super::*;
-use crate::on_both_databases;
-use crate::support::minimal_session;
 
 on_both_databases! {
     async fn a_full_journal_answers_honestly_and_recovers_when_the_database_is_back(backend) {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use weir_testkit::{exclusive, on_both_databases};
+
 use super::flood::{Flooded, Pace, Until, flood};
 use super::ledger::Sums;
 use super::memory::{Peak, mebibytes};
 use super::*;
-use crate::on_both_databases;
 
 /// The most that a server may have resident, whatever is thrown at it: every queue at its bound, and room for debug builds.
 const MOST_BYTES: u64 = 256 << 20;
@@ -39,6 +40,8 @@ pub async fn settle_floods(app: &TestApp, ledger: &Ledger, floods: &[&Flooded]) 
 
 on_both_databases! {
     async fn ten_times_the_sustainable_rate_is_borne(backend) {
+        // It saturates the machine, and looks at rates and memory.
+        let _alone = exclusive().await;
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let calm = Until::Elapsed(Duration::from_secs(scale(2, 10)));
         // Warm, so that before and after are alike.

@@ -1,9 +1,10 @@
 //! Every part of the pipeline panics: it comes back, and nobody is lied to.
 
+use weir_testkit::metrics::assert_documented;
+use weir_testkit::on_both_databases;
+
 use super::disk::takes_records;
 use super::*;
-use crate::on_both_databases;
-use crate::support::metrics::assert_documented;
 
 /// Every actor that `Lifeline::guard` guards.
 const ACTORS: [&str; 12] = [
@@ -110,11 +111,11 @@ on_both_databases! {
         load.finish(&mut ledger).await;
         // The other one may have had too few batches to come to it.
         points.arm(&["journal.synced=1*panic"]);
-        let token = support::access_token("user-0");
+        let token = weir_testkit::access_token("user-0");
         app.until("the main journal has panicked too", async || {
             let name = format!("beside/{}", ledger.events.sent);
             let event = app.post("/api/v1/analytics/track", &json!({"event": name})).bearer_auth(&token);
-            assert_eq!(support::data(event.send().await.unwrap()).await, json!({"tracked": true}));
+            assert_eq!(weir_testkit::data(event.send().await.unwrap()).await, json!({"tracked": true}));
             ledger.events.sent += 1;
             ledger.events.acknowledged.insert(name);
             has_restarted(&app.metrics().await, "main_journal")
@@ -143,7 +144,7 @@ async fn a_request_that_panics_ends_its_connection_and_nothing_else() {
     ledger.settle(&app).await;
     // The server looks now and then whether it is still to panic.
     app.until("requests are served again", async || {
-        app.post("/api/v1/analytics/session", &support::minimal_session()).send().await.is_ok()
+        app.post("/api/v1/analytics/session", &weir_testkit::minimal_session()).send().await.is_ok()
     })
     .await;
 }

@@ -1,9 +1,11 @@
 //! A database and a journal that do not belong together are noticed and named, never skipped or applied twice.
 
-use weir::journal::{JournalOptions, SegmentStorage, Storage};
+use std::sync::Arc;
+
+use weir_journal::{JournalOptions, SegmentStorage, Storage};
+use weir_testkit::on_both_databases;
 
 use super::*;
-use crate::on_both_databases;
 
 /// Where the analytics database stands in its only journal.
 async fn stands(app: &TestApp) -> i64 {
@@ -124,7 +126,7 @@ on_both_databases! {
         let mut app = TestApp::prepare(backend).await;
         let directory = app.data_dir().join("journal/analytics");
         std::fs::create_dir_all(&directory).unwrap();
-        let mut storage = SegmentStorage::open(&directory, JournalOptions::default(), weir::telemetry::Histogram::unread()).unwrap();
+        let mut storage = SegmentStorage::open(&directory, JournalOptions::default(), Arc::new(())).unwrap();
         storage.append(&[vec![250, 1, 0]]).unwrap();
         storage.close();
         drop(storage);

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use weir_testkit::postgres::PostgresServer;
+use weir_testkit::proxy::{Link, Proxy};
 
 use super::*;
-use support::cluster::Cluster;
-use support::proxy::{Proxy, Weather};
 
 const POSITION: &str = "weir_writer_position{database=\"analytics\"}";
 const LAG: &str = "weir_writer_lag_records{database=\"analytics\"}";
@@ -17,30 +17,30 @@ pub async fn flows(app: &TestApp, records: f64) {
     app.until("sessions flow", async || app.metric(POSITION).await > from + records).await;
 }
 
-async fn server_with(variables: &[(&str, &str)]) -> (Cluster, TestApp) {
-    let cluster = Cluster::start();
-    let mut app = TestApp::prepare_on(&cluster.url).await;
+async fn server_with(variables: &[(&str, &str)]) -> (PostgresServer, TestApp) {
+    let postgres = PostgresServer::start();
+    let mut app = TestApp::prepare_on(&postgres.url).await;
     app.set_all(UNTHROTTLED);
     app.set_all(variables);
     app.launch().await;
-    (cluster, app)
+    (postgres, app)
 }
 
 #[tokio::test]
 async fn a_server_that_crashes_again_and_again_loses_and_doubles_nothing() {
-    let (cluster, app) = server_with(&[("WEIR_JOURNAL__SEGMENT_BYTES", "65536")]).await;
+    let (postgres, app) = server_with(&[("WEIR_JOURNAL__SEGMENT_BYTES", "65536")]).await;
     let mut ledger = Ledger::of("PostgreSQL killed (immediate) and restarted", Backend::Postgres);
     let load = Load::start(&app, 8, "crash");
     for _ in 0..scale(3, 15) {
         // Long enough that segments are deleted: what was committed must be the server's to keep.
         flows(&app, 200.0).await;
-        cluster.crash();
+        postgres.crash();
         let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
         app.until("intake goes on", async || {
             app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 50.0
         })
         .await;
-        cluster.begin_again();
+        postgres.start_again();
     }
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused(), 0);
@@ -49,14 +49,14 @@ async fn a_server_that_crashes_again_and_again_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn a_server_that_freezes_for_seconds_is_waited_for() {
-    let (cluster, app) = server_with(&[]).await;
+    let (postgres, app) = server_with(&[]).await;
     let mut ledger = Ledger::of("PostgreSQL frozen (SIGSTOP)", Backend::Postgres);
     let load = Load::start(&app, 8, "freeze");
     let seconds = Duration::from_secs(scale(2, 12));
     for _ in 0..scale(2, 5) {
         flows(&app, 50.0).await;
         app.until("it has caught up", async || app.metric(LAG).await < 200.0).await;
-        cluster.signal("STOP");
+        postgres.signal("STOP");
         let (frozen, acknowledged) = (Instant::now(), app.outcomes("session", "accepted").await);
         let (at, behind) = (app.metric("weir_journal_position{journal=\"analytics\"}").await, app.metric(LAG).await);
         app.until("intake goes on for seconds", async || {
@@ -65,7 +65,7 @@ async fn a_server_that_freezes_for_seconds_is_waited_for() {
         .await;
         let acknowledged = app.outcomes("session", "accepted").await - acknowledged;
         let (grown, frozen) = (app.metric(LAG).await - behind, frozen.elapsed());
-        cluster.signal("CONT");
+        postgres.signal("CONT");
         assert!(acknowledged > 100.0, "{acknowledged} sessions were acknowledged while it was frozen for {frozen:?}");
         // Less than came in, where the answer to one last batch was on its way already.
         assert!(grown > 100.0, "{grown} more behind after {frozen:?}");
@@ -78,20 +78,20 @@ async fn a_server_that_freezes_for_seconds_is_waited_for() {
 #[tokio::test]
 async fn a_server_without_a_free_connection_is_tried_until_there_is_one() {
     const PLACES: usize = 12;
-    let (cluster, app) = server_with(&[]).await;
-    cluster.configure(&format!("max_connections = {PLACES}"));
-    cluster.crash();
-    cluster.begin_again();
+    let (postgres, app) = server_with(&[]).await;
+    postgres.configure(&format!("max_connections = {PLACES}"));
+    postgres.crash();
+    postgres.start_again();
     let mut ledger = Ledger::of("refused by max_connections", Backend::Postgres);
     let load = Load::start(&app, 8, "crowd");
     flows(&app, 50.0).await;
     // All places, those of superusers too, taken one by one from Weir.
-    let mut crowd = vec![PgConnection::connect(&cluster.url).await.unwrap()];
+    let mut crowd = vec![PgConnection::connect(&postgres.url).await.unwrap()];
     let what = "the writer is refused";
     app.until(what, async || {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'";
         sqlx::raw_sql(end).execute(&mut crowd[0]).await.unwrap();
-        while let Ok(another) = PgConnection::connect(&cluster.url).await {
+        while let Ok(another) = PgConnection::connect(&postgres.url).await {
             crowd.push(another);
         }
         // Counted, not looked for: a backend that is ending is gone from every list before its place is free.
@@ -155,20 +155,20 @@ async fn a_table_that_is_locked_for_seconds_is_waited_for() {
 async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);
-    let (analytics, analytics_url) = Proxy::before_url(&app.databases.analytics_url).await;
-    let (main, main_url) = Proxy::before_url(&app.databases.main_url).await;
+    let (analytics, analytics_url) = Proxy::to_url(&app.databases.analytics_url).await;
+    let (main, main_url) = Proxy::to_url(&app.databases.main_url).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", &analytics_url);
     app.set("WEIR_MAIN_DATABASE_URL", &main_url);
     app.launch().await;
     let mut ledger = Ledger::of("connection ends after COMMIT is sent", Backend::Postgres);
     let load = Load::start(&app, 8, "commit");
     flows(&app, 20.0).await;
-    analytics.turns(Weather::LostCommits);
-    main.turns(Weather::LostCommits);
+    analytics.set(Link::LostCommits);
+    main.set(Link::LostCommits);
     let arrived = "a commit whose answer was lost had arrived";
     app.until("commits arrive unheard", async || app.log().matches(arrived).count() >= scale(6, 60)).await;
-    analytics.turns(Weather::Clear);
-    main.turns(Weather::Clear);
+    analytics.set(Link::Up);
+    main.set(Link::Up);
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused(), 0);
     ledger.settle(&app).await;

@@ -4,14 +4,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use weir_testkit::proxy::Link;
+use weir_testkit::wire::request;
+use weir_testkit::{exclusive, on_both_databases};
+
 use super::ledger::PAGES;
 use super::network::behind_proxies;
 use super::outage::Outage;
 use super::postgres_server::flows;
 use super::*;
-use crate::on_both_databases;
-use crate::support::proxy::Weather;
-use crate::support::wire::request;
 
 const POSITION: &str = "weir_journal_position{journal=\"analytics\"}";
 
@@ -67,6 +68,8 @@ on_both_databases! {
     }
 
     async fn clients_that_neither_read_nor_send_keep_nobody_else_from_an_orderly_end(backend) {
+        // Everything must be applied within the deadline, beside a client that sends all it can.
+        let _alone = exclusive().await;
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
         app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "5");
@@ -120,16 +123,16 @@ async fn databases_that_say_nothing_hold_up_the_stop_no_longer_than_its_deadline
     let mut ledger = Ledger::of("SIGTERM while the databases are silent", Backend::Postgres);
     let load = Load::start(&app, 8, "silent");
     flows(&app, 20.0).await;
-    analytics.turns(Weather::Silent);
-    main.turns(Weather::Silent);
+    analytics.set(Link::Stalled);
+    main.set(Link::Stalled);
     let at = app.metric(POSITION).await;
     app.until("intake goes on", async || app.metric(POSITION).await > at + 100.0).await;
     ends_within(&mut app, 10).await;
     load.finish(&mut ledger).await;
     assert!(app.log().contains("waiting_for=\"the writers\""), "it waited for the databases in vain");
     // What the old process had sent arrives after its end, perhaps a COMMIT.
-    analytics.turns(Weather::Clear);
-    main.turns(Weather::Clear);
+    analytics.set(Link::Up);
+    main.set(Link::Up);
     app.launch().await;
     ledger.settle(&app).await;
 }
@@ -140,7 +143,7 @@ async fn an_unreachable_database_does_not_hold_up_the_stop_beyond_its_deadline()
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "1");
     app.launch().await;
-    app.create_session(&support::minimal_session()).await;
+    app.create_session(&weir_testkit::minimal_session()).await;
     ends_within(&mut app, 10).await;
     assert!(app.log().contains("left_for_the_next_start=1"), "what is left is named");
 }
@@ -151,7 +154,7 @@ async fn a_second_signal_ends_it_at_once() {
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "60");
     app.launch().await;
-    app.create_session(&support::minimal_session()).await;
+    app.create_session(&weir_testkit::minimal_session()).await;
     app.signal("TERM");
     app.until("it drains", async || app.log().contains("stopping")).await;
     ends_within(&mut app, 20).await;

@@ -1,12 +1,13 @@
 //! A stop that comes before the start is over.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir::journal::{JournalOptions, SegmentStorage, Storage};
+use weir_journal::{JournalOptions, SegmentStorage, Storage};
+use weir_testkit::proxy::{Link, Proxy};
 
 use super::*;
-use crate::support::proxy::{Proxy, Weather};
 
 /// Starts a process that does not get far, and ends it by SIGTERM: soon, with success, before it takes requests.
 async fn ends_at_a_signal(app: &TestApp) {
@@ -31,7 +32,7 @@ async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
     // Read back in twenty pieces, each of which takes a second.
     let directory = app.data_dir().join("journal/main");
     let options = JournalOptions { fsync: false, ..JournalOptions::default() };
-    let mut backlog = SegmentStorage::open(&directory, options, weir::telemetry::Histogram::unread()).unwrap();
+    let mut backlog = SegmentStorage::open(&directory, options, Arc::new(())).unwrap();
     for _ in 0..20 {
         backlog.append(&vec![b"nothing that a writer knows".to_vec(); 10_000]).unwrap();
     }
@@ -54,11 +55,11 @@ async fn a_signal_ends_a_start_that_waits_for_a_database_and_costs_nothing() {
     load.finish(&mut ledger).await;
     assert_eq!(ledger.refused(), 0);
     // It takes a connection and says nothing: the start gives it some seconds.
-    let (silent, url) = Proxy::before_url(&app.databases.analytics_url).await;
-    silent.turns(Weather::BlackHole);
+    let (silent, url) = Proxy::to_url(&app.databases.analytics_url).await;
+    silent.set(Link::BlackHole);
     app.set("WEIR_ANALYTICS_DATABASE_URL", &url);
     ends_at_a_signal(&app).await;
-    silent.turns(Weather::Clear);
+    silent.set(Link::Up);
     app.launch().await;
     ledger.settle(&app).await;
 }

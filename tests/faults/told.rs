@@ -1,15 +1,15 @@
 //! What Weir says while people wait for it: at a start, while it catches up, at a stop.
 
 use std::process::Stdio;
+use std::sync::Arc;
 
-use weir::journal::{JournalOptions, SegmentStorage, Storage};
+use weir_journal::{JournalOptions, SegmentStorage, Storage};
+use weir_testkit::proxy::{Link, Proxy};
+use weir_testkit::wire::{Wire, request};
+use weir_testkit::{exclusive, minimal_session, on_both_databases};
 
 use super::outage::Outage;
 use super::*;
-use crate::on_both_databases;
-use crate::support::minimal_session;
-use crate::support::proxy::{Proxy, Weather};
-use crate::support::wire::{Wire, request};
 
 #[tokio::test]
 async fn a_server_that_takes_no_records_is_not_healthy() {
@@ -39,16 +39,15 @@ async fn a_start_tells_what_it_waits_for() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     let points = FailPoints::of(&mut app);
     let directory = app.data_dir().join("journal/main");
-    let mut backlog =
-        SegmentStorage::open(&directory, JournalOptions::default(), weir::telemetry::Histogram::unread()).unwrap();
+    let mut backlog = SegmentStorage::open(&directory, JournalOptions::default(), Arc::new(())).unwrap();
     for _ in 0..3 {
         backlog.append(&vec![b"nothing that a writer knows".to_vec(); 10_000]).unwrap();
     }
     drop(backlog);
     points.arm(&["start.read=sleep(1100)"]);
     // It takes a connection and says nothing.
-    let (silent, url) = Proxy::before_url(&app.databases.analytics_url).await;
-    silent.turns(Weather::BlackHole);
+    let (silent, url) = Proxy::to_url(&app.databases.analytics_url).await;
+    silent.set(Link::BlackHole);
     app.set("WEIR_ANALYTICS_DATABASE_URL", &url);
     let log = app.directory.path().join("start.log");
     let mut starting =
@@ -93,6 +92,8 @@ async fn a_stop_tells_what_it_waits_for() {
 
 on_both_databases! {
     async fn catching_up_is_told_until_it_is_done(backend) {
+        // It counts the lines of a backlog that is caught up at full speed.
+        let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
         app.launch().await;
         let mut ledger = Ledger::of("catching up, told", backend);

@@ -240,7 +240,7 @@ impl Change<'_> {
         let now = |metric, labels: Labels<'_>| self.now.value(metric, labels);
         Database {
             name,
-            takes_records: now("weir_journal_takes_records", &journal).map(is_so),
+            takes_records: now("weir_journal_writable", &journal).map(is_so),
             queue: Level {
                 now: now("weir_journal_queue_records", &journal),
                 most: now("weir_journal_queue_capacity_records", &journal),

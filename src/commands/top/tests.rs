@@ -116,7 +116,7 @@ fn what_somebody_should_look_at_is_red() {
     let mut bad = NOW.to_owned();
     for (series, value) in [
         ("weir_ready", "0"),
-        ("weir_journal_takes_records{journal=\"main\"}", "0"),
+        ("weir_journal_writable{journal=\"main\"}", "0"),
         ("weir_journal_disk_bytes{journal=\"main\"}", "8000000000"),
         ("weir_journal_queue_records{journal=\"analytics\"}", "16384"),
         ("weir_writer_up{database=\"analytics\"}", "0"),

@@ -20,8 +20,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 use ua_parser::{Extractor, Regexes};
-
-use super::bot::is_bot;
+use weir_domain::is_bot;
 
 /// The expressions as `build.rs` left them: JSON, compressed with gzip.
 const EXPRESSIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user_agent_regexes.json.gz"));

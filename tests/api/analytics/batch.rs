@@ -3,8 +3,9 @@
 
 use std::io::Write;
 
+use weir_testkit::time;
+
 use super::*;
-use crate::support::time;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
+use weir_testkit::time;
 
 use super::*;
-use crate::support::time;
 
 const CLIENTS: usize = 50;
 /// Sessions that one client has for itself, and sessions that all of them share.

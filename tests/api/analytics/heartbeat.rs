@@ -1,7 +1,8 @@
 //! `PATCH /api/v1/analytics/session/:id/heartbeat`: the visit goes on.
 
+use weir_testkit::time;
+
 use super::*;
-use crate::support::time;
 
 on_both_databases! {
     async fn a_heartbeat_adds_thirty_seconds_and_is_the_last_activity(backend) {

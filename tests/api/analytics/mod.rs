@@ -9,12 +9,12 @@ mod leave;
 mod pageview;
 
 use serde_json::{Value, json};
-
-use crate::support::{
-    BROWSER, Backend, Database, JWT_SECRET, TestApp, UNTHROTTLED, data, error, header, minimal_session, session_with,
-    truth,
+use weir_testkit::{
+    BROWSER, Backend, Database, JWT_SECRET, TestApp, UNTHROTTLED, data, error, header, minimal_session,
+    on_both_databases, session_with, truth,
 };
-use crate::{SESSION, on_both_databases};
+
+use crate::SESSION;
 
 const PAGEVIEW: &str = "/api/v1/analytics/pageview";
 const BATCH: &str = "/api/v1/analytics/batch";

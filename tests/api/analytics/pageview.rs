@@ -1,7 +1,8 @@
 //! `POST /api/v1/analytics/pageview`: a page is opened, and the session's counters go on.
 
+use weir_testkit::time;
+
 use super::*;
-use crate::support::time;
 
 /// A view's body with some fields set.
 fn with(session: &str, fields: &Value) -> Value {

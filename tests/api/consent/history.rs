@@ -55,7 +55,7 @@ on_both_databases! {
         for bearer in [None, Some("x".to_owned()), Some(access_token("ann") + "x")] {
             for path in [HISTORY, "/api/v1/users/attribution"] {
                 let request = app.client.get(app.url(path));
-                let request = bearer.iter().fold(request, |request, bearer| request.bearer_auth(bearer));
+                let request = bearer.iter().fold(request, reqwest::RequestBuilder::bearer_auth);
                 let response = request.send().await.unwrap();
                 assert_eq!(response.status(), 401);
                 assert_eq!(header(&response, "www-authenticate"), Some("Bearer"));
@@ -106,7 +106,7 @@ on_both_databases! {
                 "UPDATE OR REPLACE consent_records SET id = 'same'",
             ]),
             Backend::Postgres => {
-                attempts.extend(["TRUNCATE consent_records", "TRUNCATE consent_records CASCADE", upsert.as_str()])
+                attempts.extend(["TRUNCATE consent_records", "TRUNCATE consent_records CASCADE", upsert.as_str()]);
             }
         }
         for attempt in attempts {

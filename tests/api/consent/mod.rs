@@ -6,13 +6,13 @@ mod status;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
-use crate::support::keys::{now_seconds, unsigned};
-use crate::support::{
-    BROWSER, Backend, Database, TestApp, UNTHROTTLED, access_token, data, error, header, signed_with_secret, time,
-    truth,
+use weir_testkit::keys::{now_seconds, unsigned};
+use weir_testkit::{
+    BROWSER, Backend, Database, TestApp, UNTHROTTLED, access_token, data, error, header, on_both_databases,
+    signed_with_secret, time, truth,
 };
-use crate::{CONSENT, on_both_databases};
+
+use crate::CONSENT;
 
 fn choice(analytics: bool) -> Value {
     json!({"analytics": analytics, "marketing": true, "functional": false})
@@ -106,7 +106,7 @@ on_both_databases! {
         .await;
         assert!(since.elapsed() < Duration::from_secs(6), "it took {:?}", since.elapsed());
         let versions: Vec<Value> = rows(&app).await.iter().map(|row| row["document_version"].clone()).collect();
-        assert!(versions.is_sorted_by_key(|version| version.to_string()), "an old row was changed: {versions:?}");
+        assert!(versions.is_sorted_by_key(ToString::to_string), "an old row was changed: {versions:?}");
     }
 
     async fn a_user_is_known_by_a_valid_bearer_only(backend) {

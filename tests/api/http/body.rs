@@ -4,9 +4,11 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir_testkit::{
+    BROWSER, Backend, Database, TestApp, UNTHROTTLED, data, error, exclusive, minimal_session, session_with,
+};
 
 use crate::SESSION;
-use crate::support::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, data, error, minimal_session, session_with};
 
 const MAX_BYTES: usize = 64 << 10;
 
@@ -121,6 +123,8 @@ async fn a_broken_compressed_body_is_400() {
 
 #[tokio::test]
 async fn a_decompression_bomb_is_413_at_once() {
+    // It looks at how long answers take.
+    let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let zeros = vec![b' '; 32 << 20];
     for (name, encode) in ENCODINGS {

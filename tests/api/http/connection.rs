@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir_testkit::wire::{Answer, Wire, request};
+use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, exclusive, minimal_session, on_both_databases};
 
-use crate::support::wire::{Answer, Wire, request};
-use crate::support::{Backend, Database, TestApp, UNTHROTTLED, minimal_session};
-use crate::{SESSION, on_both_databases};
+use crate::SESSION;
 
 fn good() -> Vec<u8> {
     request("POST", SESSION, &["Content-Type: application/json"], minimal_session().to_string().as_bytes())
@@ -199,6 +199,8 @@ async fn what_is_no_http_harms_nobody() {
 
 #[tokio::test]
 async fn an_answer_does_not_wait_until_the_one_before_it_is_confirmed() {
+    // It looks at how long answers take.
+    let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let mut wire = Wire::open(&app);
     let mut rounds = Vec::new();

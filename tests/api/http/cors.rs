@@ -1,8 +1,8 @@
 //! Cross-origin requests: who may read which answer.
 
 use serde_json::json;
+use weir_testkit::{Backend, TestApp, UNTHROTTLED, header, minimal_session};
 
-use crate::support::{Backend, TestApp, UNTHROTTLED, header, minimal_session};
 use crate::{CONSENT, SESSION};
 
 const ORIGIN: &str = "https://shop.example";

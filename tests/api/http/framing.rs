@@ -3,10 +3,10 @@
 //! A proxy in front may read the same bytes in another way. What it takes for one request must never be two here.
 
 use serde_json::Value;
+use weir_testkit::wire::{Answer, Wire};
+use weir_testkit::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, minimal_session};
 
 use crate::SESSION;
-use crate::support::wire::{Answer, Wire};
-use crate::support::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, minimal_session};
 
 /// What a smuggler hides behind another request.
 const HIDDEN: &str = "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-Id: hidden\r\n\r\n";

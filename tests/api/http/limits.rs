@@ -4,10 +4,10 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir_testkit::wire::{Answer, Wire};
+use weir_testkit::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, access_token, minimal_session};
 
 use crate::SESSION;
-use crate::support::wire::{Answer, Wire};
-use crate::support::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, access_token, minimal_session};
 
 /// Every route that reads JSON, with a good body.
 fn readers() -> Vec<(&'static str, Value)> {

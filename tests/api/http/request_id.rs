@@ -2,9 +2,9 @@
 
 use reqwest::header::HeaderValue;
 use serde_json::json;
+use weir_testkit::{Backend, TestApp, UNTHROTTLED, error, header, minimal_session};
 
 use crate::SESSION;
-use crate::support::{Backend, TestApp, UNTHROTTLED, error, header, minimal_session};
 
 #[tokio::test]
 async fn a_usable_request_id_is_echoed_on_every_answer() {

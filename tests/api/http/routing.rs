@@ -1,8 +1,8 @@
 //! Routes and methods that are not there, each in its prefix's envelope.
 
 use serde_json::{Value, json};
+use weir_testkit::{Backend, TestApp, UNTHROTTLED, error, header, minimal_session};
 
-use crate::support::{Backend, TestApp, UNTHROTTLED, error, header, minimal_session};
 use crate::{CONSENT, SESSION};
 
 async fn send(app: &TestApp, method: &str, path: &str) -> reqwest::Response {

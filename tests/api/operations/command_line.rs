@@ -3,9 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-
-use crate::on_both_databases;
-use crate::support::{Backend, JWT_SECRET, TestApp, UNTHROTTLED, minimal_session};
+use weir_testkit::{Backend, JWT_SECRET, TestApp, UNTHROTTLED, minimal_session, on_both_databases};
 
 #[tokio::test]
 async fn help_and_version_are_there() {

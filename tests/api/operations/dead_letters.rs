@@ -1,9 +1,7 @@
 //! `weir dead-letters`: what a database refused gets its second chance, once.
 
 use serde_json::{Value, json};
-
-use crate::on_both_databases;
-use crate::support::{Backend, Database, TestApp, minimal_session};
+use weir_testkit::{Backend, Database, TestApp, minimal_session, on_both_databases};
 
 /// From now on the database takes no heartbeat.
 async fn refuse_heartbeats(app: &TestApp, refused: bool) {

@@ -1,8 +1,7 @@
 //! `/openapi.json` and `/docs`: the interface as it describes itself.
 
 use serde_json::Value;
-
-use crate::support::{Backend, TestApp, header};
+use weir_testkit::{Backend, TestApp, header};
 
 async fn get(app: &TestApp, path: &str) -> reqwest::Response {
     app.client.get(app.url(path)).send().await.unwrap()

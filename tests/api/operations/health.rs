@@ -1,11 +1,10 @@
 //! `/health/live` and `/health/ready`.
 
 use serde_json::{Value, json};
+use weir_testkit::wire::{Wire, request};
+use weir_testkit::{Backend, Database, TestApp, minimal_session, on_both_databases};
 
 use crate::SESSION;
-use crate::on_both_databases;
-use crate::support::wire::{Wire, request};
-use crate::support::{Backend, Database, TestApp, minimal_session};
 
 async fn ready(app: &TestApp) -> (u16, Value) {
     let response = app.client.get(app.url("/health/ready")).send().await.unwrap();

@@ -1,6 +1,6 @@
 //! What an idle server keeps.
 
-use crate::support::{Backend, TestApp};
+use weir_testkit::{Backend, TestApp};
 
 /// The allocator's large regions, backed by huge pages, took twice the memory.
 #[cfg(target_os = "linux")]

@@ -1,11 +1,11 @@
 //! `/metrics`: one outcome for every request, and a series for every stage.
 
 use serde_json::json;
+use weir_testkit::metrics::assert_documented;
+use weir_testkit::{Backend, Database, TestApp, data, minimal_session, on_both_databases, session_with};
 
 use super::dead_letters::with_a_letter;
-use crate::support::metrics::assert_documented;
-use crate::support::{Backend, Database, TestApp, data, minimal_session, session_with};
-use crate::{CONSENT, SESSION, on_both_databases};
+use crate::{CONSENT, SESSION};
 
 /// Every series a dashboard can rely on once a session and a choice went through, as name and one label.
 const SERIES: [(&str, &str); 56] = [
@@ -50,7 +50,7 @@ const SERIES: [(&str, &str); 56] = [
     ("weir_journal_disk_max_bytes", "journal=\"analytics\""),
     ("weir_journal_position", "journal=\"analytics\""),
     ("weir_journal_position", "journal=\"main\""),
-    ("weir_journal_takes_records", "journal=\"analytics\""),
+    ("weir_journal_writable", "journal=\"analytics\""),
     ("weir_writer_apply_duration_seconds_count", "database=\"analytics\""),
     ("weir_writer_apply_duration_seconds_count", "database=\"main\""),
     ("weir_writer_batch_records_count", "database=\"analytics\""),

@@ -1,7 +1,6 @@
 //! `weir settings` and `weir migrate`: commands that open a database.
 
-use crate::on_both_databases;
-use crate::support::{Backend, Database, TestApp};
+use weir_testkit::{Database, TestApp, on_both_databases};
 
 const KEYS: [(&str, &str); 3] = [
     ("legal.privacy_version", "1.0"),

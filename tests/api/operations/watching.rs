@@ -6,9 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
-use crate::on_both_databases;
-use crate::support::{Backend, Database, PATIENCE, TestApp, UNTHROTTLED, minimal_session};
+use weir_testkit::{Backend, Database, PATIENCE, TestApp, UNTHROTTLED, minimal_session, on_both_databases};
 
 /// An address where nobody listens.
 fn nobody() -> String {

@@ -1,10 +1,12 @@
 //! `POST /api/v1/analytics/session`: who is not stored, and in which order that is decided.
 
 use serde_json::{Value, json};
+use weir_testkit::{
+    BROWSER, Backend, Database, TestApp, UNTHROTTLED, error, minimal_session, on_both_databases, session_with,
+};
 
 use super::without_user_agent;
-use crate::support::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, error, minimal_session, session_with};
-use crate::{SESSION, on_both_databases};
+use crate::SESSION;
 
 const BOT_TOKENS: [&str; 22] = [
     "bot", "crawl", "spider", "slurp", "baidu", "yandex", "bing", "google", "facebook", "twitter", "linkedin",

@@ -8,9 +8,11 @@ mod validation;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use weir_testkit::{
+    Backend, Database, TestApp, UNTHROTTLED, minimal_session, on_both_databases, session_with, time, truth,
+};
 
-use crate::support::{Backend, Database, TestApp, UNTHROTTLED, minimal_session, session_with, time, truth};
-use crate::{SESSION, on_both_databases};
+use crate::SESSION;
 
 /// A session's request without a `User-Agent`, so that nothing overrides what the client says of itself.
 fn without_user_agent(app: &TestApp, body: &Value) -> reqwest::RequestBuilder {

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
+use weir_testkit::{Backend, TestApp, UNTHROTTLED, on_both_databases, session_with};
 
-use crate::support::{Backend, TestApp, UNTHROTTLED, session_with};
-use crate::{SESSION, on_both_databases};
+use crate::SESSION;
 
 const COLUMNS: [&str; 5] = ["country", "city", "region", "continent", "timezone"];
 const KNOWN: &str = "203.0.113.9";
 const UNKNOWN: &str = "198.51.100.9";
 
-/// A database in the layout of GeoLite2-City with one city for 203.0.113.0/24 and 2001:db8:77::/48, a row that knows
+/// A database in the layout of GeoLite2-City with one city for 203.0.113.0/24 and `2001:db8:77::/48`, a row that knows
 /// nothing but its country for 192.0.2.0/25, and one that no reader can make sense of for 192.0.2.128/25.
 fn database(city: &str) -> Vec<u8> {
     let mut writer = mmdb_writer::Writer::builder("GeoLite2-City").description(&[("en", "a test's")]).build();

@@ -3,9 +3,9 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
+use weir_testkit::{Backend, Database, TRACKING_SECRET, TestApp, UNTHROTTLED, data, on_both_databases, session_with};
 
-use crate::support::{Backend, Database, TRACKING_SECRET, TestApp, UNTHROTTLED, data, session_with};
-use crate::{SESSION, on_both_databases};
+use crate::SESSION;
 
 const PAGE: &str = "0190a1b2-0000-7000-8000-00000000abcd";
 const BUCKET_MS: i64 = 300_000;

@@ -1,10 +1,10 @@
 //! `POST /api/v1/analytics/session`: what the `User-Agent` says overrides the client, what it does not say falls through.
 
 use serde_json::json;
+use weir_testkit::{Backend, TestApp, UNTHROTTLED, minimal_session, on_both_databases, session_with};
 
 use super::without_user_agent;
-use crate::support::{Backend, TestApp, UNTHROTTLED, minimal_session, session_with};
-use crate::{SESSION, on_both_databases};
+use crate::SESSION;
 
 /// A user agent, and the device, browser, system and version to be stored for a client that says `own` of all four.
 const CASES: [(&str, [&str; 4]); 8] = [

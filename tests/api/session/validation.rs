@@ -1,9 +1,9 @@
 //! `POST /api/v1/analytics/session`: each field's rule, in the words that clients parse.
 
 use serde_json::{Value, json};
+use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, error, header, minimal_session, session_with};
 
 use crate::SESSION;
-use crate::support::{Backend, Database, TestApp, UNTHROTTLED, error, header, minimal_session, session_with};
 
 /// Every string with its maximum, in the order in which violations are listed.
 const STRINGS: [(&str, usize); 19] = [
@@ -187,7 +187,7 @@ async fn every_violation_is_listed_at_once_in_the_order_of_the_fields() {
     order.splice(order.len() - 1..order.len() - 1, SCREEN);
     // The body has the fields in another order than the answer.
     let pairs: Vec<String> = order.iter().rev().map(|field| format!("\"{field}\":[]")).collect();
-    let response = app.client.post(app.url(SESSION)).header("user-agent", crate::support::BROWSER);
+    let response = app.client.post(app.url(SESSION)).header("user-agent", weir_testkit::BROWSER);
     let response = response.body(format!("{{{}}}", pairs.join(","))).send().await.unwrap();
     assert_eq!(response.status(), 400);
     let error = error(response).await;

@@ -1,8 +1,9 @@
 //! Access tokens on a route that wants one: what passes names a user, everything else is refused alike.
 
+use weir_testkit::keys::{ED25519, P256_1, P256_2, RSA, Signer, confused, now_seconds, unsigned, write_set};
+use weir_testkit::{Backend, JWT_SECRET, UNTHROTTLED, error, header, signed_with_secret};
+
 use super::*;
-use crate::support::keys::{ED25519, P256_1, P256_2, RSA, Signer, confused, now_seconds, unsigned, write_set};
-use crate::support::{Backend, JWT_SECRET, UNTHROTTLED, error, header, signed_with_secret};
 use crate::visitors::user;
 
 const ROUTE: &str = "/api/v1/users/attribution";

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
+use weir_testkit::smtp::SmtpServer;
+use weir_testkit::{Backend, Database, UNTHROTTLED, header, on_both_databases};
 
 use super::*;
-use crate::on_both_databases;
-use crate::support::smtp::SmtpServer;
-use crate::support::{Backend, Database, UNTHROTTLED, header};
 
 async fn rows(app: &TestApp) -> Vec<Value> {
     app.rows(Database::Main, "SELECT * FROM sign_in_codes").await
@@ -77,7 +76,7 @@ on_both_databases! {
         app.databases.execute(Database::Main, "DELETE FROM sign_in_codes").await;
         let code = code_for(&app, "late@example.org").await;
         let row = rows(&app).await.remove(0);
-        let left = crate::support::time(&row["expires_at"]) - chrono::Utc::now();
+        let left = weir_testkit::time(&row["expires_at"]) - chrono::Utc::now();
         assert!((590..=600).contains(&left.num_seconds()), "{left}");
         let past = app.databases.ago(Duration::from_millis(1));
         app.databases.execute(Database::Main, &format!("UPDATE sign_in_codes SET expires_at = {past}")).await;
@@ -262,7 +261,7 @@ async fn without_a_mail_server_the_banner_says_that_codes_go_to_the_log() {
 
 #[tokio::test]
 async fn a_mail_server_that_says_nothing_holds_nobody_up() {
-    let server = SmtpServer::start_with(crate::support::smtp::Manner::Silent);
+    let server = SmtpServer::start_with(weir_testkit::smtp::Behaviour::Hangs);
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_SMTP_URL", &server.url());
     app.set("WEIR_MAIL_FROM", "weir@example.net");

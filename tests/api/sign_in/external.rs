@@ -1,9 +1,9 @@
 //! `POST /auth/external/verify`: another service says who somebody is.
 
+use weir_testkit::keys::{ED25519, P256_1, P256_2, RSA, Signer, confused, now_seconds, unsigned, write_set};
+use weir_testkit::{Backend, Database, UNTHROTTLED, header, on_both_databases};
+
 use super::*;
-use crate::on_both_databases;
-use crate::support::keys::{ED25519, P256_1, P256_2, RSA, Signer, confused, now_seconds, unsigned, write_set};
-use crate::support::{Backend, Database, UNTHROTTLED, header};
 use crate::visitors::{INIT, init};
 
 const PROVIDERS: [(&str, Signer); 3] = [("rsa", RSA), ("ec", P256_1), ("ed", ED25519)];

@@ -1,8 +1,8 @@
 //! `POST /internal/v1/users`: a company's own account service tells of a new user.
 
+use weir_testkit::{Backend, Database, UNTHROTTLED, access_token, data, header, on_both_databases, time};
+
 use super::*;
-use crate::on_both_databases;
-use crate::support::{Backend, Database, UNTHROTTLED, access_token, data, header, time};
 use crate::visitors::{INIT, init, row, user};
 
 const USERS: &str = "/internal/v1/users";

@@ -7,8 +7,7 @@ mod internal_users;
 mod origin;
 
 use serde_json::{Value, json};
-
-use crate::support::{BROWSER, TestApp, bare};
+use weir_testkit::{BROWSER, TestApp, bare};
 
 pub const REQUEST_CODE: &str = "/auth/request-code";
 pub const VERIFY: &str = "/auth/verify";

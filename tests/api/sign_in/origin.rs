@@ -1,8 +1,8 @@
 //! The visitor that a new user was until now: linked once, with everything that is known of it.
 
+use weir_testkit::{Database, UNTHROTTLED, on_both_databases};
+
 use super::*;
-use crate::on_both_databases;
-use crate::support::{Backend, Database, UNTHROTTLED};
 use crate::visitors::{INIT, init, row, user};
 
 async fn users(app: &TestApp) -> Vec<Value> {

@@ -76,7 +76,7 @@ on_both_databases! {
         let all = app.rows(Database::Main, "SELECT token, fingerprint FROM visitors").await;
         assert!(all.iter().all(|row| row["fingerprint"].is_string()), "{all:?}");
         let (old, fresh) = (&all[0]["token"], &all[1]["token"]);
-        let (past, within) = (app.databases.ago(Duration::from_secs(300)), app.databases.ago(Duration::from_secs(240)));
+        let (past, within) = (app.databases.ago(Duration::from_mins(5)), app.databases.ago(Duration::from_mins(4)));
         let age = |token: &Value, to: &str| {
             format!("UPDATE visitors SET created_at = {to} WHERE token = '{}'", token.as_str().unwrap())
         };

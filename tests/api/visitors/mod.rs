@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-
-use crate::on_both_databases;
-use crate::support::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, bare, header, time};
+use weir_testkit::{
+    BROWSER, Backend, Database, TestApp, UNTHROTTLED, bare, exclusive, header, on_both_databases, time,
+};
 
 /// Where visitors get their tokens.
 pub const INIT: &str = "/track/init";
@@ -335,6 +335,8 @@ async fn thirty_visits_a_minute_and_not_one_more() {
 
 #[tokio::test]
 async fn while_the_database_is_away_tokens_are_believed_and_visitors_are_made() {
+    // It looks at how long answers take.
+    let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     user(&app, "u1", "hash1", "code1").await;
     let (known, _) = init(from(&app, "203.0.113.1", &json!({}))).await;
@@ -378,6 +380,8 @@ async fn while_the_database_is_away_tokens_are_believed_and_visitors_are_made() 
 
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_at_all_holds_no_visitor_up() {
+    // It looks at how long answers take.
+    let _alone = exclusive().await;
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     for (name, value) in UNTHROTTLED {
         app.set(name, value);

@@ -5,14 +5,15 @@
 //! from what `this_version_writes_journals_with_records_of_every_kind` leaves in `target/tmp/journals`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Map;
-use weir::domain::{AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord};
-use weir::journal::{Journal, JournalOptions, Position, ReadLimits, SegmentStorage};
-use weir::telemetry::Telemetry;
+use weir_domain::{AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord};
+use weir_journal::{Journal, JournalOptions, Position};
+use weir_log::{LogReader, ReadLimits};
+use weir_testkit::{BROWSER, access_token, data, time};
 
 use super::*;
-use crate::support::{BROWSER, access_token, data, time};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journal-v1");
 /// What of a journal's directory is not the moment's alone.
@@ -61,7 +62,7 @@ fn comparable(row: &Value) -> Value {
     let value = |name: &str, value: &Value| match (name, value) {
         (_, Value::Null) => Value::Null,
         (name, value) if name.ends_with("_at") => json!(time(value).timestamp_millis()),
-        ("accepted" | "bounced", value) => json!(support::truth(value)),
+        ("accepted" | "bounced", value) => json!(weir_testkit::truth(value)),
         ("preferences" | "properties", Value::String(text)) => serde_json::from_str(text).unwrap(),
         ("duration" | "scroll_depth", value) => json!(value.as_f64().unwrap()),
         (_, value) => value.clone(),
@@ -110,15 +111,12 @@ fn kinds_of(journals: &Path, directory: &Path) -> BTreeMap<&'static str, usize> 
 }
 
 fn payloads(directory: &Path) -> Vec<Vec<u8>> {
-    let (options, telemetry) = (JournalOptions::default(), Telemetry::new());
-    let storage = SegmentStorage::open(directory, options, weir::telemetry::Histogram::unread()).unwrap();
-    let lifeline = weir::actor::Vitals::new(telemetry.clone()).lifeline("journal");
-    let journal = Journal::start("fixture", storage, options, telemetry.journal("fixture"), lifeline).unwrap();
-    let limits = ReadLimits { records: 1000, bytes: 1 << 20 };
-    let chunk = journal.feed().read(Position::START, journal.durable(), limits).unwrap();
-    assert_eq!((chunk.through, chunk.damage), (journal.durable(), vec![]));
-    journal.close();
-    chunk.entries.iter().map(|entry| entry.payload.to_vec()).collect()
+    let journal = Journal::open("fixture", directory, JournalOptions::default(), Arc::new(())).unwrap();
+    let (mut reader, limits) = (journal.reader(), ReadLimits { records: 1000, bytes: 1 << 20 });
+    let batch = reader.read(Position::START, reader.end(), limits).unwrap();
+    assert_eq!((batch.through, batch.corrupt), (reader.end(), vec![]));
+    journal.appender().close();
+    batch.records.iter().map(|record| record.payload.to_vec()).collect()
 }
 
 #[test]
@@ -167,7 +165,7 @@ async fn visits(app: &TestApp) {
         "timezone": "Europe/Berlin", "screenWidth": 1920, "screenHeight": 1080,
     });
     let session = answered(from_somebody(app.post(SESSIONS, &full))).await["id"].as_str().unwrap().to_owned();
-    app.create_session(&support::minimal_session()).await;
+    app.create_session(&weir_testkit::minimal_session()).await;
     let mut views = Vec::new();
     for (path, more) in [("/a", json!({"title": "A", "referrer": "https://example.org/"})), ("/b", json!({}))] {
         let mut body = json!({"sessionId": session, "url": format!("https://example.org{path}")});
@@ -182,7 +180,7 @@ async fn visits(app: &TestApp) {
     }
     answered(patch(format!("{SESSIONS}/{session}/identify")).bearer_auth(access_token("user-1"))).await;
     let items = json!([
-        {"type": "session", "key": "k0", "body": support::minimal_session()},
+        {"type": "session", "key": "k0", "body": weir_testkit::minimal_session()},
         {"type": "pageview", "key": "k1", "sessionRef": 0, "body": {"url": "/a"}},
         {"type": "heartbeat", "key": "k2", "sessionRef": 0},
         {"type": "leave", "key": "k3", "viewRef": 1, "body": {"duration": 3}},
@@ -205,7 +203,7 @@ async fn people(app: &TestApp) {
     let init = async |body: Value| {
         let response = from_somebody(app.post("/track/init", &body)).send().await.unwrap();
         assert_eq!(response.status(), 200);
-        support::bare(response).await["token"].clone()
+        weir_testkit::bare(response).await["token"].clone()
     };
     let full = json!({
         "userAgent": "one", "utmSource": "news", "utmMedium": "mail", "utmCampaign": "spring", "utmTerm": "term",

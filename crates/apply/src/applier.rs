@@ -1,0 +1,379 @@
+//! One applier's steps: read on in the log, apply, move the position.
+//!
+//! Invariants:
+//! - A step that failed is repeated with the same records and the same positions. If its COMMIT did arrive and only the
+//!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
+//! - A position that is not where this log's records go on (`fencing`) halts the applier.
+//! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
+//!   the position passes it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use weir_domain::Clock;
+use weir_fail_points as fail_points;
+use weir_log::{
+    DeadLetter, DeadLetterQueue, DeadLetterReason, LogReader, LogRecord, Offsets, Position, ReadLimits, RecordBatch,
+};
+use weir_store::{Applied, Sink, Step, StoreError, within};
+
+use super::backoff::Backoff;
+use super::catch_up::CatchUp;
+use super::dead_letters::DeadLetterWriter;
+use super::decoded::Decoded;
+use super::error::ApplyError;
+use super::pipeline::{Pipeline, PipelineTurn, PreparedBatch};
+use super::prefetch::Prefetch;
+use super::{APPLY_TIMEOUT, ApplierPhase, ApplierState, ApplyObserver, Pacing, fencing};
+
+/// The most payload bytes of one transaction.
+const BATCH_BYTES: usize = 4 << 20;
+/// How often a halted applier looks whether somebody has mended the position.
+const HALTED_PAUSE: Duration = Duration::from_secs(10);
+
+/// What an applier is made of.
+pub struct ApplierParts<S: Sink> {
+    /// The database's name, in logs.
+    pub database: &'static str,
+    pub sink: Arc<S>,
+    pub log: Box<dyn LogReader>,
+    pub offsets: Arc<dyn Offsets>,
+    pub dead_letters: Arc<dyn DeadLetterQueue>,
+    pub state: Arc<ApplierState>,
+    pub observer: Arc<dyn ApplyObserver>,
+    pub clock: Arc<Clock>,
+}
+
+/// One log's way into one database.
+pub struct Applier<S: Sink> {
+    database: &'static str,
+    sink: Arc<S>,
+    prefetch: Prefetch,
+    pipeline: Pipeline<S>,
+    dead_letters: DeadLetterWriter,
+    offsets: Arc<dyn Offsets>,
+    /// What this applier calls itself in the database.
+    id: Uuid,
+    observer: Arc<dyn ApplyObserver>,
+    state: Arc<ApplierState>,
+    clock: Arc<Clock>,
+    backoff: Backoff,
+    pacing: Pacing,
+    /// Where the database stands; `None` until it was asked.
+    position: Option<Position>,
+    /// The last reason to halt that the log has: an operator may mend one and find the next.
+    halted_for: String,
+    catch_up: Option<CatchUp>,
+}
+
+/// Records of a batch that are applied together.
+struct Span {
+    records: Range<usize>,
+    through: Position,
+}
+
+impl<S: Sink> Applier<S> {
+    /// An applier that has not begun.
+    #[must_use]
+    pub fn new(parts: ApplierParts<S>) -> Self {
+        let ApplierParts { database, sink, log, offsets, dead_letters: queue, state, observer, clock } = parts;
+        Self {
+            database,
+            prefetch: Prefetch::new(log),
+            pipeline: Pipeline::new(Arc::clone(&sink), Arc::clone(&observer)),
+            dead_letters: DeadLetterWriter {
+                queue,
+                database,
+                observer: Arc::clone(&observer),
+                clock: Arc::clone(&clock),
+            },
+            offsets,
+            id: Uuid::new_v4(),
+            position: None,
+            halted_for: String::new(),
+            catch_up: None,
+            backoff: Backoff::default(),
+            pacing: Pacing::new(sink.batch_records(), sink.min_commit_interval()),
+            sink,
+            observer,
+            state,
+            clock,
+        }
+    }
+
+    fn log(&self) -> &dyn LogReader {
+        self.prefetch.log()
+    }
+
+    /// Waits for records and applies one batch of them, or pauses after a failure. False when the log is closed
+    /// and everything in it is applied.
+    pub async fn step(&mut self) -> bool {
+        match self.advance().await {
+            Ok(more) => more,
+            Err(error) => {
+                self.pause(&error).await;
+                true
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<bool, ApplyError> {
+        let position = match self.position {
+            Some(position) => position,
+            None => self.attach().await.inspect_err(|error| {
+                if let ApplyError::Store(error) = error {
+                    self.count(error);
+                }
+            })?,
+        };
+        self.log().wait_beyond(position).await;
+        self.pacing.wait(self.whole_batch_waits(position)).await;
+        let end = self.log().end();
+        if end <= position {
+            return Ok(false);
+        }
+        let limits = ReadLimits { records: self.pacing.batch_records(), bytes: BATCH_BYTES };
+        let turn = match self.pipeline.next(position).await {
+            Some(turn) => turn,
+            None => PipelineTurn::Plain(self.prefetch.read(position, end, limits)?),
+        };
+        let (records, through, oldest_at_ms) = match &turn {
+            PipelineTurn::Prepared(batch) => (batch.records, batch.through, batch.oldest_at_ms),
+            PipelineTurn::Plain(batch) => (batch.records.len(), batch.through, batch.oldest_at_ms()),
+        };
+        if let Some(oldest_at_ms) = oldest_at_ms {
+            self.offsets.set_oldest_unapplied(oldest_at_ms);
+        }
+        self.prepare_next(through, end, limits);
+        self.pacing.begins(records, through, end);
+        let applied = match turn {
+            PipelineTurn::Prepared(batch) => self.commit_prepared(position, batch).await,
+            PipelineTurn::Plain(batch) => self.apply_batch(position, &batch, 0).await,
+        };
+        self.prefetch.finish().await;
+        if applied.is_err() {
+            self.pipeline.give_up();
+        }
+        applied.map(|()| true)
+    }
+
+    /// Prepares what may be prepared of what comes after a position, and reads on.
+    fn prepare_next(&mut self, after: Position, end: Position, limits: ReadLimits) {
+        loop {
+            let behind = |from| self.prefetch.log().records_between(from, end);
+            let Some(from) = self.pipeline.wants(after, &self.pacing, behind) else { break };
+            // What cannot be read is reported in its turn.
+            let Ok(batch) = self.prefetch.read(from, end, limits) else { break };
+            self.pipeline.prepare(from, batch);
+        }
+        self.prefetch.begin(self.pipeline.ends_at(after), limits);
+    }
+
+    fn whole_batch_waits(&self, position: Position) -> bool {
+        self.log().end().0.saturating_sub(position.0) >= self.pacing.batch_records() as u64
+    }
+
+    /// Brings the database to this version and asks where it stands.
+    async fn attach(&mut self) -> Result<Position, ApplyError> {
+        let position =
+            fencing::position(self.sink.as_ref(), self.log(), self.offsets.as_ref(), self.id, self.clock.now()).await?;
+        self.dead_letters.take_back_beyond(position).map_err(ApplyError::DeadLetters)?;
+        self.offsets.commit(position);
+        self.position = Some(position);
+        // An applier that was blocked is up when it has applied what blocked it, or has nothing to apply.
+        let lag = self.log().records_between(position, self.log().end());
+        if self.state.phase() != ApplierPhase::Blocked || lag == 0 {
+            self.state.enter(ApplierPhase::Up);
+            tracing::info!(database = self.sink.describe(), position = position.0, lag, "writer attached");
+        }
+        self.catch_up = CatchUp::begin(self.prefetch.log(), position);
+        Ok(position)
+    }
+
+    /// Commits a batch that was prepared. Where that fails it is applied as if it had not been: its connection was idle until
+    /// its turn, and may have been ended for that alone.
+    async fn commit_prepared(&mut self, from: Position, batch: PreparedBatch) -> Result<(), ApplyError> {
+        let step = self.step_between(from, batch.through);
+        let (began, records) = (Instant::now(), batch.records);
+        let (batch, applied) = batch.commit(step).await?;
+        match applied.inspect_err(|error| self.count(error)) {
+            Ok(applied) => {
+                fail_points::step("writer.committed");
+                self.pipeline.committed();
+                self.applied(&step, records, &applied, began.elapsed());
+                Ok(())
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                self.pipeline.not_committed(&error);
+                self.pipeline.give_up();
+                self.observer.retried();
+                self.apply_batch(from, &batch, 1).await
+            }
+            Err(error @ StoreError::Refused(_)) => {
+                self.pipeline.not_committed(&error);
+                self.apply_batch(from, &batch, 0).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn step_between(&self, from: Position, through: Position) -> Step {
+        Step {
+            journal: self.log().id(),
+            writer: self.id,
+            from,
+            through,
+            at: self.clock.now(),
+            pacing_window: Duration::ZERO,
+        }
+    }
+
+    /// Applies a batch that was tried as a whole so many times.
+    async fn apply_batch(&mut self, from: Position, batch: &RecordBatch, mut attempts: u32) -> Result<(), ApplyError> {
+        let Decoded { records, sources, undecodable, foreign } = Decoded::<S::Record<'_>>::of(&batch.records);
+        // Whole, and not ours to judge: a later version wrote it, and will read it.
+        if let Some((position, error)) = foreign {
+            return Err(ApplyError::Halted(format!(
+                "the record at position {position} was written by another version of weir: {error}; start that version",
+            )));
+        }
+        let corrupt = batch.corrupt.iter().map(|range| self.dead_letters.of_range(range));
+        let undecodable = undecodable.iter().map(|(source, error)| {
+            self.dead_letters.of_record(source, DeadLetterReason::Undecodable, error.to_string())
+        });
+        self.set_aside(&corrupt.chain(undecodable).collect::<Vec<_>>())?;
+        let mut spans = vec![Span { records: 0..records.len(), through: batch.through }];
+        let (mut from, mut pacing_window) = (from, self.pacing.window());
+        while let Some(span) = spans.pop() {
+            // The first span is the whole of the batch.
+            let step =
+                Step { pacing_window: std::mem::take(&mut pacing_window), ..self.step_between(from, span.through) };
+            match self.apply(&step, &records[span.records.clone()], std::mem::take(&mut attempts)).await {
+                Ok(()) => from = span.through,
+                Err(StoreError::Refused(_)) if span.records.len() > 1 => {
+                    // Finding the record takes many transactions, and what is begun would be idle for as long.
+                    self.pipeline.take_back();
+                    spans.extend(halves(&span, &sources));
+                }
+                Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
+                    let source = sources[span.records.start];
+                    self.set_aside(&[self.dead_letters.of_record(source, DeadLetterReason::Refused, reason)])?;
+                    spans.push(Span { records: span.records.end..span.records.end, through: span.through });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one step that was tried so many times, again and again while the database is away.
+    async fn apply(&mut self, step: &Step, records: &[S::Record<'_>], mut attempts: u32) -> Result<(), StoreError> {
+        loop {
+            let began = Instant::now();
+            let applied = within(APPLY_TIMEOUT, self.sink.apply(step, records)).await;
+            let rows = match applied.inspect_err(|error| self.count(error)) {
+                Ok(applied) => {
+                    fail_points::step("writer.committed");
+                    applied
+                }
+                Err(StoreError::Moved { found, by, .. })
+                    if attempts > 0 && found == step.through && by == self.id.to_string() =>
+                {
+                    tracing::info!(
+                        database = self.sink.describe(),
+                        position = found.0,
+                        "a commit whose answer was lost had arrived"
+                    );
+                    Applied::default()
+                }
+                Err(StoreError::Unavailable(reason)) => {
+                    attempts += 1;
+                    self.pipeline.give_up();
+                    self.observer.retried();
+                    if self.pacing.failed_after(began.elapsed()) {
+                        return Err(StoreError::Unavailable(format!("{reason}; taking fewer records at once")));
+                    }
+                    self.away(&reason);
+                    tokio::time::sleep(self.backoff.next_pause()).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            self.applied(step, records.len(), &rows, began.elapsed());
+            return Ok(());
+        }
+    }
+
+    fn applied(&mut self, step: &Step, records: usize, applied: &Applied, took: Duration) {
+        self.position = Some(step.through);
+        self.offsets.commit(step.through);
+        self.backoff.reset();
+        if self.state.enter(ApplierPhase::Up) {
+            tracing::info!(database = self.sink.describe(), "database is back");
+            self.catch_up = CatchUp::begin(self.prefetch.log(), step.through);
+        }
+        self.pacing.committed_after(took);
+        let (database, log, batch) = (self.database, self.prefetch.log(), self.pacing.batch_records());
+        if self.catch_up.as_mut().is_some_and(|catch_up| catch_up.reached(database, log, step.through, batch)) {
+            self.catch_up = None;
+        }
+        self.observer.applied(records, applied, took);
+    }
+
+    fn count(&self, error: &StoreError) {
+        self.observer.failed(error);
+    }
+
+    fn away(&self, reason: &str) {
+        if self.state.enter(ApplierPhase::Away) {
+            tracing::warn!(database = self.sink.describe(), reason, "database is away, records stay in the journal");
+        }
+    }
+
+    async fn pause(&mut self, error: &ApplyError) {
+        // Whatever happened, the database is asked afresh where it stands.
+        self.position = None;
+        let database = self.sink.describe();
+        let pause = match error {
+            ApplyError::Halted(reason) => {
+                let is_new = self.state.enter(ApplierPhase::Halted);
+                if is_new || self.halted_for != *reason {
+                    tracing::error!(database, reason, "writer halted, records stay in the journal");
+                    self.halted_for.clone_from(reason);
+                }
+                HALTED_PAUSE
+            }
+            // Attaching afresh judges whose move it was.
+            ApplyError::Store(error @ StoreError::Moved { .. }) => {
+                tracing::warn!(database, %error, "position was moved under the writer");
+                self.backoff.next_pause()
+            }
+            ApplyError::Store(StoreError::Unavailable(reason)) => {
+                self.away(reason);
+                self.backoff.next_pause()
+            }
+            error => {
+                if self.state.enter(ApplierPhase::Blocked) {
+                    tracing::error!(database, %error, "writer is blocked, records stay in the journal");
+                }
+                self.backoff.next_pause()
+            }
+        };
+        self.observer.retried();
+        tokio::time::sleep(pause).await;
+    }
+
+    fn set_aside(&self, letters: &[DeadLetter]) -> Result<(), ApplyError> {
+        self.dead_letters.add(letters).map_err(ApplyError::DeadLetters)
+    }
+}
+
+/// A span's two halves, the earlier one on top of the stack.
+fn halves(span: &Span, sources: &[&LogRecord]) -> [Span; 2] {
+    let middle = span.records.start + span.records.len() / 2;
+    let first = Span { records: span.records.start..middle, through: sources[middle - 1].position };
+    [Span { records: middle..span.records.end, through: span.through }, first]
+}

@@ -1,0 +1,19 @@
+//! Why an applier pauses.
+
+use weir_log::ReadError;
+use weir_store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("dead letters cannot be written: {0}")]
+    DeadLetters(std::io::Error),
+    #[error("the applier's name cannot be written down in {path}: {source}")]
+    Applier { path: std::path::PathBuf, source: std::io::Error },
+    /// Going on could skip records or apply them twice: an operator must look.
+    #[error("{0}")]
+    Halted(String),
+}

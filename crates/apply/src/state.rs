@@ -1,0 +1,57 @@
+//! What an applier tells of itself. Health and metrics read it, without asking the applier.
+
+use std::sync::{Mutex, PoisonError};
+
+/// What an applier is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApplierPhase {
+    /// The database was not seen yet in this run.
+    Starting,
+    /// Applying, or waiting for records.
+    Up,
+    /// The database is away; the applier tries again.
+    Away,
+    /// Something else is in the way: the journal's files, the dead letters, the schema. The applier tries again.
+    Blocked,
+    /// Somebody must look: going on could skip or double records.
+    Halted,
+}
+
+impl ApplierPhase {
+    /// The word in answers of `/health/ready`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "ok",
+            Self::Away => "unavailable",
+            Self::Blocked => "blocked",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+/// The phase, shared.
+#[derive(Debug)]
+pub struct ApplierState(Mutex<ApplierPhase>);
+
+impl Default for ApplierState {
+    fn default() -> Self {
+        Self(Mutex::new(ApplierPhase::Starting))
+    }
+}
+
+impl ApplierState {
+    #[must_use]
+    pub fn phase(&self) -> ApplierPhase {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the phase; true when it is another one than before.
+    pub(super) fn enter(&self, phase: ApplierPhase) -> bool {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != phase;
+        *current = phase;
+        changed
+    }
+}

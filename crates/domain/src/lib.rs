@@ -1,0 +1,40 @@
+//! What Weir speaks of: records, identifiers, time, outcomes. No I/O, and no import of any other part of Weir.
+
+mod account;
+mod batch_key;
+mod client_ip;
+mod clock;
+mod consent;
+mod declare;
+mod digest;
+mod funnel;
+mod outcome;
+mod record;
+mod row;
+mod rules;
+mod session;
+mod url_path;
+mod view;
+mod visitor;
+
+pub use account::{
+    Attribution, CODE_LIMITS, CodeLimits, CodeRequest, CreateUser, CreateUserOutcome, Credential, NewUser,
+    RecentVisitor, SignIn, SignInOutcome, SignedIn, StoredConsent, User, UserOrigin, VisitorProfile,
+};
+pub use batch_key::{BATCH_KEY_LIFETIME_MS, BatchKey, KeyMark, KeyedAnswer};
+pub use client_ip::{ClientIp, ThrottleKey};
+pub use clock::{Clock, IdSource, UnixMillis, lowest_id, parse_uuid};
+pub use consent::{ConsentPreferences, ConsentRecord};
+pub use digest::{HmacKey, sha256};
+pub use funnel::FunnelEventRecord;
+pub use outcome::{Outcome, Route};
+pub use record::{AnalyticsEvent, AnalyticsRecord, DecodeError, JournalRecord, MainRecord};
+pub use row::RowWriter;
+pub use rules::{
+    HEARTBEAT_SECONDS, analytics_is_granted, clamp_duration_seconds, clamp_scroll_depth, is_bot, kept_address,
+    reading_seconds,
+};
+pub use session::{Place, SessionRecord, VisitorHash};
+pub use url_path::url_path;
+pub use view::{HeartbeatRecord, IdentifyRecord, LeaveRecord, PageviewRecord};
+pub use visitor::{Attributes, FINGERPRINT_LIFETIME_MS, Fingerprint, VisitorFillRecord, VisitorRecord, VisitorToken};

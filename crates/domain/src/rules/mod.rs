@@ -1,0 +1,13 @@
+//! The contract's business rules, one file each. Sessions, views and batches apply the same ones.
+
+mod bot;
+mod consent;
+mod heartbeat;
+mod leave;
+mod reading;
+
+pub use bot::is_bot;
+pub use consent::{analytics_is_granted, kept_address};
+pub use heartbeat::HEARTBEAT_SECONDS;
+pub use leave::{clamp_duration_seconds, clamp_scroll_depth};
+pub use reading::reading_seconds;

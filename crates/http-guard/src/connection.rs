@@ -1,0 +1,242 @@
+//! The state of one connection: who is awaited, how much may be read meanwhile, and until when.
+//!
+//! The socket's side (`stream`) and the requests' side (`service`, `body`) share it. Both run in the connection's one task,
+//! so it is made of cells.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use actix_http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
+use actix_http::{HttpMessage as _, Method, Request};
+use tokio::time::Instant;
+
+use crate::connections::{Connections, Permit};
+use crate::timeouts::Timeouts;
+
+/// How much is read at once of what may be more than one request: nearly every head, with a small body.
+pub const READ_AHEAD_BYTES: usize = 2 << 10;
+
+/// What the socket's side and the requests' side of one connection know together.
+pub struct Connection {
+    state: Cell<ConnectionState>,
+    /// Woken when more may be read than before.
+    reader: RefCell<Option<Waker>>,
+    /// A handler waits for nothing but its next poll.
+    poll_again: Cell<bool>,
+    /// Since when the client takes nothing more.
+    write_stalled_since: Cell<Option<Instant>>,
+    /// Since when there was no request, once there was one.
+    idle_since: Cell<Option<Instant>>,
+    /// When the timer will wake the task.
+    timer_at: Cell<Option<Instant>>,
+    permit: Permit,
+}
+
+/// Whose move it is.
+#[derive(Clone, Copy)]
+pub(crate) enum ConnectionState {
+    /// The client's: a head is awaited, or has begun to arrive.
+    AwaitingRequest { head: Head },
+    /// The server's: a request is in service.
+    InService {
+        /// So many more bytes may be read meanwhile.
+        allowed: usize,
+        /// Its body has not been read to the end.
+        unread: bool,
+    },
+}
+
+/// How much of a request's head has arrived.
+#[derive(Clone, Copy)]
+pub(crate) enum Head {
+    Awaited,
+    /// Some of it, just now. Nearly always it is all of it, and the time need not be known.
+    Arriving,
+    /// Some of it, and the rest is waited for since then.
+    Unfinished(Instant),
+}
+
+impl Connection {
+    pub(crate) fn new(connections: &Connections) -> Rc<Self> {
+        Rc::new(Self {
+            state: Cell::new(ConnectionState::AwaitingRequest { head: Head::Awaited }),
+            reader: RefCell::default(),
+            poll_again: Cell::new(false),
+            write_stalled_since: Cell::new(None),
+            idle_since: Cell::new(None),
+            timer_at: Cell::new(None),
+            permit: connections.admit(),
+        })
+    }
+
+    /// The connection of a request; `None` of one that did not come by a [`GuardedStream`](crate::GuardedStream).
+    pub fn of<P>(request: &Request<P>) -> Option<&Rc<Self>> {
+        request.conn_data::<Rc<Self>>()
+    }
+
+    /// Serves the connection to its end. `served` is actix-http's dispatcher.
+    ///
+    /// A handler that asks for its next poll gets it, though nothing wakes the task. So does the stream when the timer is
+    /// to be set.
+    pub async fn drive<T>(self: Rc<Self>, served: impl Future<Output = T>) -> T {
+        let mut served = pin!(served);
+        poll_fn(|context| {
+            // At most once a wake-up: a second look could be followed by any number of them.
+            let mut is_timed = false;
+            loop {
+                match served.as_mut().poll(context) {
+                    Poll::Pending if self.poll_again.take() => {}
+                    Poll::Pending if !is_timed && self.needs_timer() => is_timed = true,
+                    polled => return polled,
+                }
+            }
+        })
+        .await
+    }
+
+    /// A request is in service, until [`Connection::finish_request`].
+    pub(crate) fn begin_request(&self, request: &Request) {
+        let allowed = announced_bytes(request.method(), request.headers());
+        self.state.set(ConnectionState::InService { allowed, unread: allowed > 0 });
+        self.wake_reader();
+    }
+
+    /// The answer was made at this time.
+    pub(crate) fn answered(&self, at: Instant) {
+        self.idle_since.set(Some(at));
+    }
+
+    /// The answer was handed to actix-http, or the request is dropped.
+    pub(crate) fn finish_request(&self) {
+        // What is left of a body counts as the beginning of the next head: actix-http reads it without an end in sight.
+        let unread = matches!(self.state.get(), ConnectionState::InService { unread: true, .. });
+        let head = if unread { Head::Unfinished(Instant::now()) } else { Head::Awaited };
+        self.state.set(ConnectionState::AwaitingRequest { head });
+        self.wake_reader();
+    }
+
+    /// Completes when what came of the body with the head can be had.
+    ///
+    /// actix-http hands it over after it has polled the handler for the first time. A handler that asked for it before would
+    /// be woken for it, at the price of a whole pass.
+    pub(crate) async fn body_ready(&self) {
+        let ConnectionState::InService { unread: true, .. } = self.state.get() else { return };
+        let mut polled = false;
+        poll_fn(|_| {
+            if std::mem::replace(&mut polled, true) {
+                self.poll_again.set(false);
+                return Poll::Ready(());
+            }
+            self.poll_again.set(true);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Some of the body was taken; as much more of it may come.
+    pub(crate) fn body_taken(&self) {
+        if let ConnectionState::InService { allowed, unread } = self.state.get() {
+            self.state.set(ConnectionState::InService { allowed: allowed.max(READ_AHEAD_BYTES), unread });
+            self.wake_reader();
+        }
+    }
+
+    /// The body was read to its end.
+    pub(crate) fn body_finished(&self) {
+        if let ConnectionState::InService { allowed, .. } = self.state.get() {
+            self.state.set(ConnectionState::InService { allowed, unread: false });
+        }
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.state.get()
+    }
+
+    pub(crate) fn set_state(&self, state: ConnectionState) {
+        self.state.set(state);
+    }
+
+    /// Whether the client takes nothing of what is written.
+    pub(crate) fn is_write_stalled(&self) -> bool {
+        self.write_stalled_since.get().is_some()
+    }
+
+    /// The client takes nothing more, from now on or since it did so before.
+    pub(crate) fn write_stalled(&self) {
+        let since = self.write_stalled_since.get().unwrap_or_else(Instant::now);
+        self.write_stalled_since.set(Some(since));
+    }
+
+    /// The client takes something. If it had stopped, reading goes on, and what has begun of a head, or of a silence, has
+    /// its time from now on.
+    pub(crate) fn write_resumed(&self) {
+        if self.write_stalled_since.take().is_none() {
+            return;
+        }
+        match self.state.get() {
+            ConnectionState::AwaitingRequest { head: Head::Unfinished(_) } => {
+                self.state.set(ConnectionState::AwaitingRequest { head: Head::Unfinished(Instant::now()) });
+            }
+            ConnectionState::AwaitingRequest { head: Head::Awaited } => self.idle_since.set(Some(Instant::now())),
+            ConnectionState::AwaitingRequest { head: Head::Arriving } | ConnectionState::InService { .. } => {}
+        }
+        self.wake_reader();
+    }
+
+    /// Whether the connection waits for its next request, and for nothing else.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_write_stalled() && matches!(self.state.get(), ConnectionState::AwaitingRequest { head: Head::Awaited })
+    }
+
+    /// When the client must have moved.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let Timeouts { head, keep_alive, write, .. } = self.permit.timeouts();
+        // While the client takes nothing, nothing is read, and so nothing of a head can come.
+        if let Some(since) = self.write_stalled_since.get() {
+            return Some(since + *write);
+        }
+        match self.state.get() {
+            ConnectionState::AwaitingRequest { head: Head::Awaited } => Some(self.idle_since.get()? + *keep_alive),
+            ConnectionState::AwaitingRequest { head: Head::Unfinished(since) } => Some(since + *head),
+            ConnectionState::AwaitingRequest { head: Head::Arriving } | ConnectionState::InService { .. } => None,
+        }
+    }
+
+    /// Notes when the timer will wake the task.
+    pub(crate) fn set_timer_at(&self, at: Option<Instant>) {
+        self.timer_at.set(at);
+    }
+
+    /// Has the task woken when more may be read than now.
+    pub(crate) fn set_reader(&self, context: &Context<'_>) {
+        self.reader.replace(Some(context.waker().clone()));
+    }
+
+    /// Whether something is waited for that the timer does not bound yet. The next look at the socket sets it.
+    fn needs_timer(&self) -> bool {
+        if let ConnectionState::AwaitingRequest { head: Head::Arriving } = self.state.get() {
+            // What came was not all of it. The rest has its time from now on.
+            self.state.set(ConnectionState::AwaitingRequest { head: Head::Unfinished(Instant::now()) });
+        }
+        let Some(due) = self.due() else { return false };
+        self.timer_at.get().is_none_or(|timer_at| timer_at > due)
+    }
+
+    fn wake_reader(&self) {
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+}
+
+/// How much of a body may be read before a handler asks for it. A body whose length is not told comes piece by piece.
+fn announced_bytes(method: &Method, headers: &HeaderMap) -> usize {
+    if headers.contains_key(TRANSFER_ENCODING) || headers.contains_key(UPGRADE) || method == Method::CONNECT {
+        return READ_AHEAD_BYTES;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    length.unwrap_or(0)
+}

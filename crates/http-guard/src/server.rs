@@ -1,0 +1,113 @@
+//! The listeners: actix's server with a guarded stream between the socket and HTTP.
+//!
+//! actix-web's `HttpServer` has no place for that, so what it does is done here: the same service, built on
+//! [`GuardedStream`] instead of on the bare stream.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use actix_http::body::{BoxBody, MessageBody};
+use actix_http::{HttpService, KeepAlive, Request, Response};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service};
+use actix_web::dev::{Server, Service as _};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use crate::connections::Connections;
+use crate::service::guard_requests;
+use crate::stream::GuardedStream;
+
+/// How many clients may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How much the system keeps of what waits on a connection, each way (it takes twice the number). Left to itself it lets
+/// a connection grow to megabytes.
+const SOCKET_BUFFER_BYTES: usize = 128 << 10;
+/// The most that actix-server has room for.
+const MAX_WORKERS: usize = 512;
+
+/// How a listener is served.
+pub struct ServerOptions {
+    /// What actix-server calls it in its log lines.
+    pub name: String,
+    /// How many clients it accepts, and their deadlines.
+    pub connections: Connections,
+    /// How many threads serve it, at most. They share the connections in equal parts.
+    pub max_workers: usize,
+    /// How long requests in flight may take when the server is stopped gracefully.
+    pub shutdown_seconds: u64,
+}
+
+/// Opens a listener with bounded buffers.
+///
+/// # Errors
+/// When the address is taken, or not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// Serves a listener. `make_service` is called once on each worker's own thread.
+///
+/// The server runs from now on. What is returned is its end, and leads to its handle, which stops it.
+///
+/// # Errors
+/// When the listener has no address, or cannot be watched.
+pub fn serve<I, S, B>(
+    listener: TcpListener,
+    options: ServerOptions,
+    make_service: impl Fn() -> I + Clone + Send + 'static,
+) -> io::Result<Server>
+where
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = ()> + 'static,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let ServerOptions { name, connections, max_workers, shutdown_seconds } = options;
+    let address = listener.local_addr()?;
+    let timeouts = connections.timeouts();
+    // Each worker has its own count. With fewer connections than workers, some would have nothing to do.
+    let workers = max_workers.clamp(1, MAX_WORKERS).min(connections.max());
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(connections.max() / workers)
+        .shutdown_timeout(shutdown_seconds)
+        .disable_signals();
+    let shutdown = builder.graceful_shutdown_signal();
+    let server = builder.listen(name, listener, move || {
+        let (shutdown, connections) = (shutdown.clone(), connections.clone());
+        let http = HttpService::build()
+            // Silence is the guarded stream's business.
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(timeouts.head)
+            .client_disconnect_timeout(timeouts.disconnect)
+            .local_addr(address)
+            .graceful_shutdown_signal(move || {
+                let shutdown = shutdown.clone();
+                async move { shutdown.notified().await }
+            })
+            .on_connect_ext(|stream: &GuardedStream, data| stream.attach(data))
+            .h1(guard_requests(make_service()));
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            // An answer is one write: it must not wait for the client to confirm the one before it.
+            let _ = stream.set_nodelay(true);
+            let stream = GuardedStream::new(stream, &connections);
+            async move { Ok::<_, actix_http::error::DispatchError>((stream, peer)) }
+        })
+        .and_then(apply_fn_factory(http, |(stream, peer): (GuardedStream, _), http| {
+            let connection = stream.connection();
+            connection.drive(http.call((stream, peer)))
+        }))
+    })?;
+    Ok(server.run())
+}

@@ -1,0 +1,17 @@
+//! Accounts, as requests use them.
+
+use async_trait::async_trait;
+use weir_domain::{CodeRequest, CreateUser, CreateUserOutcome, SignIn, SignInOutcome};
+
+use crate::StoreError;
+
+/// Accounts.
+#[async_trait]
+pub trait Accounts: Send + Sync + 'static {
+    /// Replaces the address's code. False when the address had its codes for now.
+    async fn put_code(&self, request: &CodeRequest) -> Result<bool, StoreError>;
+    /// Signs in, and makes the user who is new.
+    async fn sign_in(&self, sign_in: &SignIn) -> Result<SignInOutcome, StoreError>;
+    /// Makes a user for another service.
+    async fn create_user(&self, request: &CreateUser) -> Result<CreateUserOutcome, StoreError>;
+}

@@ -1,0 +1,24 @@
+//! The keys of batches' items that were applied, as a start reads them back.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use weir_domain::{BatchKey, KeyedAnswer, UnixMillis};
+
+/// One key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    pub key: BatchKey,
+    pub answer: KeyedAnswer,
+    pub stored_at: UnixMillis,
+}
+
+/// Reads keys. They are written with their items, by the sink, and deleted by maintenance.
+#[async_trait]
+pub trait BatchKeyTable: Send + Sync + 'static {
+    /// The key, if it was stored since a time.
+    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError>;
+
+    /// The keys since a time, the newest first, so many at the most.
+    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError>;
+}

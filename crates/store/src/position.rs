@@ -1,0 +1,123 @@
+//! The position of a journal, in the same words for both engines.
+//!
+//! Invariant: a position only moves from where its writer left it (compare-and-set), inside the transaction that holds
+//! the records.
+
+use async_trait::async_trait;
+use sqlx::{Database, PgConnection, Pool, Postgres, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use super::{Step, StoreError};
+use weir_domain::UnixMillis;
+use weir_log::{JournalId, Position};
+
+/// How far journals are applied in one database.
+#[async_trait]
+pub trait Positions: Send + Sync {
+    /// How far the journal is applied; the first call for a journal writes position 0. Waits for a step of this journal whose
+    /// commit is on its way: what is decided from the position must not be overtaken by it.
+    async fn register(&self, journal: JournalId, writer: Uuid, now: UnixMillis) -> Result<Position, StoreError>;
+
+    /// How far the journal is applied, and by which writer, without writing anything.
+    async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
+
+    /// Forgets a journal of a single step: a letter that was applied.
+    async fn forget(&self, journal: JournalId) -> Result<(), StoreError>;
+
+    /// How many other journals have been applied here: this data directory may have replaced one of them.
+    async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
+}
+
+/// The table `journal_positions` behind a pool.
+pub(super) struct PositionTable<DB: Database>(Pool<DB>);
+
+impl<DB: Database> PositionTable<DB> {
+    pub(super) fn new(pool: &Pool<DB>) -> Self {
+        Self(pool.clone())
+    }
+}
+
+/// One text for both engines: sqlx has no bound that says "takes these types" short of a page of them.
+macro_rules! on_engine {
+    ($engine:ty, $connection:ty) => {
+        impl PositionTable<$engine> {
+            /// Moves a position, or says who moved it before.
+            pub(super) async fn advance(connection: &mut $connection, step: &Step) -> Result<(), StoreError> {
+                let moved: Option<(i64,)> = sqlx::query_as(
+                    "UPDATE journal_positions SET position = $1, writer = $2, updated_at = $3
+                     WHERE journal_id = $4 AND position = $5 RETURNING position",
+                )
+                .bind(as_column(step.through))
+                .bind(step.writer.to_string())
+                .bind(step.at.to_rfc3339())
+                .bind(step.journal.to_string())
+                .bind(as_column(step.from))
+                .fetch_optional(&mut *connection)
+                .await?;
+                if moved.is_some() {
+                    return Ok(());
+                }
+                let row: Option<(i64, String)> =
+                    sqlx::query_as(READ).bind(step.journal.to_string()).fetch_optional(connection).await?;
+                let (found, by) = row.unwrap_or_default();
+                Err(StoreError::Moved { expected: step.from, found: from_column(found), by })
+            }
+        }
+
+        #[async_trait]
+        impl Positions for PositionTable<$engine> {
+            async fn register(
+                &self,
+                journal: JournalId,
+                writer: Uuid,
+                now: UnixMillis,
+            ) -> Result<Position, StoreError> {
+                sqlx::query(
+                    "INSERT INTO journal_positions (journal_id, position, writer, updated_at) VALUES ($1, 0, $2, $3)
+                     ON CONFLICT (journal_id) DO NOTHING",
+                )
+                .bind(journal.to_string())
+                .bind(writer.to_string())
+                .bind(now.to_rfc3339())
+                .execute(&self.0)
+                .await?;
+                Ok(self.position(journal).await?.unwrap_or_default().0)
+            }
+
+            async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {
+                let row: Option<(i64, String)> =
+                    sqlx::query_as(READ).bind(journal.to_string()).fetch_optional(&self.0).await?;
+                Ok(row.map(|(position, writer)| (from_column(position), writer)))
+            }
+
+            async fn forget(&self, journal: JournalId) -> Result<(), StoreError> {
+                sqlx::query("DELETE FROM journal_positions WHERE journal_id = $1")
+                    .bind(journal.to_string())
+                    .execute(&self.0)
+                    .await?;
+                Ok(())
+            }
+
+            async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError> {
+                let (others,): (i64,) = sqlx::query_as("SELECT count(*) FROM journal_positions WHERE journal_id <> $1")
+                    .bind(journal.to_string())
+                    .fetch_one(&self.0)
+                    .await?;
+                Ok(others.unsigned_abs())
+            }
+        }
+    };
+}
+
+on_engine!(Postgres, PgConnection);
+on_engine!(Sqlite, SqliteConnection);
+
+const READ: &str = "SELECT position, writer FROM journal_positions WHERE journal_id = $1";
+
+fn as_column(position: Position) -> i64 {
+    i64::try_from(position.0).unwrap_or(i64::MAX)
+}
+
+fn from_column(position: i64) -> Position {
+    Position(position.unsigned_abs())
+}

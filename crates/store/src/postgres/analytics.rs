@@ -1,0 +1,367 @@
+//! The analytics database on PostgreSQL.
+//!
+//! A batch is applied twice at most: first as if none of its rows were there yet, which is all but always true and
+//! costs PostgreSQL a quarter less; where one was there, again, with rows that are there left as they are.
+//!
+//! One connection's server process fills one core with a backlog. So new sessions and views, which are most of its work, can
+//! be written before their turn, each step's in a transaction of its own, as they are guessed to end ([`Fold::speculate`]). One that
+//! was there already is refused at once by its id; where the speculate was wrong, the row is changed in its turn
+//! ([`Fold::correct`]). Everything else waits for its turn, when what came before is committed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres};
+use uuid::Uuid;
+
+use super::super::fold::{Fold, PreImage, SessionState, ViewState, ViewStates, WriteSet};
+use super::super::migrations::{self, MigrationObserver};
+use super::super::position::{PositionTable, Positions};
+use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
+use super::batch_keys::insert_keys;
+use super::flush_after::FlushAfter;
+use super::inserts::{Repeats, insert_sessions, insert_views};
+use super::pace::Pace;
+use super::partitions::{self, Partitions};
+use super::writer::{self, Held, WriterConnections};
+use super::{column, pool, request_pool, unix_millis, writer_connections};
+use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
+
+/// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
+/// made a foreign key, a step that is begun has shared locks on the keys of its views' sessions, for which `FOR UPDATE` would
+/// wait.
+const LOCK_SESSIONS: &str = "
+    SELECT id, user_id, page_views, bounced, duration, last_activity_at
+    FROM analytics_sessions
+    WHERE id = ANY($1) AND id >= $2 AND id <= $3
+    ORDER BY id
+    FOR NO KEY UPDATE";
+
+/// No view of a session is older than the session, but for a day that clocks of instances may differ. The floor is each
+/// session's own: one old session must not make the look-up for all others visit every partition since. What the step wrote
+/// itself before its turn does not count.
+const LAST_VIEWS: &str = "
+    SELECT session.id, last.id
+    FROM unnest($1::uuid[], $2::uuid[]) AS session (id, floor)
+    CROSS JOIN LATERAL (
+        SELECT id FROM analytics_pageviews
+        WHERE session_id = session.id AND id >= session.floor AND id NOT IN (SELECT unnest($3::uuid[]))
+        ORDER BY id DESC LIMIT 1
+    ) AS last";
+
+const LOCK_VIEWS: &str = "
+    SELECT id, entered_at, duration, scroll_depth
+    FROM analytics_pageviews
+    WHERE id = ANY($1) AND id >= $2 AND id <= $3
+    ORDER BY id
+    FOR NO KEY UPDATE";
+
+const UPDATE_SESSIONS: &str = "
+    UPDATE analytics_sessions AS session
+    SET user_id = change.user_id, page_views = change.page_views, bounced = change.bounced,
+        duration = change.duration, last_activity_at = change.last_activity_at
+    FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::bool[], $5::int4[], $6::timestamptz[])
+        AS change (id, user_id, page_views, bounced, duration, last_activity_at)
+    WHERE session.id = change.id AND session.id >= $7 AND session.id <= $8";
+
+const UPDATE_VIEWS: &str = "
+    UPDATE analytics_pageviews AS view
+    SET duration = change.duration, scroll_depth = change.scroll_depth
+    FROM unnest($1::uuid[], $2::float8[], $3::float8[]) AS change (id, duration, scroll_depth)
+    WHERE view.id = change.id AND view.id >= $4 AND view.id <= $5";
+
+/// The analytics database on a PostgreSQL server.
+pub struct PostgresAnalytics {
+    writer: WriterConnections,
+    pub(super) pool: PgPool,
+    /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
+    pub(super) requests: PgPool,
+    positions: PositionTable<Postgres>,
+    partitions: Partitions,
+    flush_after: FlushAfter,
+}
+
+impl PostgresAnalytics {
+    /// Connects when it is first used.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let (pool, requests) = (pool(url)?, request_pool(url)?);
+        Ok(Self {
+            writer: writer_connections(url)?,
+            requests,
+            positions: PositionTable::new(&pool),
+            partitions: Partitions::default(),
+            flush_after: FlushAfter::default(),
+            pool,
+        })
+    }
+}
+
+#[async_trait]
+impl Sink for PostgresAnalytics {
+    type Record<'a> = AnalyticsRecord<&'a str>;
+    type Prepared = PreparedRows;
+
+    fn describe(&self) -> &'static str {
+        "analytics on postgres"
+    }
+
+    fn batch_records(&self) -> usize {
+        // Each transaction costs a dozen milliseconds by itself, which many rows share while the writer catches up.
+        8_000
+    }
+
+    fn min_commit_interval(&self) -> Duration {
+        ANALYTICS_COMMIT_INTERVAL
+    }
+
+    fn pipeline_depth(&self) -> usize {
+        // While one ends, the server works on two. With three the same backlog took a tenth longer on two cores.
+        2
+    }
+
+    async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
+        Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &self.pool, tell).await?)
+    }
+
+    fn positions(&self) -> &dyn Positions {
+        &self.positions
+    }
+
+    async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
+        self.make_partitions(records).await?;
+        let mut applied = self.apply_in_transaction(step, records, Repeats::Refused).await;
+        if matches!(applied, Err(StoreError::Repeated)) {
+            applied = self.apply_in_transaction(step, records, Repeats::Left).await;
+        }
+        if applied.is_err() {
+            // A partition may have been dropped under us: look again next time.
+            self.partitions.forget();
+        }
+        applied
+    }
+
+    async fn prepare(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<PreparedRows>, StoreError> {
+        let write_set = WriteSet::of(records);
+        let speculate = Fold::speculate(records, &write_set);
+        if speculate.new_sessions.is_empty() && speculate.new_views.is_empty() {
+            return Ok(None);
+        }
+        self.make_partitions(records).await?;
+        let mut held = self.writer.take().await?;
+        writer::begin(&mut held.connection).await?;
+        let inserted = insert_rows(&mut held.connection, &speculate, Repeats::Refused, Duration::ZERO).await;
+        if inserted.is_err() {
+            let ended = writer::end(&mut held.connection, inserted).await;
+            self.writer.keep(held, &ended);
+            self.partitions.forget();
+            return ended.map(|()| None);
+        }
+        Ok(Some(PreparedRows { held, views: speculate.view_states() }))
+    }
+
+    async fn commit_prepared(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        prepared: PreparedRows,
+    ) -> Result<Applied, StoreError> {
+        self.make_partitions(records).await?;
+        let PreparedRows { mut held, views } = prepared;
+        let written = write(&mut held.connection, step, records, NewRows::Prepared(&views)).await;
+        let ended = writer::end(&mut held.connection, written).await;
+        self.writer.keep(held, &ended);
+        ended.inspect_err(|_| self.partitions.forget())
+    }
+
+    async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
+        let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_datetime();
+        let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
+        let mut maintained = self.partitions.maintain(&self.pool, now, retention_days).await?;
+        maintained.rows_deleted += keys.rows_affected();
+        self.flush_after.look_after(&self.pool).await;
+        Ok(maintained)
+    }
+}
+
+/// New rows of a step that are written, in a transaction that is open.
+pub struct PreparedRows {
+    held: Held,
+    views: ViewStates,
+}
+
+/// What is done with a step's new rows.
+#[derive(Clone, Copy)]
+enum NewRows<'a> {
+    Written(Repeats),
+    /// They were written before, in this very transaction, the views among them like this.
+    Prepared(&'a ViewStates),
+}
+
+impl PostgresAnalytics {
+    async fn make_partitions(&self, records: &[AnalyticsRecord<&str>]) -> Result<(), StoreError> {
+        self.partitions.make_for(&self.pool, records.iter().filter_map(|record| record.event.answer().id)).await
+    }
+
+    async fn apply_in_transaction(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        repeats: Repeats,
+    ) -> Result<Applied, StoreError> {
+        let mut held = self.writer.take().await?;
+        let applied = apply_on(&mut held.connection, step, records, repeats).await;
+        self.writer.keep(held, &applied);
+        applied
+    }
+}
+
+async fn apply_on(
+    connection: &mut PgConnection,
+    step: &Step,
+    records: &[AnalyticsRecord<&str>],
+    repeats: Repeats,
+) -> Result<Applied, StoreError> {
+    writer::begin(connection).await?;
+    let written = write(connection, step, records, NewRows::Written(repeats)).await;
+    writer::end(connection, written).await
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    step: &Step,
+    records: &[AnalyticsRecord<&str>],
+    new_rows: NewRows<'_>,
+) -> Result<Applied, StoreError> {
+    let write_set = WriteSet::of(records);
+    PositionTable::<Postgres>::advance(connection, step).await?;
+    let prepared = match new_rows {
+        NewRows::Written(_) => None,
+        NewRows::Prepared(views) => Some(views),
+    };
+    let mut fold = Fold::of(records, &write_set, load(connection, &write_set, prepared).await?);
+    match new_rows {
+        NewRows::Written(repeats) => insert_rows(connection, &fold, repeats, step.pacing_window).await?,
+        NewRows::Prepared(views) => fold.reconcile(views),
+    }
+    update_sessions(connection, &fold.changed_sessions).await?;
+    update_views(connection, &fold.changed_views).await?;
+    insert_keys(connection, &fold).await?;
+    Ok(fold.applied())
+}
+
+async fn insert_rows(
+    connection: &mut PgConnection,
+    fold: &Fold<'_>,
+    repeats: Repeats,
+    pacing_window: Duration,
+) -> Result<(), StoreError> {
+    let mut pace = Pace::of(fold.new_sessions.len() + fold.new_views.len(), pacing_window);
+    insert_sessions(connection, &fold.new_sessions, repeats, &mut pace).await?;
+    insert_views(connection, &fold.new_views, repeats, &mut pace).await
+}
+
+/// The lowest and the highest of ordered ids.
+fn bounds<'a>(mut ids: impl DoubleEndedIterator<Item = &'a Uuid>) -> Option<(Uuid, Uuid)> {
+    let lowest = *ids.next()?;
+    Some((lowest, ids.next_back().copied().unwrap_or(lowest)))
+}
+
+/// Rows in the order of their ids, a day at a time: an UPDATE is planned for every partition between its bounds.
+fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
+    rows.chunk_by(|(one, _), (other, _)| partitions::day_before(*one) == partitions::day_before(*other))
+}
+
+/// What is there of the write set. A step that is begun wrote its new rows and these views itself, which do not count: had
+/// they been there before, that had failed.
+async fn load(
+    connection: &mut PgConnection,
+    write_set: &WriteSet,
+    prepared: Option<&ViewStates>,
+) -> Result<PreImage, StoreError> {
+    let mut loaded = PreImage::default();
+    let is_own_session = |id: &Uuid| prepared.is_some() && write_set.begun.contains(id);
+    let is_own_view = |id: &Uuid| prepared.is_some_and(|views| views.contains_key(id));
+    // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
+    let sessions: Vec<Uuid> =
+        write_set.sessions.iter().copied().filter(|id| is_ours(id) && !is_own_session(id)).collect();
+    if let Some((lowest, highest)) = bounds(sessions.iter()) {
+        type Row = (Uuid, Option<String>, i32, bool, i32, DateTime<Utc>);
+        let rows: Vec<Row> = sqlx::query_as(LOCK_SESSIONS)
+            .bind(&sessions)
+            .bind(lowest)
+            .bind(highest)
+            .fetch_all(&mut *connection)
+            .await?;
+        let state = |(id, user_id, page_views, bounced, duration_seconds, last_activity_at): Row| {
+            let last_activity_at = unix_millis(last_activity_at);
+            (id, SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at })
+        };
+        loaded.sessions = rows.into_iter().map(state).collect();
+    }
+    let known: BTreeSet<Uuid> =
+        loaded.sessions.keys().chain(write_set.begun.iter().filter(|id| is_ours(id))).copied().collect();
+    if !known.is_empty() {
+        let floors: Vec<Uuid> = known.iter().map(|id| partitions::day_before(*id)).collect();
+        let known: Vec<Uuid> = known.into_iter().collect();
+        let own_views: Vec<Uuid> = prepared.into_iter().flatten().map(|(id, _)| *id).collect();
+        let rows: Vec<(Uuid, Uuid)> =
+            sqlx::query_as(LAST_VIEWS).bind(known).bind(floors).bind(own_views).fetch_all(&mut *connection).await?;
+        loaded.last_views.extend(rows);
+    }
+    let mut views: BTreeSet<Uuid> =
+        write_set.views.iter().copied().filter(|id| is_ours(id) && !is_own_view(id)).collect();
+    views.extend(loaded.last_views.values());
+    if let Some((lowest, highest)) = bounds(views.iter()) {
+        type Row = (Uuid, DateTime<Utc>, Option<f64>, Option<f64>);
+        let ids: Vec<Uuid> = views.iter().copied().collect();
+        let rows: Vec<Row> =
+            sqlx::query_as(LOCK_VIEWS).bind(&ids).bind(lowest).bind(highest).fetch_all(connection).await?;
+        let state = |(id, entered_at, duration_seconds, scroll_depth): Row| {
+            (id, ViewState { entered_at: unix_millis(entered_at), duration_seconds, scroll_depth })
+        };
+        loaded.views = rows.into_iter().map(state).collect();
+    }
+    Ok(loaded)
+}
+
+fn is_ours(id: &Uuid) -> bool {
+    id.get_version_num() == 7
+}
+
+async fn update_sessions(connection: &mut PgConnection, changed: &[(Uuid, SessionState)]) -> Result<(), StoreError> {
+    for changed in by_day(changed) {
+        let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { continue };
+        sqlx::query(UPDATE_SESSIONS)
+            .bind(column(changed, |(id, _)| *id))
+            .bind(column(changed, |(_, state)| state.user_id.as_deref()))
+            .bind(column(changed, |(_, state)| state.page_views))
+            .bind(column(changed, |(_, state)| state.bounced))
+            .bind(column(changed, |(_, state)| state.duration_seconds))
+            .bind(column(changed, |(_, state)| state.last_activity_at.to_datetime()))
+            .bind(lowest)
+            .bind(highest)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn update_views(connection: &mut PgConnection, changed: &[(Uuid, ViewState)]) -> Result<(), StoreError> {
+    for changed in by_day(changed) {
+        let Some((lowest, highest)) = bounds(changed.iter().map(|(id, _)| id)) else { continue };
+        sqlx::query(UPDATE_VIEWS)
+            .bind(column(changed, |(id, _)| *id))
+            .bind(column(changed, |(_, state)| state.duration_seconds))
+            .bind(column(changed, |(_, state)| state.scroll_depth))
+            .bind(lowest)
+            .bind(highest)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! PostgreSQL 14 and later.
+//!
+//! The writer's statements are bounded by the server too: a lock or a plan gone wrong ends in an error that is tried
+//! again, never in a connection that hangs.
+
+mod analytics;
+mod batch_keys;
+mod composite;
+mod copy;
+mod fields;
+mod flush_after;
+mod inserts;
+mod main;
+mod pace;
+mod partitions;
+mod writer;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+
+use super::StoreError;
+use weir_domain::UnixMillis;
+
+pub use analytics::{PostgresAnalytics, PreparedRows};
+pub use main::PostgresMain;
+use writer::WriterConnections;
+
+/// How long a connection may take to show that it is alive when it is given back.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// What the writer, maintenance and settings may take.
+const PATIENT: [(&str, &str); 2] = [("statement_timeout", "30s"), ("lock_timeout", "10s")];
+
+/// A pool that connects when it is first used, for maintenance, settings, and the writer's look at where it stands.
+fn pool(url: &str) -> Result<PgPool, StoreError> {
+    Ok(pool_options()
+        .max_connections(2)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(options(url, PATIENT)?))
+}
+
+/// The writer's own connections; made when they are first used.
+fn writer_connections(url: &str) -> Result<WriterConnections, StoreError> {
+    Ok(WriterConnections::new(options(url, PATIENT)?.options(flush_after::OPTIONS)))
+}
+
+/// A pool for what requests read and write themselves: somebody waits for each of these statements.
+fn request_pool(url: &str) -> Result<PgPool, StoreError> {
+    let bounds = [("statement_timeout", "2s"), ("lock_timeout", "1s")];
+    Ok(pool_options()
+        .max_connections(8)
+        .acquire_timeout(Duration::from_secs(1))
+        .connect_lazy_with(options(url, bounds)?))
+}
+
+/// A connection that does not answer when it is given back is closed at once: without that it would keep its place
+/// until the operating system gives up on it, a quarter of an hour later.
+fn pool_options() -> PgPoolOptions {
+    PgPoolOptions::new().max_lifetime(Duration::from_hours(1)).after_release(|connection, _| {
+        Box::pin(async move {
+            let answered = tokio::time::timeout(RELEASE, connection.ping()).await;
+            answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+        })
+    })
+}
+
+fn options(url: &str, bounds: [(&str, &str); 2]) -> Result<PgConnectOptions, StoreError> {
+    Ok(PgConnectOptions::from_str(url)
+        // The error may quote the URL, and the URL may hold a password.
+        .map_err(|_| StoreError::Url("it is not a postgres:// URL".to_owned()))?
+        .application_name("weir")
+        // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
+        .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")])
+        // A server process that waits for rows minds no other bound: whoever sent them may be gone without a word, and what
+        // it wrote is in everybody's way.
+        .options([("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")])
+        .options(bounds))
+}
+
+/// One value of every record, in their order: what UNNEST turns back into a column.
+fn column<'a, R, T>(records: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    records.iter().map(value).collect()
+}
+
+fn unix_millis(time: DateTime<Utc>) -> UnixMillis {
+    UnixMillis(time.timestamp_millis())
+}

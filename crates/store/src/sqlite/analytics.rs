@@ -1,0 +1,304 @@
+//! The analytics database on SQLite.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use sqlx::encode::Encode;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, Type};
+use uuid::Uuid;
+
+use super::super::fold::{Fold, PreImage, SessionState, ViewState, WriteSet};
+use super::super::keys::{BatchKeyTable, StoredKey};
+use super::super::migrations::{self, MigrationObserver};
+use super::super::position::{PositionTable, Positions};
+use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
+use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
+use crate::columns::{NewRow, StateWriter};
+use weir_domain::{
+    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, RowWriter, UnixMillis, VisitorHash, lowest_id,
+};
+
+/// Lists of ids and of changed rows are one bound JSON text each, so that every statement's text stays the same.
+const LOAD_SESSIONS: &str = "
+    SELECT id, user_id, page_views, bounced, duration, last_activity_at
+    FROM analytics_sessions WHERE id IN (SELECT value FROM json_each($1))";
+
+const LAST_VIEWS: &str = "
+    SELECT session_id, id
+    FROM (
+        SELECT value AS session_id, (
+            SELECT id FROM analytics_pageviews WHERE session_id = value ORDER BY id DESC LIMIT 1
+        ) AS id
+        FROM json_each($1)
+    )
+    WHERE id IS NOT NULL";
+
+const LOAD_VIEWS: &str = "
+    SELECT id, entered_at, duration, scroll_depth
+    FROM analytics_pageviews WHERE id IN (SELECT value FROM json_each($1))";
+
+const UPDATE_SESSIONS: &str = "
+    UPDATE analytics_sessions
+    SET user_id = change.value ->> 1, page_views = change.value ->> 2, bounced = change.value ->> 3,
+        duration = change.value ->> 4, last_activity_at = change.value ->> 5
+    FROM json_each($1) AS change
+    WHERE analytics_sessions.id = change.value ->> 0";
+
+const UPDATE_VIEWS: &str = "
+    UPDATE analytics_pageviews
+    SET duration = change.value ->> 1, scroll_depth = change.value ->> 2
+    FROM json_each($1) AS change
+    WHERE analytics_pageviews.id = change.value ->> 0";
+
+const INSERT_KEYS: &str = "
+    INSERT OR REPLACE INTO batch_keys (key, answer_id, answer_created_at, stored_at)
+    SELECT unhex(mark.value ->> 0), mark.value ->> 1, mark.value ->> 2, mark.value ->> 3 FROM json_each($1) AS mark";
+
+/// How many rows a retention step deletes before it lets the writer pass.
+const DELETE_ROWS: i64 = 5_000;
+
+/// The analytics database in a SQLite file.
+pub struct SqliteAnalytics {
+    pool: SqlitePool,
+    /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
+    requests: SqlitePool,
+    positions: PositionTable<Sqlite>,
+}
+
+impl SqliteAnalytics {
+    /// Opens lazily: the first statement makes the file.
+    ///
+    /// # Errors
+    /// When the URL is none, or its directory cannot be made.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let (pool, requests) = (pool(url)?, request_pool(url)?);
+        Ok(Self { requests, positions: PositionTable::new(&pool), pool })
+    }
+}
+
+#[async_trait]
+impl Sink for SqliteAnalytics {
+    type Record<'a> = AnalyticsRecord<&'a str>;
+    type Prepared = Infallible;
+
+    fn describe(&self) -> &'static str {
+        "analytics on sqlite"
+    }
+
+    fn batch_records(&self) -> usize {
+        5_000
+    }
+
+    fn min_commit_interval(&self) -> Duration {
+        ANALYTICS_COMMIT_INTERVAL
+    }
+
+    async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
+        Ok(migrations::run(migrations::ANALYTICS_SQLITE, &self.pool, tell).await?)
+    }
+
+    fn positions(&self) -> &dyn Positions {
+        &self.positions
+    }
+
+    async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
+        let write_set = WriteSet::of(records);
+        let loaded = load(&mut transaction, &write_set).await?;
+        let fold = Fold::of(records, &write_set, loaded);
+        insert(&mut transaction, &fold.new_sessions, " ON CONFLICT (id) DO NOTHING").await?;
+        insert(&mut transaction, &fold.new_views, "").await?;
+        update(&mut transaction, &fold).await?;
+        transaction.commit().await?;
+        Ok(fold.applied())
+    }
+
+    async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
+        let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_rfc3339();
+        let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
+        let mut maintained = Maintained { rows_deleted: keys.rows_affected(), ..Maintained::default() };
+        if retention_days == 0 {
+            return Ok(maintained);
+        }
+        let kept_from = UnixMillis(now.0 - i64::from(retention_days) * 86_400_000);
+        // By id, which carries the time: of views there is no other index that does.
+        let (time, id) = (kept_from.to_rfc3339(), lowest_id(kept_from).to_string());
+        for (sql, bound) in [
+            (
+                "DELETE FROM analytics_pageviews WHERE id IN (SELECT id FROM analytics_pageviews WHERE id < $1 LIMIT $2)",
+                id,
+            ),
+            (
+                "DELETE FROM analytics_sessions WHERE id IN (SELECT id FROM analytics_sessions WHERE started_at < $1 LIMIT $2)",
+                time,
+            ),
+        ] {
+            loop {
+                let deleted =
+                    sqlx::query(sql).bind(&bound).bind(DELETE_ROWS).execute(&self.pool).await?.rows_affected();
+                maintained.rows_deleted += deleted;
+                if deleted == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(maintained)
+    }
+}
+
+#[async_trait]
+impl BatchKeyTable for SqliteAnalytics {
+    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError> {
+        let row: Option<KeyRow> = sqlx::query_as(
+            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys WHERE key = $1 AND stored_at >= $2",
+        )
+        .bind(key.0.to_vec())
+        .bind(since.to_rfc3339())
+        .fetch_optional(&self.requests)
+        .await?;
+        row.map_or(Ok(None), stored_key)
+    }
+
+    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
+        let rows: Vec<KeyRow> = sqlx::query_as(
+            "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
+             WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
+        )
+        .bind(since.to_rfc3339())
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().filter_map(|row| stored_key(row).transpose()).collect()
+    }
+}
+
+/// Key, answer's id, answer's time, when it was stored.
+type KeyRow = (Vec<u8>, Option<String>, Option<String>, String);
+
+/// A key that was made by hand is none of ours.
+fn stored_key((key, id, created_at, stored_at): KeyRow) -> Result<Option<StoredKey>, StoreError> {
+    let Ok(key) = key.try_into() else { return Ok(None) };
+    let id = id.as_deref().map(read_id).transpose()?;
+    let created_at = created_at.as_deref().map(read_time).transpose()?;
+    let answer = KeyedAnswer { id, created_at };
+    Ok(Some(StoredKey { key: BatchKey(key), answer, stored_at: read_time(&stored_at)? }))
+}
+
+/// One row after the other is bound to a statement for many.
+struct BoundRows<'q>(Option<Query<'q, Sqlite, SqliteArguments>>);
+
+impl<'q> BoundRows<'q> {
+    fn bind(&mut self, value: impl Encode<'q, Sqlite> + Type<Sqlite> + 'q) {
+        self.0 = self.0.take().map(|query| query.bind(value));
+    }
+}
+
+impl<'q> RowWriter<'q> for BoundRows<'q> {
+    fn uuid(&mut self, value: Option<Uuid>) {
+        self.bind(value.map(|id| id.to_string()));
+    }
+
+    fn text(&mut self, value: Option<&'q str>) {
+        self.bind(value);
+    }
+
+    fn hash(&mut self, value: VisitorHash) {
+        self.bind(value.to_hex());
+    }
+
+    fn integer(&mut self, value: Option<i32>) {
+        self.bind(value);
+    }
+
+    fn time(&mut self, value: UnixMillis) {
+        self.bind(value.to_rfc3339());
+    }
+}
+
+impl<'q> StateWriter<'q> for BoundRows<'q> {
+    fn boolean(&mut self, value: bool) {
+        self.bind(value);
+    }
+
+    fn double(&mut self, value: Option<f64>) {
+        self.bind(value);
+    }
+}
+
+/// Inserts rows, so many by a statement. One that is there already (a record that is applied again) is left as it is, or is
+/// an error.
+async fn insert<R: NewRow>(connection: &mut SqliteConnection, rows: &[R], conflict: &str) -> Result<(), StoreError> {
+    // One statement text for full chunks, so that it stays prepared; what is left over is prepared for this once.
+    const ROWS: usize = 200;
+    let columns = R::columns();
+    debug_assert!(ROWS * columns.len() <= MAX_BINDS);
+    for chunk in rows.chunks(ROWS) {
+        let sql = insert_sql(R::TABLE, &columns, chunk.len()) + conflict;
+        let mut bound = BoundRows(Some(sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS)));
+        for row in chunk {
+            row.write(&mut bound);
+        }
+        if let Some(query) = bound.0 {
+            query.execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn update(connection: &mut SqliteConnection, fold: &Fold<'_>) -> Result<(), StoreError> {
+    let sessions = fold.changed_sessions.iter().map(|(id, state)| {
+        let last_activity_at = state.last_activity_at.to_rfc3339();
+        let bounced = i32::from(state.bounced);
+        json!([id, state.user_id, state.page_views, bounced, state.duration_seconds, last_activity_at])
+    });
+    let views = fold.changed_views.iter().map(|(id, state)| json!([id, state.duration_seconds, state.scroll_depth]));
+    let keys = fold.keys.iter().map(|(mark, answer)| {
+        let created_at = answer.created_at.map(UnixMillis::to_rfc3339);
+        json!([hex::encode(mark.key.0), answer.id, created_at, mark.stored_at.to_rfc3339()])
+    });
+    let statements: [(&str, Vec<serde_json::Value>); 3] =
+        [(UPDATE_SESSIONS, sessions.collect()), (UPDATE_VIEWS, views.collect()), (INSERT_KEYS, keys.collect())];
+    for (sql, rows) in statements {
+        if !rows.is_empty() {
+            sqlx::query(AssertSqlSafe(sql)).bind(json!(rows).to_string()).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn load(connection: &mut SqliteConnection, write_set: &WriteSet) -> Result<PreImage, StoreError> {
+    let mut loaded = PreImage::default();
+    let mut views = write_set.views.clone();
+    if !write_set.sessions.is_empty() {
+        type Row = (String, Option<String>, i32, bool, i32, String);
+        let ids = json!(write_set.sessions).to_string();
+        let rows: Vec<Row> = sqlx::query_as(LOAD_SESSIONS).bind(&ids).fetch_all(&mut *connection).await?;
+        let last: Vec<(String, String)> = sqlx::query_as(LAST_VIEWS).bind(&ids).fetch_all(&mut *connection).await?;
+        for (session, view) in last {
+            let (session, view) = (read_id(&session)?, read_id(&view)?);
+            loaded.last_views.insert(session, view);
+            views.insert(view);
+        }
+        for (id, user_id, page_views, bounced, duration_seconds, last_activity_at) in rows {
+            let id = read_id(&id)?;
+            let last_activity_at = read_time(&last_activity_at)?;
+            let state = SessionState { user_id, page_views, bounced, duration_seconds, last_activity_at };
+            loaded.sessions.insert(id, state);
+        }
+    }
+    if !views.is_empty() {
+        type Row = (String, String, Option<f64>, Option<f64>);
+        let ids = json!(views).to_string();
+        let rows: Vec<Row> = sqlx::query_as(LOAD_VIEWS).bind(ids).fetch_all(connection).await?;
+        for (id, entered_at, duration_seconds, scroll_depth) in rows {
+            let state = ViewState { entered_at: read_time(&entered_at)?, duration_seconds, scroll_depth };
+            loaded.views.insert(read_id(&id)?, state);
+        }
+    }
+    Ok(loaded)
+}

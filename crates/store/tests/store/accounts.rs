@@ -1,0 +1,255 @@
+//! Accounts and what users read: where a moment decides, and what a refusal leaves behind.
+
+use serde_json::{Value, json};
+use weir_domain::{
+    CodeRequest, ConsentPreferences, ConsentRecord, CreateUser, CreateUserOutcome, Credential, NewUser, SignIn,
+    SignInOutcome, UserOrigin,
+};
+use weir_testkit::{Database, on_both_databases};
+
+use super::*;
+
+const HOUR_MS: i64 = 3_600_000;
+const TEN_MINUTES_MS: i64 = 600_000;
+
+fn at(ms: i64) -> UnixMillis {
+    UnixMillis(DAY.0 + ms)
+}
+
+fn request(code: &str, now: UnixMillis) -> CodeRequest {
+    let expires_at = UnixMillis(now.0 + TEN_MINUTES_MS);
+    CodeRequest { address_hash: "address".into(), code_hash: code.into(), now, expires_at }
+}
+
+fn named(name: &str) -> NewUser {
+    NewUser { id: format!("id-{name}"), hash_id: format!("hash-{name}"), referral_code: format!("code-{name}") }
+}
+
+fn attempt(code: &str, candidate: &str, now: UnixMillis) -> SignIn {
+    let proof =
+        Credential::Code { address_hash: "address".into(), code_hash: code.into(), email: "ann@example.org".into() };
+    SignIn { proof, origin: UserOrigin::default(), candidate: named(candidate), now }
+}
+
+fn creation(name: &str, email: Option<&str>) -> CreateUser {
+    CreateUser {
+        user: named(name),
+        email: email.map(str::to_owned),
+        origin: UserOrigin::default(),
+        created_at: DAY,
+        now: DAY,
+    }
+}
+
+async fn is_in(store: &Store, sign_in: &SignIn) -> bool {
+    match store.accounts.sign_in(sign_in).await.unwrap() {
+        SignInOutcome::SignedIn(_) => true,
+        SignInOutcome::Refused => false,
+        SignInOutcome::Collision => panic!("a name was taken"),
+    }
+}
+
+on_both_databases! {
+    async fn a_code_ends_with_its_last_millisecond(backend) {
+        let store = Store::fresh(backend).await;
+        assert!(store.accounts.put_code(&request("1", at(0))).await.unwrap());
+        assert!(!is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS))).await);
+        assert!(is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS - 1))).await);
+    }
+
+    async fn codes_count_for_one_hour_to_the_millisecond(backend) {
+        let store = Store::fresh(backend).await;
+        for number in 0..5 {
+            assert!(store.accounts.put_code(&request("1", at(number))).await.unwrap(), "{number}");
+        }
+        assert!(!store.accounts.put_code(&request("refused", at(HOUR_MS - 1))).await.unwrap());
+        assert!(store.accounts.put_code(&request("2", at(HOUR_MS))).await.unwrap(), "the first one is an hour ago");
+        assert!(!store.accounts.put_code(&request("refused", at(HOUR_MS))).await.unwrap());
+        assert!(!is_in(&store, &attempt("refused", "a", at(HOUR_MS))).await);
+        assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "a refusal leaves the live code alone");
+    }
+
+    async fn failures_count_for_one_hour_to_the_millisecond(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(0))).await.unwrap();
+        for number in 0..5 {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(number))).await);
+        }
+        store.accounts.put_code(&request("2", at(HOUR_MS - 10))).await.unwrap();
+        assert!(!is_in(&store, &attempt("2", "a", at(HOUR_MS - 1))).await, "attempts are over");
+        assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "what was refused unlooked at did not count");
+    }
+
+    async fn a_clock_that_stepped_back_does_not_shut_an_address_for_longer_than_its_window(backend) {
+        let store = Store::fresh(backend).await;
+        let put = async |code: &str, now: i64| store.accounts.put_code(&request(code, at(now))).await.unwrap();
+        for number in 0..5 {
+            assert!(put("ahead", HOUR_MS + number).await, "{number}");
+        }
+        // The clock is right again.
+        assert!(put("1", 0).await, "the first request brings the moments back");
+        assert!(!put("refused", 0).await, "and is the only one");
+        assert!(!is_in(&store, &attempt("ahead", "a", at(1))).await, "replaced");
+        assert!(is_in(&store, &attempt("1", "a", at(1))).await);
+        assert!(!put("refused", HOUR_MS - 1).await);
+        for number in 0..5 {
+            assert!(put("2", HOUR_MS + number).await, "{number}");
+        }
+        assert!(!put("refused", HOUR_MS + 5).await, "the limit is the same as ever");
+    }
+
+    async fn failures_of_a_clock_that_was_ahead_count_for_one_hour_from_the_first_look(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        for number in 0..5 {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(HOUR_MS + number))).await);
+        }
+        // The clock is right again.
+        assert!(!is_in(&store, &attempt("1", "a", at(0))).await, "no attempt is forgiven");
+        store.accounts.put_code(&request("2", at(HOUR_MS - 10))).await.unwrap();
+        assert!(!is_in(&store, &attempt("2", "a", at(HOUR_MS - 1))).await, "attempts are over");
+        assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "an hour after the first look");
+    }
+
+    async fn a_failure_counts_on_when_the_clock_steps_back_before_the_limit_is_reached(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        for number in 0..4 {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(HOUR_MS + number))).await);
+        }
+        // The clock is right again.
+        store.accounts.put_code(&request("2", at(0))).await.unwrap();
+        assert!(!is_in(&store, &attempt("wrong", "a", at(1))).await);
+        assert!(!is_in(&store, &attempt("2", "a", at(2))).await, "attempts are over");
+        store.accounts.put_code(&request("3", at(HOUR_MS))).await.unwrap();
+        assert!(is_in(&store, &attempt("3", "a", at(HOUR_MS + 1))).await);
+    }
+
+    async fn a_code_made_while_the_clock_was_ahead_is_not_live_for_longer_than_its_lifetime(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        // The clock is right again.
+        assert!(!is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS))).await);
+        assert!(!is_in(&store, &attempt("1", "a", at(HOUR_MS))).await, "nor when the clock has caught up with it");
+        store.accounts.put_code(&request("2", at(HOUR_MS))).await.unwrap();
+        assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await);
+    }
+
+    async fn a_code_made_while_the_clock_was_ahead_is_gone_also_where_attempts_are_over(backend) {
+        let store = Store::fresh(backend).await;
+        for number in 0..5 {
+            store.accounts.put_code(&request("old", at(number))).await.unwrap();
+            assert!(!is_in(&store, &attempt("wrong", "a", at(number))).await);
+        }
+        // The clock goes an hour forth, and is right again soon after.
+        store.accounts.put_code(&request("1", at(HOUR_MS + TEN_MINUTES_MS))).await.unwrap();
+        assert!(!is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS))).await, "attempts are over");
+        assert!(!is_in(&store, &attempt("1", "a", at(HOUR_MS + TEN_MINUTES_MS))).await);
+    }
+
+    async fn a_code_is_good_where_the_clock_is_a_little_behind(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(1_000))).await.unwrap();
+        assert!(is_in(&store, &attempt("1", "a", at(0))).await);
+    }
+
+    async fn requests_that_overtake_each_other_are_counted_one_by_one(backend) {
+        let store = Store::fresh(backend).await;
+        for number in (1..=5).rev() {
+            assert!(store.accounts.put_code(&request("1", at(number))).await.unwrap(), "{number}");
+        }
+        assert!(!store.accounts.put_code(&request("refused", at(0))).await.unwrap());
+        for number in (1..=5).rev() {
+            assert!(!is_in(&store, &attempt("wrong", "a", at(number))).await);
+        }
+        assert!(!is_in(&store, &attempt("1", "a", at(0))).await, "attempts are over");
+    }
+
+    async fn what_an_address_did_while_the_clock_was_ahead_is_forgotten_after_the_first_look(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
+        let rows = async || store.databases.count(Database::Main, "SELECT count(*) AS n FROM sign_in_codes").await;
+        assert!(!is_in(&store, &attempt("wrong", "a", at(0))).await);
+        store.main.maintain(at(HOUR_MS), 0).await.unwrap();
+        assert_eq!(rows().await, 1, "it still counts");
+        store.main.maintain(at(2 * HOUR_MS + 1), 0).await.unwrap();
+        assert_eq!(rows().await, 0);
+    }
+
+    async fn what_an_address_did_is_forgotten_when_it_no_longer_counts(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.put_code(&request("1", at(0))).await.unwrap();
+        let rows = async || store.databases.count(Database::Main, "SELECT count(*) AS n FROM sign_in_codes").await;
+        store.main.maintain(at(HOUR_MS), 0).await.unwrap();
+        assert_eq!(rows().await, 1);
+        let done = store.main.maintain(at(2 * HOUR_MS + 1), 0).await.unwrap();
+        assert_eq!((done.rows_deleted, rows().await), (1, 0));
+    }
+
+    async fn a_sign_in_that_meets_a_taken_name_uses_up_nothing(backend) {
+        let store = Store::fresh(backend).await;
+        store.accounts.create_user(&creation("a", None)).await.unwrap();
+        store.accounts.put_code(&request("1", at(0))).await.unwrap();
+        let taken = |hash_id: &str, referral_code: &str| SignIn {
+            candidate: NewUser { id: "id-new".into(), hash_id: hash_id.into(), referral_code: referral_code.into() },
+            ..attempt("1", "new", at(1))
+        };
+        for sign_in in [taken("hash-a", "code-new"), taken("hash-new", "code-a")] {
+            assert_eq!(store.accounts.sign_in(&sign_in).await.unwrap(), SignInOutcome::Collision);
+        }
+        assert_eq!(store.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
+        assert!(is_in(&store, &attempt("1", "new", at(1))).await, "the code is still good");
+        assert!(!is_in(&store, &attempt("1", "new", at(1))).await, "and good once");
+    }
+
+    async fn a_user_that_is_told_of_meets_each_conflict_by_its_name(backend) {
+        let store = Store::fresh(backend).await;
+        let create = async |request: &CreateUser| store.accounts.create_user(request).await.unwrap();
+        let made = |created: bool| CreateUserOutcome::User { hash_id: "hash-a".into(), created };
+        assert_eq!(create(&creation("a", Some("ann@example.org"))).await, made(true));
+        assert_eq!(create(&creation("a", Some("bob@example.org"))).await, made(false));
+        assert_eq!(create(&creation("b", Some("ann@example.org"))).await, CreateUserOutcome::EmailTaken);
+        let with = |hash_id: &str, referral_code: &str| CreateUser {
+            user: NewUser { id: "id-b".into(), hash_id: hash_id.into(), referral_code: referral_code.into() },
+            ..creation("b", None)
+        };
+        assert_eq!(create(&with("hash-b", "code-a")).await, CreateUserOutcome::ReferralCodeTaken);
+        assert_eq!(create(&with("hash-a", "code-b")).await, CreateUserOutcome::Collision);
+        assert_eq!(store.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
+    }
+
+    async fn only_cookie_consents_have_a_version_and_every_document_has_a_history(backend) {
+        let store = Store::fresh(backend).await;
+        let consent = |number: u128, user: &str, version: &str| {
+            MainRecord::Consent(Box::new(ConsentRecord {
+                id: Uuid::from_u128(number),
+                created_at: at(i64::try_from(number).unwrap()),
+                user_id: Some(user.into()),
+                document_version: version.into(),
+                preferences: ConsentPreferences { analytics: true, marketing: true, functional: true },
+                ip_address: None,
+                user_agent: None,
+            }))
+        };
+        let batch = [consent(1, "ann", "1"), consent(3, "ann", "3"), consent(2, "ann", "2"), consent(4, "bob", "4")];
+        store.main.apply(&store.step(0, 4), &batch).await.unwrap();
+        let id = Uuid::from_u128(9);
+        let other = format!(
+            "INSERT INTO consent_records
+                 (id, user_id, document_type, document_version, accepted, preferences, created_at)
+             VALUES ('{id}', 'ann', 'TERMS', '9', {truth}, '{{}}', '2026-05-01T00:00:00.000Z')",
+            truth = if backend == Backend::Sqlite { "0" } else { "false" }
+        );
+        store.databases.execute(Database::Main, &other).await;
+        assert_eq!(store.reads.consent_version("ann").await.unwrap().as_deref(), Some("3"));
+        assert_eq!(store.reads.consent_version("nobody").await.unwrap(), None);
+        let told = store.reads.consents("ann", 3).await.unwrap();
+        let told: Vec<Value> =
+            told.iter().map(|row| json!([row.document_type, row.document_version, row.accepted])).collect();
+        assert_eq!(
+            told,
+            [json!(["TERMS", "9", false]), json!(["COOKIE_CONSENT", "3", true]), json!(["COOKIE_CONSENT", "2", true])]
+        );
+        assert_eq!(store.reads.consents("ann' OR '1'='1", 3).await.unwrap(), []);
+    }
+}

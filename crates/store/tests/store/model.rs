@@ -1,0 +1,328 @@
+//! What records come to, whichever way a writer cuts them into batches: random records are applied to both databases,
+//! and to a naive model one by one.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+use weir_domain::{HeartbeatRecord, IdSource, IdentifyRecord, LeaveRecord, PageviewRecord};
+use weir_testkit::{Database, time, truth};
+
+use super::*;
+
+/// Sessions that records name; the last one is never begun, and no server ever made its id.
+const SESSIONS: usize = 5;
+/// Views that records name; the last one is never opened.
+const VIEWS: usize = 10;
+const CASES: u32 = 64;
+
+/// A record by the numbers of the session or view that it is about.
+#[derive(Clone, Debug)]
+enum Happening {
+    Session(usize),
+    View(usize),
+    Leave { view: usize, seconds: f64, depth: Option<f64> },
+    Heartbeat { session: usize, at: i64 },
+    Identify { session: usize, user: u8 },
+}
+
+/// What a case is about. A record that is repeated is repeated as it was: so what a session and a view say is fixed.
+#[derive(Clone, Debug)]
+struct Case {
+    /// When each session's id was made, and when it began.
+    sessions: Vec<(i64, i64)>,
+    /// When each view's id was made, when it was opened, and in which session.
+    views: Vec<(i64, i64, usize)>,
+    /// What is recorded, and whether a batch ends with it.
+    happenings: Vec<(Happening, bool)>,
+}
+
+/// Milliseconds after `DAY`: seconds to compare durations with, the bounds of an hour, and other days.
+fn moment() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => (0_i64..20).prop_map(|step| step * 700),
+        2 => Just(3_600_000_i64),
+        1 => Just(3_600_001_i64),
+        2 => 0_i64..20_000_000,
+        1 => 86_000_000_i64..90_000_000,
+    ]
+}
+
+/// Numbers that are the same in every notation.
+fn eighths(most: u32) -> impl Strategy<Value = f64> {
+    (0..=most * 8).prop_map(|eighths| f64::from(eighths) / 8.0)
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let happening = prop_oneof![
+        3 => (0..SESSIONS - 1).prop_map(Happening::Session),
+        8 => (0..VIEWS - 1).prop_map(Happening::View),
+        3 => (0..VIEWS, eighths(3600), proptest::option::of(eighths(100)))
+            .prop_map(|(view, seconds, depth)| Happening::Leave { view, seconds, depth }),
+        2 => (0..SESSIONS, moment()).prop_map(|(session, at)| Happening::Heartbeat { session, at }),
+        2 => (0..SESSIONS, any::<u8>()).prop_map(|(session, user)| Happening::Identify { session, user }),
+    ];
+    (
+        proptest::collection::vec((moment(), moment()), SESSIONS),
+        proptest::collection::vec((moment(), moment(), 0..SESSIONS), VIEWS),
+        proptest::collection::vec((happening, proptest::bool::weighted(0.3)), 1..50),
+    )
+        .prop_map(|(sessions, views, happenings)| Case { sessions, views, happenings })
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct SessionRow {
+    id: Uuid,
+    user: Option<String>,
+    page_views: i64,
+    bounced: bool,
+    duration: i64,
+    last_activity_at: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct ViewRow {
+    id: Uuid,
+    session: Uuid,
+    entered_at: i64,
+    duration: Option<f64>,
+    depth: Option<f64>,
+}
+
+/// The contract, one record after the other.
+#[derive(Debug, Default)]
+struct Model {
+    sessions: Vec<SessionRow>,
+    views: Vec<ViewRow>,
+}
+
+impl Model {
+    fn record(&mut self, record: &AnalyticsRecord) {
+        match &record.event {
+            AnalyticsEvent::Session(begun) => {
+                if self.sessions.iter().all(|session| session.id != begun.id) {
+                    self.sessions.push(SessionRow {
+                        id: begun.id,
+                        user: None,
+                        page_views: 0,
+                        bounced: true,
+                        duration: 0,
+                        last_activity_at: begun.started_at.0,
+                    });
+                }
+            }
+            AnalyticsEvent::Pageview(opened) => {
+                if self.views.iter().any(|view| view.id == opened.id) {
+                    return;
+                }
+                let session = self.sessions.iter_mut().find(|session| session.id == opened.session_id);
+                if let Some(session) = session {
+                    session.page_views += 1;
+                    session.bounced = session.page_views < 2;
+                    session.last_activity_at = session.last_activity_at.max(opened.entered_at.0);
+                    let earlier = self.views.iter_mut().filter(|view| view.session == opened.session_id);
+                    if let Some(previous) = earlier.max_by_key(|view| view.id) {
+                        let elapsed = opened.entered_at.0 - previous.entered_at;
+                        if previous.duration.is_none() && (0..=3600 * 1000).contains(&elapsed) {
+                            #[allow(clippy::cast_precision_loss)] // an hour of milliseconds
+                            let seconds = elapsed as f64 / 1000.0;
+                            previous.duration = Some(seconds);
+                        }
+                    }
+                }
+                self.views.push(ViewRow {
+                    id: opened.id,
+                    session: opened.session_id,
+                    entered_at: opened.entered_at.0,
+                    duration: None,
+                    depth: None,
+                });
+            }
+            AnalyticsEvent::Leave(leave) => {
+                if let Some(view) = self.views.iter_mut().find(|view| view.id == leave.view_id) {
+                    view.duration = Some(leave.duration_seconds);
+                    if leave.scroll_depth.is_some() {
+                        view.depth = leave.scroll_depth;
+                    }
+                }
+            }
+            AnalyticsEvent::Heartbeat(heartbeat) => {
+                if let Some(session) = self.sessions.iter_mut().find(|session| session.id == heartbeat.session_id) {
+                    session.duration += 30;
+                    session.last_activity_at = session.last_activity_at.max(heartbeat.at.0);
+                }
+            }
+            AnalyticsEvent::Identify(identify) => {
+                if let Some(session) = self.sessions.iter_mut().find(|session| session.id == identify.session_id) {
+                    session.user = Some(identify.user_id.clone());
+                }
+            }
+        }
+    }
+}
+
+/// The same case with ids that no other case has.
+struct Made {
+    sessions: Vec<SessionRecord>,
+    views: Vec<PageviewRecord>,
+}
+
+impl Made {
+    fn of(case: &Case) -> Self {
+        let at = |after: i64| UnixMillis(DAY.0 + after);
+        let mut sessions: Vec<SessionRecord> = case
+            .sessions
+            .iter()
+            .map(|&(made, began)| SessionRecord { id: IdSource::default().next(at(made)), ..session_at(at(began)) })
+            .collect();
+        // Whatever a client makes up, it need not be of the kind that the server makes.
+        sessions.last_mut().unwrap().id = Uuid::new_v4();
+        let view = |&(made, entered, session): &(i64, i64, usize)| PageviewRecord {
+            id: IdSource::default().next(at(made)),
+            entered_at: at(entered),
+            session_id: sessions[session].id,
+            url: "https://example.org/a".into(),
+            path: Some("/a".into()),
+            title: None,
+            referrer: None,
+        };
+        let views = case.views.iter().map(view).collect();
+        Self { sessions, views }
+    }
+
+    fn record(&self, happening: &Happening) -> AnalyticsRecord {
+        let event = match *happening {
+            Happening::Session(session) => AnalyticsEvent::Session(Box::new(self.sessions[session].clone())),
+            Happening::View(view) => AnalyticsEvent::Pageview(Box::new(self.views[view].clone())),
+            Happening::Leave { view, seconds, depth } => AnalyticsEvent::Leave(LeaveRecord {
+                view_id: self.views[view].id,
+                duration_seconds: seconds,
+                scroll_depth: depth,
+            }),
+            Happening::Heartbeat { session, at } => AnalyticsEvent::Heartbeat(HeartbeatRecord {
+                session_id: self.sessions[session].id,
+                at: UnixMillis(DAY.0 + at),
+            }),
+            Happening::Identify { session, user } => AnalyticsEvent::Identify(IdentifyRecord {
+                session_id: self.sessions[session].id,
+                user_id: format!("user '{user}' ü"),
+            }),
+        };
+        event.into()
+    }
+}
+
+fn list(ids: impl Iterator<Item = Uuid>) -> String {
+    ids.map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", ")
+}
+
+async fn stored_sessions(store: &Store, made: &Made) -> Vec<SessionRow> {
+    let ids = list(made.sessions.iter().map(|session| session.id));
+    let sql = format!("SELECT * FROM analytics_sessions WHERE id IN ({ids}) ORDER BY id");
+    let rows = store.databases.rows(Database::Analytics, &sql).await;
+    rows.iter()
+        .map(|row| SessionRow {
+            id: row["id"].as_str().unwrap().parse().unwrap(),
+            user: row["user_id"].as_str().map(str::to_owned),
+            page_views: row["page_views"].as_i64().unwrap(),
+            bounced: truth(&row["bounced"]),
+            duration: row["duration"].as_i64().unwrap(),
+            last_activity_at: time(&row["last_activity_at"]).timestamp_millis(),
+        })
+        .collect()
+}
+
+async fn stored_views(store: &Store, made: &Made) -> Vec<ViewRow> {
+    let ids = list(made.views.iter().map(|view| view.id));
+    let sql = format!("SELECT * FROM analytics_pageviews WHERE id IN ({ids}) ORDER BY id");
+    let rows = store.databases.rows(Database::Analytics, &sql).await;
+    rows.iter()
+        .map(|row| ViewRow {
+            id: row["id"].as_str().unwrap().parse().unwrap(),
+            session: row["session_id"].as_str().unwrap().parse().unwrap(),
+            entered_at: time(&row["entered_at"]).timestamp_millis(),
+            duration: row["duration"].as_f64(),
+            depth: row["scroll_depth"].as_f64(),
+        })
+        .collect()
+}
+
+/// How a writer goes about its batches.
+#[derive(Clone, Copy)]
+enum Way {
+    OneAfterTheOther,
+    BegunEarly,
+}
+
+async fn follow(
+    store: &Store,
+    position: &AtomicU64,
+    way: Way,
+    early: &AtomicUsize,
+    case: &Case,
+) -> Result<(), TestCaseError> {
+    let made = Made::of(case);
+    let mut model = Model::default();
+    let (mut steps, mut batch) = (Vec::new(), Vec::new());
+    let last = case.happenings.len() - 1;
+    for (index, (happening, ends)) in case.happenings.iter().enumerate() {
+        let record = made.record(happening);
+        model.record(&record);
+        batch.push(record.encode());
+        if *ends || index == last {
+            let records = u64::try_from(batch.len()).unwrap();
+            let from = position.fetch_add(records, Ordering::Relaxed);
+            steps.push((store.step(from, from + records), std::mem::take(&mut batch)));
+        }
+    }
+    match way {
+        Way::OneAfterTheOther => {
+            for (step, records) in &steps {
+                store.analytics.apply_encoded(step, records).await.unwrap();
+            }
+        }
+        Way::BegunEarly => {
+            early.fetch_add(store.analytics.apply_pipelined(&steps).await.unwrap(), Ordering::Relaxed);
+        }
+    }
+    model.sessions.sort_by_key(|session| session.id);
+    model.views.sort_by_key(|view| view.id);
+    prop_assert_eq!(stored_sessions(store, &made).await, model.sessions);
+    prop_assert_eq!(stored_views(store, &made).await, model.views);
+    Ok(())
+}
+
+/// How many batches were begun early.
+fn batches_end_as_if_every_record_were_one_by_one(backend: Backend, way: Way) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = runtime.block_on(Store::fresh(backend));
+    let (position, early) = (AtomicU64::new(0), AtomicUsize::new(0));
+    let persistence =
+        FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/store.txt"));
+    let config = Config {
+        cases: CASES,
+        max_shrink_iters: 400,
+        failure_persistence: Some(Box::new(persistence)),
+        ..Config::default()
+    };
+    let followed =
+        TestRunner::new(config).run(&case(), |case| runtime.block_on(follow(&store, &position, way, &early, &case)));
+    followed.unwrap_or_else(|error| panic!("{error}"));
+    early.into_inner()
+}
+
+#[test]
+fn batches_end_as_if_every_record_were_one_by_one_on_sqlite() {
+    batches_end_as_if_every_record_were_one_by_one(Backend::Sqlite, Way::OneAfterTheOther);
+}
+
+#[test]
+fn batches_end_as_if_every_record_were_one_by_one_on_postgres() {
+    batches_end_as_if_every_record_were_one_by_one(Backend::Postgres, Way::OneAfterTheOther);
+}
+
+#[test]
+fn batches_that_are_begun_early_end_as_if_every_record_were_one_by_one() {
+    let early = batches_end_as_if_every_record_were_one_by_one(Backend::Postgres, Way::BegunEarly);
+    assert!(early > 50, "only {early} were");
+}

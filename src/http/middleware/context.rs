@@ -1,0 +1,112 @@
+//! What is known of one request: made when its head has come, with its handler while that works, back for its answer.
+//!
+//! It is the request's own and not its connection's, so nothing of one request is left for the next. Invariant: a request
+//! is counted exactly once, also when its client goes away before the answer.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_http::{HttpMessage as _, Request};
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use actix_web::web::Data;
+use weir_domain::{Outcome, Route};
+
+use super::cors::Origin;
+use super::rate_limit::RateLimit;
+use super::request_id::{self, RequestId};
+use crate::http::protocol::client::Client;
+use crate::http::protocol::envelope::Envelope;
+use crate::http::state::AppState;
+
+/// One request's.
+pub struct RequestContext {
+    app: Rc<Data<AppState>>,
+    /// Its correlation id.
+    pub id: RequestId,
+    /// The shape of its answer.
+    pub envelope: Envelope,
+    /// Who sent it; nobody where no handler asks.
+    pub client: Client,
+    /// How it stands with its route's limit.
+    pub rate_limit: RateLimit,
+    route: Route,
+    method: Method,
+    origin: Origin,
+    began: Instant,
+    is_open: bool,
+}
+
+impl RequestContext {
+    /// Begins a request to this routed path.
+    pub fn begin(app: &Rc<Data<AppState>>, request: &Request, path: &str, route: Route) -> Self {
+        let began = Instant::now();
+        let headers = request.headers();
+        Self {
+            id: RequestId::of(headers),
+            envelope: Envelope::at(path),
+            client: Client::default(),
+            rate_limit: RateLimit::none(route),
+            route,
+            method: request.method().clone(),
+            origin: Origin::of(path, headers, &app.network.cors_origins),
+            began,
+            is_open: true,
+            app: Rc::clone(app),
+        }
+    }
+
+    /// Finds out who sent the request, and counts it for the throttle.
+    pub fn identify_client(&mut self, request: &Request) {
+        let app = &self.app;
+        let (proxies, is_warned) = (&app.network.proxies, &app.warned_about_proxy);
+        self.client = Client::of(request.peer_addr(), request.headers(), proxies, is_warned);
+        self.rate_limit = RateLimit::check(app, self.route, self.client.ip);
+    }
+
+    /// What handlers can reach.
+    #[must_use]
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    /// The answer with what stands on all of them, counted and logged.
+    pub fn finish(&mut self, mut response: HttpResponse, outcome: Outcome) -> HttpResponse {
+        let headers = response.headers_mut();
+        self.rate_limit.decorate(headers);
+        headers.insert(request_id::HEADER, self.id.to_header());
+        self.origin.decorate(headers);
+        let status = response.status().as_u16();
+        let took = self.count(outcome, status);
+        tracing::debug!(
+            request_id = %self.id,
+            method = %self.method,
+            route = self.route.label(),
+            status,
+            outcome = outcome.label(),
+            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+        response
+    }
+
+    fn count(&mut self, outcome: Outcome, status: u16) -> Duration {
+        self.is_open = false;
+        let took = self.began.elapsed();
+        self.app.telemetry.request_finished(self.route, outcome, status, took);
+        took
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        if self.is_open {
+            if std::thread::panicking() {
+                self.count(Outcome::Failed, 500);
+            } else {
+                // 499: the client closed the connection (a status of nginx's, never sent).
+                self.count(Outcome::Abandoned, 499);
+            }
+        }
+    }
+}
