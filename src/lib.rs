@@ -26,6 +26,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod enrich;
+pub mod file_version;
 pub mod http;
 pub mod idempotency;
 pub mod limit;

@@ -4,6 +4,8 @@
 //! [`MAX_AGE`]; while the database is away the last known values stay, also across a restart.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +16,9 @@ use arc_swap::ArcSwap;
 use crate::actor::RestartBudget;
 use weir_store::{SettingsTable, within};
 
-/// The most time until a running server sees a change.
+/// At most this long until a running server sees a change.
 pub const MAX_AGE: Duration = Duration::from_secs(5);
-/// The file in `data_dir` that keeps them.
+/// The file in `data_dir` that keeps them; see [`write_durably`].
 const FILE: &str = "settings.json";
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
 /// How long the database may take for its answer.
@@ -24,7 +26,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// A setting that exists.
 #[derive(Debug)]
-pub struct Key {
+pub struct Setting {
     pub name: &'static str,
     pub default: &'static str,
     pub help: &'static str,
@@ -32,8 +34,8 @@ pub struct Key {
 }
 
 /// Every setting.
-pub const KEYS: [Key; 3] = [
-    Key {
+pub const KEYS: [Setting; 3] = [
+    Setting {
         name: "legal.privacy_version",
         default: "1.0",
         help: "the version of the privacy policy that a saved consent agrees to",
@@ -42,13 +44,13 @@ pub const KEYS: [Key; 3] = [
             if fits { Ok(()) } else { Err("must have 1 to 64 characters") }
         },
     },
-    Key {
+    Setting {
         name: "analytics.tracking_enabled",
         default: "true",
         help: "whether funnel events are stored",
         check: |value| if ["true", "false"].contains(&value) { Ok(()) } else { Err("must be true or false") },
     },
-    Key {
+    Setting {
         name: "analytics.max_event_data_bytes",
         default: "10000",
         help: "the most bytes that the properties of a funnel event may have",
@@ -72,11 +74,11 @@ pub enum SettingError {
 ///
 /// # Errors
 /// When there is none.
-pub fn key(name: &str) -> Result<&'static Key, SettingError> {
+pub fn key(name: &str) -> Result<&'static Setting, SettingError> {
     KEYS.iter().find(|key| key.name == name).ok_or_else(|| SettingError::Unknown(name.to_owned()))
 }
 
-impl Key {
+impl Setting {
     /// Whether the value is one that this setting may have.
     ///
     /// # Errors
@@ -92,18 +94,18 @@ pub struct Settings {
     values: Arc<ArcSwap<[String; KEYS.len()]>>,
     /// Where the last values that were read are kept: a start during an outage must not fall back to defaults, or a
     /// consent is saved under the wrong version for good.
-    kept: PathBuf,
+    data_dir: PathBuf,
 }
 
 impl Settings {
     /// The settings as an earlier run last saw them, the defaults for the rest.
     #[must_use]
     pub fn open(data_dir: &Path) -> Self {
-        let kept = data_dir.join(FILE);
+        let kept = fs::read(data_dir.join(FILE)).ok();
         let known: BTreeMap<String, String> =
-            std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let values = chosen(|name| known.get(name));
-        Self { values: Arc::new(ArcSwap::from_pointee(values)), kept }
+        Self { values: Arc::new(ArcSwap::from_pointee(values)), data_dir: data_dir.to_owned() }
     }
 
     /// `legal.privacy_version`
@@ -138,24 +140,39 @@ impl Settings {
             }
         }
         if *current != fresh {
-            self.keep(&fresh);
-            self.values.store(Arc::new(fresh));
+            let fresh = Arc::new(fresh);
+            self.values.store(Arc::clone(&fresh));
+            self.keep(&fresh).await;
         }
         Ok(())
     }
 
-    fn keep(&self, values: &[String; KEYS.len()]) {
+    /// Writes the values down, off this thread: a disk may take its time.
+    async fn keep(&self, values: &[String; KEYS.len()]) {
         let named: BTreeMap<&str, &str> =
             KEYS.iter().map(|key| key.name).zip(values.iter().map(String::as_str)).collect();
-        let temporary = self.kept.with_extension("new");
-        let kept = serde_json::to_vec(&named)
-            .map_err(std::io::Error::other)
-            .and_then(|json| std::fs::write(&temporary, json))
-            .and_then(|()| std::fs::rename(&temporary, &self.kept));
+        let kept = match serde_json::to_vec(&named) {
+            Ok(json) => {
+                let data_dir = self.data_dir.clone();
+                let written = tokio::task::spawn_blocking(move || write_durably(&data_dir, &json)).await;
+                written.map_err(io::Error::other).flatten()
+            }
+            Err(error) => Err(error.into()),
+        };
         if let Err(error) = kept {
             tracing::warn!(%error, "settings could not be kept for a start without the database");
         }
     }
+}
+
+/// Writes the file. It is there as a whole, the old one or the new one, and durable when this returns.
+fn write_durably(data_dir: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = data_dir.join(format!("{FILE}.new"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, data_dir.join(FILE))?;
+    File::open(data_dir)?.sync_all()
 }
 
 /// Each key's value where it has a good one, else its default.
@@ -199,14 +216,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_a_value_that_its_key_takes() {
+    fn default_of_every_setting_passes_its_check() {
         for key in &KEYS {
             assert_eq!(key.check(key.default), Ok(()), "{}", key.name);
         }
     }
 
     #[test]
-    fn unknown_keys_and_bad_values_are_refused() {
+    fn unknown_names_and_bad_values_are_refused() {
         assert!(key("legal.privacy").is_err());
         for (name, value) in [
             ("analytics.tracking_enabled", "yes"),
@@ -216,5 +233,63 @@ mod tests {
         ] {
             assert!(key(name).unwrap().check(value).is_err(), "{name} = {value:?}");
         }
+    }
+
+    fn values(privacy_version: &str) -> [String; KEYS.len()] {
+        [privacy_version, "false", "5"].map(str::to_owned)
+    }
+
+    #[tokio::test]
+    async fn kept_settings_are_those_of_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        // What a process leaves that was killed in the middle.
+        fs::write(directory.path().join("settings.json.new"), "{\"legal.pri").unwrap();
+        let settings = Settings::open(directory.path());
+        assert_eq!(settings.privacy_version(), "1.0");
+        for version in ["2", "2.1 with a longer name", "3"] {
+            settings.keep(&values(version)).await;
+            let next = Settings::open(directory.path());
+            assert_eq!(next.privacy_version(), version);
+            assert_eq!((next.tracking_enabled(), next.max_event_data_bytes()), (false, 5));
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing but the file stays");
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_kept_leave_the_file_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::open(directory.path());
+        settings.keep(&values("2")).await;
+        // Nothing can be written there.
+        fs::create_dir(directory.path().join("settings.json.new")).unwrap();
+        settings.keep(&values("3")).await;
+        assert_eq!(Settings::open(directory.path()).privacy_version(), "2");
+    }
+
+    // A sync itself cannot be seen; that the directory is opened once the file is in its place can.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn kept_settings_are_renamed_into_place_before_the_directory_is_synced() {
+        use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+        let directory = tempfile::tempdir().unwrap();
+        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        let watched = WatchFlags::MODIFY | WatchFlags::MOVED_TO | WatchFlags::OPEN;
+        inotify::add_watch(&watch, directory.path(), watched).unwrap();
+        write_durably(directory.path(), b"{}").unwrap();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        let mut seen = Vec::new();
+        while let Ok(event) = events.next() {
+            seen.push((event.events(), event.file_name().map(|name| name.to_str().unwrap().to_owned())));
+        }
+        let [new, kept] = ["settings.json.new", FILE].map(|name| Some(name.to_owned()));
+        let expected = [
+            (ReadFlags::OPEN, new.clone()),
+            (ReadFlags::MODIFY, new),
+            (ReadFlags::MOVED_TO, kept),
+            (ReadFlags::OPEN | ReadFlags::ISDIR, None),
+        ];
+        assert_eq!(seen, expected);
     }
 }

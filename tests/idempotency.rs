@@ -73,7 +73,7 @@ fn key(number: u32) -> BatchKey {
 }
 
 on_both_databases! {
-    async fn a_key_that_memory_has_no_room_for_is_still_known(backend) {
+    async fn idempotency_key_evicted_from_memory_is_found_in_database(backend) {
         let scene = Scene::new(backend).await;
         for number in 0..10 {
             scene.send(number).await.unwrap();
@@ -91,7 +91,7 @@ on_both_databases! {
         assert!(scene.journal.offsets().durable() > at, "new keys are taken all the same");
     }
 
-    async fn while_it_cannot_be_certain_a_new_key_is_refused(backend) {
+    async fn idempotency_key_uncertain_until_applied_is_refused(backend) {
         let scene = Scene::new(backend).await;
         for number in 0..5 {
             scene.send(number).await.unwrap();
@@ -108,7 +108,7 @@ on_both_databases! {
         assert!(scene.journal.offsets().durable() > at);
     }
 
-    async fn a_start_reads_as_many_as_fit_and_looks_up_the_others(backend) {
+    async fn idempotency_keys_beyond_capacity_at_start_are_looked_up(backend) {
         let scene = Scene::new(backend).await;
         for number in 0..10 {
             scene.send(number).await.unwrap();

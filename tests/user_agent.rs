@@ -68,7 +68,7 @@ fn family(family: &str) -> Option<&str> {
 }
 
 #[test]
-fn families_are_those_of_the_older_implementation() {
+fn user_agent_families_match_reference_implementation() {
     // Without unicode classes, which `ua-parser` does not use either and which cost much memory.
     let oracle = uaparser::UserAgentParser::builder()
         .with_unicode_support(false)
@@ -268,7 +268,7 @@ fn score<'a>(
 }
 
 #[test]
-fn device_classes_are_those_that_the_labels_imply() {
+fn device_class_agrees_with_labels_above_floor() {
     let cases = cases("uap-core/tests/test_device.yaml");
     println!("{} labelled user agents", cases.len());
     let everything = score("everything", cases.iter(), class_of_label);
@@ -292,7 +292,7 @@ fn device_classes_are_those_that_the_labels_imply() {
 }
 
 #[test]
-fn computers_are_desktops() {
+fn device_class_of_computer_systems_is_desktop() {
     let mut cases_by_system = cases("uap-core/tests/test_os.yaml");
     cases_by_system.extend(cases("uap-core/test_resources/additional_os_tests.yaml"));
     let Score { right, all } = score("computers", cases_by_system.iter(), class_of_system)["desktop"];

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use weir::auth::EmailAddress;
 use weir::enrich::referrer;
-use weir::http::endpoints::batch::items::{Item, Kind, read_item, read_items};
+use weir::http::endpoints::batch::items::{Item, ItemKind, read_item, read_items};
 use weir::http::endpoints::{auth, consent, internal, pageview, session, track, visitors};
 use weir::http::protocol::api_error::ApiError;
 use weir::http::protocol::body::{self, BATCH_MAX_BYTES, Encoding, MAX_BYTES, decode, encoding, is_json};
@@ -225,10 +225,10 @@ fn batch(body: &[u8]) {
                 || !is_whole(text)
         );
         match kind {
-            Kind::Session => session(body),
-            Kind::Pageview => view(body),
-            Kind::Leave => leave(body),
-            Kind::Heartbeat => {}
+            ItemKind::Session => session(body),
+            ItemKind::Pageview => view(body),
+            ItemKind::Leave => leave(body),
+            ItemKind::Heartbeat => {}
         }
     }
 }
@@ -250,7 +250,7 @@ fn event(body: &[u8]) {
 }
 
 fn init(body: &[u8]) {
-    let read = visitors::read_visit(body);
+    let read = visitors::read_visitor(body);
     judge(body, INIT, &read);
     let Ok(visit) = read else { return };
     let brought = visit.attributes;

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_panic_in_the_guard_keeps_the_mailbox() {
+    async fn actor_panic_in_guard_keeps_mailbox() {
         let scene = scene(8);
         scene.mailbox.push(Order::Panic).unwrap();
         // Queued behind the panic: it must survive the restart.
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn an_actor_that_died_is_made_anew_and_its_senders_are_told() {
+    async fn actor_panic_outside_guard_is_restarted_and_frees_permits() {
         let scene = scene(8);
         scene.mailbox.push(Order::PanicUnguarded).unwrap();
         let mut answer = None;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn too_many_restarts_end_the_process() {
+    async fn restart_budget_exceeded_reports_failed_actor() {
         let scene = scene(16);
         for _ in 0..=super::super::restart_budget::BUDGET {
             scene.mailbox.push(Order::Panic).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_full_mailbox_refuses() {
+    async fn mailbox_full_refuses_push() {
         let scene = scene(2);
         let (release, held) = std::sync::mpsc::channel();
         scene.mailbox.push(Order::Hold(held)).unwrap();

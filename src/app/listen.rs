@@ -1,6 +1,6 @@
 //! The listeners: Weir's HTTP behind guarded streams.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use actix_http::Request;
 use actix_service::fn_service;
@@ -8,17 +8,24 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use weir_http_guard::{Connections, ServerOptions, Timeouts, bind, serve};
 
-use super::{AppError, Started};
+use super::error::AppError;
 use crate::config::{Config, Secrets};
 use crate::http::{AppState, HttpApi, Listener};
 
-/// Prometheus, and whoever looks by hand.
+/// Prometheus, and people who look by hand.
 const METRICS_CONNECTIONS: usize = 32;
+
+/// What a start tells the people who started it.
+pub struct Started {
+    pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    pub secrets: Secrets,
+}
 
 /// An open listener.
 struct Opened {
     address: SocketAddr,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
 }
 
 /// Opens the listeners and serves on them.

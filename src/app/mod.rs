@@ -4,6 +4,7 @@
 //! `stop` ends it all, `waiting` tells what takes long in between. Here: the order of a run.
 
 mod collect;
+mod error;
 pub mod fd_limit;
 mod listen;
 mod observers;
@@ -14,7 +15,6 @@ mod waiting;
 mod warm;
 
 use std::fs::DirBuilder;
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,60 +22,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::actor::{Health, Watchdog};
-use crate::auth::{IdTokensError, JwtError};
-use crate::config::{Config, Secrets, SecretsError};
-use crate::enrich::geo::GeoError;
-use crate::enrich::user_agent::UserAgentError;
-use crate::mail::MailError;
+use crate::config::Config;
 use crate::telemetry::Telemetry;
 use listen::listen;
 use parts::Parts;
 use stop::{Signals, stop};
 use weir_domain::Clock;
-use weir_http_guard::TooFewFiles;
-use weir_journal::OpenError;
-use weir_log::ReadError;
-use weir_store::StoreError;
 
+pub use error::AppError;
+pub use listen::Started;
 pub use sinks::{open_analytics, open_main};
-
-/// Why Weir does not start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    #[error(transparent)]
-    FdLimit(#[from] TooFewFiles),
-    #[error(transparent)]
-    Secrets(#[from] SecretsError),
-    #[error(transparent)]
-    Jwt(#[from] JwtError),
-    #[error(transparent)]
-    Geo(#[from] GeoError),
-    #[error("user-agent rules: {0}")]
-    UserAgent(#[from] UserAgentError),
-    #[error(transparent)]
-    Journal(#[from] OpenError),
-    #[error(transparent)]
-    IdTokens(#[from] IdTokensError),
-    #[error(transparent)]
-    Mail(#[from] MailError),
-    #[error("read back {0}")]
-    ReadBack(#[from] ReadError),
-    #[error("{database}: {source}")]
-    Database { database: String, source: StoreError },
-    #[error("listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error("{action}: {source}")]
-    System { action: &'static str, source: std::io::Error },
-    #[error("{0} failed too often; see the log")]
-    BeyondHelp(&'static str),
-}
-
-/// What a start tells the people who started it.
-pub struct Started {
-    pub address: SocketAddr,
-    pub metrics_address: Option<SocketAddr>,
-    pub secrets: Secrets,
-}
 
 /// The directory of a database's journal.
 #[must_use]

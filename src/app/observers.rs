@@ -1,9 +1,10 @@
-//! What journals and appliers tell, as metrics: the one place that knows both sides.
+//! The events of journals and appliers, as metrics: the one place that knows both sides.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_apply::ApplyObserver;
+use weir_domain::approximate;
 use weir_journal::{CommittedBatch, JournalObserver};
 use weir_log::DeadLetterReason;
 use weir_store::{Applied, StoreError};
@@ -19,18 +20,18 @@ pub(super) struct JournalTelemetry {
 
 impl JournalObserver for JournalTelemetry {
     fn batch_committed(&self, batch: CommittedBatch) {
-        self.metrics.append_seconds.record(batch.took);
-        self.metrics.batch_records.record_number(batch.records);
-        self.metrics.records.increment(batch.records as u64);
-        self.metrics.bytes.increment(batch.bytes);
+        self.metrics.append_seconds.observe(batch.took.as_secs_f64());
+        self.metrics.batch_records.observe(approximate(batch.records as u64));
+        self.metrics.records.inc_by(batch.records as u64);
+        self.metrics.bytes.inc_by(batch.bytes);
     }
 
     fn synced(&self, took: Duration) {
-        self.metrics.fsync_seconds.record(took);
+        self.metrics.fsync_seconds.observe(took.as_secs_f64());
     }
 
     fn batch_failed(&self) {
-        self.metrics.failures.increment(1);
+        self.metrics.failures.inc();
     }
 
     fn panicked(&self) {
@@ -57,16 +58,16 @@ impl ApplierTelemetry {
 
 impl ApplyObserver for ApplierTelemetry {
     fn applied(&self, records: usize, rows: &Applied, took: Duration) {
-        self.metrics.apply_seconds.record(took);
-        self.metrics.batch_records.record_number(records);
-        self.metrics.records.increment(records as u64);
+        self.metrics.apply_seconds.observe(took.as_secs_f64());
+        self.metrics.batch_records.observe(approximate(records as u64));
+        self.metrics.records.inc_by(records as u64);
         for (table, rows) in &rows.rows {
             self.count(name::WRITER_ROWS, ("table", table), *rows);
         }
     }
 
     fn retried(&self) {
-        self.metrics.retries.increment(1);
+        self.metrics.retries.inc();
     }
 
     fn failed(&self, error: &StoreError) {

@@ -22,7 +22,7 @@ pub(super) async fn stop(state: &Data<AppState>, journals: [Journal; 2], servers
     let (clients, deadline) = (Instant::now() + time / 2, Instant::now() + time);
     state.draining.store(true, Ordering::Release);
     let connections = || format!("{} connections", state.connections.open());
-    within(clients, "requests in flight", connections, async {
+    by_deadline(clients, "requests in flight", connections, async {
         for server in &servers {
             server.stop(true).await;
         }
@@ -31,9 +31,9 @@ pub(super) async fn stop(state: &Data<AppState>, journals: [Journal; 2], servers
     for journal in &journals {
         let appender = journal.appender();
         let queued = || format!("{} records of {}", journal.status().snapshot().queued_records, journal.name());
-        within(deadline, "the journals", queued, on_a_thread(move || appender.close())).await;
+        by_deadline(deadline, "the journals", queued, on_a_thread(move || appender.close())).await;
     }
-    within(deadline, "the writers", || behind(&journals), async {
+    by_deadline(deadline, "the writers", || behind(&journals), async {
         for journal in &journals {
             let offsets = journal.offsets();
             offsets.wait_applied(offsets.durable()).await;
@@ -44,7 +44,7 @@ pub(super) async fn stop(state: &Data<AppState>, journals: [Journal; 2], servers
         let lag = journal.status().snapshot().lag_records;
         tracing::info!(journal = journal.name(), left_for_the_next_start = lag, "stopped");
         let offsets = journal.offsets();
-        within(
+        by_deadline(
             deadline,
             "writing down what is applied",
             || journal.name().to_owned(),
@@ -75,7 +75,8 @@ fn behind(journals: &[Journal]) -> String {
     journals.iter().map(of_each).collect::<Vec<_>>().join(", ")
 }
 
-async fn within(deadline: Instant, what: &'static str, left: impl Fn() -> String, work: impl Future<Output = ()>) {
+/// Does the work, or gives up on it when the deadline passes.
+async fn by_deadline(deadline: Instant, what: &'static str, left: impl Fn() -> String, work: impl Future<Output = ()>) {
     if timeout_at(deadline, waiting(what, left, work)).await.is_err() {
         tracing::warn!(waiting_for = what, "the deadline of the stop passed");
     }

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_token_names_a_person() {
+    fn id_token_valid_yields_external_identity() {
         let Scene { tokens, .. } = scene();
         assert_eq!(tokens.names().collect::<Vec<_>>(), ["one", "two"]);
         let identity = tokens.verify("one", &P256_1.sign(Some("1"), &claims())).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_differ_passes() {
+    fn id_token_with_permitted_variation_is_accepted() {
         let Scene { tokens, .. } = scene();
         for (what, claims) in [
             ("a list of one audience", with(&json!({"aud": ["weir"]}))),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_refused_for_each_thing_that_is_wrong_with_it() {
+    fn id_token_with_any_defect_is_refused() {
         let Scene { tokens, .. } = scene();
         for (why, claims) in [
             ("another issuer", with(&json!({"iss": "https://two.example"}))),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_passed_on_only_when_it_is_verified_and_is_one() {
+    fn id_token_email_unverified_or_malformed_is_dropped() {
         let Scene { tokens, .. } = scene();
         let email =
             |changes: &Value| tokens.verify("one", &P256_1.sign(Some("1"), &with(changes))).unwrap().verified_email;
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_be_used_are_refused_by_name() {
+    fn provider_jwks_file_unreadable_is_refused_by_name() {
         let Scene { directory, .. } = scene();
         let jwks_file = directory.path().join("nowhere");
         let provider =

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minted_token_names_its_user_until_it_expires() {
+    fn access_token_minted_verifies_until_expiry() {
         let tokens = tokens();
         let valid = tokens.mint("user 1", now(), 60).unwrap();
         assert_eq!(tokens.verify(&valid), Some(UserId("user 1".into())));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_refused_for_each_thing_that_is_wrong_with_it() {
+    fn access_token_with_any_defect_is_refused() {
         let tokens = tokens();
         let exp = now().0 / 1000 + 60;
         let good = serde_json::json!({"id": "u", "exp": exp});
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_the_secret_can_sign_and_who_has_a_public_key_cannot() {
+    fn jwt_key_shared_can_sign_and_public_cannot() {
         assert!(tokens().can_sign());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), P256_1.public).unwrap();
@@ -187,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_key_is_refused_by_name() {
+    fn jwt_public_key_file_missing_is_refused_by_name() {
         let error = AccessTokens::new(&JwtKey::Public("/nowhere/key.pem".into())).err().unwrap().to_string();
         assert!(error.starts_with("jwt_public_key_file /nowhere/key.pem: "), "{error}");
     }
 
     #[test]
-    fn each_kind_of_public_key_passes_what_its_owner_signed_and_nothing_else() {
+    fn jwt_public_key_accepts_only_owner_signatures() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for signer in SIGNERS {
             let algorithm = signer.algorithm;
@@ -243,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_token_is_forged_as_it_says() {
+    fn forged_token_helper_signs_with_given_secret() {
         // Or the tests above would refuse it for the wrong reason.
         assert!(tokens().verify(&confused("HS256", "secret")).is_some());
     }
 
     #[test]
-    fn keys_rotate_while_the_process_runs() {
+    fn jwt_key_set_rotates_while_running() {
         let file = tempfile::NamedTempFile::new().unwrap();
         write_set(file.path(), &[(P256_1, Some("old")), (testing::RSA, Some("other"))]);
         let tokens = public(file.path());

@@ -3,10 +3,11 @@
 //! Invariants: the algorithm belongs to the key, never to the token; a key that could check nothing is not taken; a
 //! file that no longer holds a usable key never replaces keys that are in use. The kinds of key are the same in both
 //! forms: RSA of 2048 to 4096 bits, P-256 and Ed25519.
+//! Not a `moka` cache: it has no refresh beside a value that stays (moka-rs/moka#467). Once an entry expired, every request
+//! would wait for the one that reads the file (`try_get_with`), and a file without keys would leave none.
 //! Cost: an atomic load a token. Once in [`EVERY`], in the task of the one caller whose turn it is, a `stat`, and the
 //! reading of a small file when it has changed.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,8 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Hea
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::file_version::FileVersion;
 
 /// How often the file is looked at, at most.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -43,14 +46,14 @@ pub enum KeysError {
 /// The keys of one file, exchanged when it changes.
 pub struct VerificationKeys {
     path: PathBuf,
-    keys: ArcSwap<Vec<Key>>,
+    keys: ArcSwap<Vec<VerificationKey>>,
     began: Instant,
     /// Milliseconds after `began`.
     next_look: AtomicU64,
     seen: Mutex<Option<FileVersion>>,
 }
 
-struct Key {
+struct VerificationKey {
     id: Option<String>,
     algorithm: Algorithm,
     public: DecodingKey,
@@ -124,7 +127,7 @@ pub(super) fn validation(algorithm: Algorithm) -> Validation {
 }
 
 /// The one key that a token may have been signed with. Extensions that a token insists on (`crit`) are not understood.
-fn select<'a>(keys: &'a [Key], header: &Header) -> Option<&'a Key> {
+fn select<'a>(keys: &'a [VerificationKey], header: &Header) -> Option<&'a VerificationKey> {
     if header.crit.is_some() {
         return None;
     }
@@ -140,7 +143,7 @@ fn select<'a>(keys: &'a [Key], header: &Header) -> Option<&'a Key> {
     fitting.next().is_none().then_some(key)
 }
 
-fn read(path: &Path) -> Result<Vec<Key>, KeysError> {
+fn read(path: &Path) -> Result<Vec<VerificationKey>, KeysError> {
     let bytes = std::fs::read(path).map_err(|source| KeysError::Read { path: path.to_owned(), source })?;
     let bytes = bytes.trim_ascii();
     if !bytes.starts_with(b"{") {
@@ -149,14 +152,14 @@ fn read(path: &Path) -> Result<Vec<Key>, KeysError> {
     }
     // What the parser says is not passed on: it may quote a symmetric key.
     let set: KeySet = serde_json::from_slice(bytes).map_err(|_| KeysError::NotAKeySet(path.to_owned()))?;
-    let keys: Vec<Key> = set.keys.into_iter().filter_map(from_jwk).collect();
+    let keys: Vec<VerificationKey> = set.keys.into_iter().filter_map(from_jwk).collect();
     if keys.is_empty() {
         return Err(KeysError::NoUsableKey(path.to_owned()));
     }
     Ok(keys)
 }
 
-fn from_pem(pem: &[u8]) -> Option<Key> {
+fn from_pem(pem: &[u8]) -> Option<VerificationKey> {
     // The parser takes the first key and passes over others in silence.
     if pem.windows(11).filter(|text| text == b"-----BEGIN ").count() != 1 {
         return None;
@@ -165,11 +168,11 @@ fn from_pem(pem: &[u8]) -> Option<Key> {
     let ec = || DecodingKey::from_ec_pem(pem).map(|key| (key, Algorithm::ES256));
     let ed = || DecodingKey::from_ed_pem(pem).map(|key| (key, Algorithm::EdDSA));
     let (key, algorithm) = rsa.or_else(|_| ec()).or_else(|_| ed()).ok()?;
-    Key::new(None, algorithm, key)
+    VerificationKey::new(None, algorithm, key)
 }
 
 /// `None` for a key that is malformed, of a kind that is not checked here, or not for signatures: a set may hold such.
-fn from_jwk(value: Value) -> Option<Key> {
+fn from_jwk(value: Value) -> Option<VerificationKey> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
         && jwk.common.key_operations.as_ref().is_none_or(|operations| operations.contains(&KeyOperations::Verify));
@@ -184,10 +187,10 @@ fn from_jwk(value: Value) -> Option<Key> {
     };
     let algorithm = jwk.common.key_algorithm.map_or(Ok(usual), Algorithm::try_from).ok()?;
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    Key::new(jwk.common.key_id, algorithm, key)
+    VerificationKey::new(jwk.common.key_id, algorithm, key)
 }
 
-impl Key {
+impl VerificationKey {
     fn new(id: Option<String>, algorithm: Algorithm, public: DecodingKey) -> Option<Self> {
         can_check(&public, algorithm).then(|| Self { id, algorithm, public, validation: validation(algorithm) })
     }
@@ -227,29 +230,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What tells one content of a file from the next. The time of the last change cannot be set back, and a file that is
-/// renamed into the place of another has a number of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct FileVersion {
-    modified: (i64, i64),
-    changed: (i64, i64),
-    bytes: u64,
-    inode: u64,
-}
-
-impl FileVersion {
-    /// `None` when there is no such file.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            bytes: metadata.len(),
-            inode: metadata.ino(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::EncodingKey;
@@ -265,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_key_decides_the_algorithm() {
+    fn pem_key_decides_the_algorithm() {
         for signer in SIGNERS {
             let found = keys_of(signer.public.as_bytes()).unwrap();
             assert_eq!(found, [(None, signer.algorithm)]);
@@ -273,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_key_that_can_check_anything_is_refused() {
+    fn file_without_a_usable_key_is_refused() {
         let two = format!("{}{}", testing::RSA.public, testing::ED25519.public);
         for (why, content) in [
             ("nothing", ""),
@@ -294,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_gives_its_usable_keys_and_each_pins_its_algorithm() {
+    fn key_set_gives_its_usable_keys_and_each_pins_its_algorithm() {
         let with = |signer: Signer, id: &str, field: &str, value: Value| {
             let mut jwk = signer.jwk(Some(id));
             jwk[field] = value;
@@ -330,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_and_the_algorithm_must_both_be_the_keys() {
+    fn token_whose_key_id_or_algorithm_differs_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let passes = |keys: &VerificationKeys, signer: Signer, kid: Option<&str>| {
             keys.claims::<Value>(&signer.sign(kid, &claims())).is_some()
@@ -362,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_taken_unless_it_holds_no_key() {
+    fn changed_file_replaces_keys_unless_it_holds_none() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys.json");
         write_set(&path, &[(testing::P256_1, Some("1"))]);

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_texts_have_their_length_and_alphabet() {
+    fn random_text_has_requested_length_and_alphabet() {
         for _ in 0..200 {
             let code = random_text(b"0123456789", CODE_DIGITS).unwrap();
             assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_compared_trimmed_and_in_lower_case() {
+    fn email_address_parse_trims_lower_cases_and_validates() {
         assert_eq!(EmailAddress::parse("  Ada@Example.ORG "), EmailAddress::parse("ada@example.org"));
         for bad in ["", "ada", "ada@", "@example.org", "a b@example.org", "ada@example.org\r\nBcc: x@y.z", "a\0@b.cd"] {
             assert_eq!(EmailAddress::parse(bad), None, "{bad:?}");

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_everywhere_is_asked_at_home() {
+    fn server_url_of_unspecified_listen_address_is_loopback() {
         let url = |listen: &str| url_of("listen", listen.parse().unwrap()).map_err(|failure| failure.message);
         assert_eq!(url("0.0.0.0:8080"), Ok("http://127.0.0.1:8080".to_owned()));
         assert_eq!(url("[::]:8080"), Ok("http://[::1]:8080".to_owned()));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_asked_is_taken() {
+    fn server_url_malformed_or_not_http_is_refused() {
         let taken = |url: &str| Server::at(url, Duration::from_secs(1)).map(|server| server.url).ok();
         assert_eq!(taken("http://weir.internal:8080/"), Some("http://weir.internal:8080".to_owned()));
         assert_eq!(taken("http://gateway/weir"), Some("http://gateway/weir".to_owned()));

@@ -9,11 +9,12 @@ use serde::Serialize;
 use weir::app;
 use weir::config::{Config, DatabaseUrl};
 use weir_apply::Throughput;
+use weir_domain::approximate;
 use weir_journal::{DeadLetters, Inspection, JournalId, JournalStatus, OpenError, Position, inspect};
 use weir_log::DeadLetterQueue as _;
 use weir_store::{AnalyticsSink, MainSink, Positions};
 
-use super::words::{approximate, bytes, count, duration, rate};
+use super::words::{bytes, count, duration, rate};
 use super::{Done, Failure, block_on, say};
 
 /// How often it is looked again.

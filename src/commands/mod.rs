@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use weir::app::{self, AppError, Started, fd_limit};
 use weir::auth::{AccessTokens, IdTokens};
-use weir::config::{Config, JwtKey, Problems, Secrets};
+use weir::config::{Config, DatabaseUrl, JwtKey, Problems, Secrets};
 use weir::enrich::geo::Geo;
 use weir::enrich::token::TrackingTokens;
 use weir::mail;
@@ -29,6 +29,9 @@ use weir_store::{AnalyticsSink, MainSink, MigrationEvent, Sink};
 use progress::{LINE_EVERY, Waiting};
 
 pub use health::{health, health_of};
+
+/// How long a database may take to say what it lacks.
+const ADVICE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// A command that did not do what it was asked.
 pub struct Failure {
@@ -119,6 +122,7 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
         let list: String = problems.iter().map(|problem| format!("\n  - {problem}")).collect();
         return Err(wrong(format!("the configuration is not usable:{list}")));
     }
+    advise(config);
     say(&format!(
         "the configuration is usable: listen {}, data_dir {}, analytics {}, main {}",
         config.network.listen,
@@ -126,6 +130,27 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
         config.databases.analytics.describe(),
         config.databases.main.describe()
     ))
+}
+
+/// Prints what an operator should set in a database that is there. One that is away has no advice to give.
+fn advise(config: &Config) {
+    let DatabaseUrl::Postgres(_) = &config.databases.analytics else { return };
+    let database = config.databases.analytics.describe();
+    let advised = block_on(async {
+        let sink = app::open_analytics(&config.databases.analytics)?;
+        tokio::time::timeout(ADVICE_TIMEOUT, sink.advice())
+            .await
+            .map_err(|_| Failure { message: "no answer in time".to_owned(), code: 1 })?
+            .map_err(Failure::from)
+    });
+    match advised {
+        Ok(statements) => {
+            for statement in statements {
+                eprintln!("weir: advice for {database}, see docs/postgresql.md: {statement};");
+            }
+        }
+        Err(Failure { message, .. }) => eprintln!("weir: {database} was not looked at for advice: {message}"),
+    }
 }
 
 pub fn token(config: &Config, bio_page_id: &str) -> Done {
@@ -193,7 +218,7 @@ async fn migrated_settings(config: &Config) -> Result<std::sync::Arc<dyn weir_st
     Ok(sink.tables().settings)
 }
 
-fn value_of<'a>(rows: &'a [(String, String)], key: &'a settings::Key) -> &'a str {
+fn value_of<'a>(rows: &'a [(String, String)], key: &'a settings::Setting) -> &'a str {
     rows.iter().find(|(name, _)| name == key.name).map_or(key.default, |(_, value)| value)
 }
 

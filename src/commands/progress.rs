@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use weir_apply::Throughput;
+use weir_domain::approximate;
 
 use super::{Done, say, words};
 
@@ -63,7 +64,7 @@ impl Progress {
         self.left.note(now, self.total.saturating_sub(done));
         let per_second = words::rate(-self.left.per_second().unwrap_or_default());
         let left = self.left.time_left().map_or(words::UNKNOWN.to_owned(), words::duration);
-        let (done, total) = (words::count(words::approximate(done)), words::count(words::approximate(self.total)));
+        let (done, total) = (words::count(approximate(done)), words::count(approximate(self.total)));
         tell(&format!("{done} of {total} {}, {per_second} a second, about {left} left", self.what));
     }
 }

@@ -66,17 +66,12 @@ pub fn bytes(bytes: f64) -> String {
     ByteSize(bytes.max(0.0) as u64).to_string()
 }
 
-#[allow(clippy::cast_precision_loss)] // exact up to 2^53
-pub fn approximate(number: u64) -> f64 {
-    number as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_grouped() {
+    fn number_format_is_short_and_grouped() {
         assert_eq!([0.0, 7.0, 999.0, 1000.0, 1_234_567.0].map(count), ["0", "7", "999", "1,000", "1,234,567"]);
         assert_eq!([-1.0, -123.0, -1234.0].map(count), ["-1", "-123", "-1,234"]);
         assert_eq!(
@@ -92,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_time_has_two_units() {
+    fn duration_format_has_at_most_two_units() {
         let said = [0, 59, 60, 185, 3600, 7500, 86_400, 357_000].map(|seconds| duration(Duration::from_secs(seconds)));
         assert_eq!(said, ["0 s", "59 s", "1 min", "3 min 5 s", "1 h", "2 h 5 min", "1 d", "4 d 3 h"]);
     }

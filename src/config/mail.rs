@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_and_a_sender_are_taken_together() {
+    fn mail_settings_with_url_and_sender_are_accepted() {
         for url in [
             "smtps://user:pass%40word@mail.example.org",
             "smtps://user:password@mail.example.org:465/weir.example.org",
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_can_be_in_a_file() {
+    fn smtp_url_file_is_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "smtps://u:p@mail.example.org\n").unwrap();
         let text = format!("smtp_url_file = \"{}\"\nmail_from = \"weir@example.org\"", file.path().display());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_do_is_refused_without_being_quoted() {
+    fn mail_settings_invalid_are_refused_without_quoting_secrets() {
         for url in [
             "",
             "s3cret",

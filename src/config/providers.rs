@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn each_section_is_a_provider() {
+    fn provider_section_becomes_named_provider() {
         let (providers, problems) = taken(
             "[providers.my-idp_2]\nissuer = \"https://b.example\"\naudience = \"weir\"\njwks_file = \"b.json\"\n\
              [providers.my]\nissuer = \"https://a.example\"\naudience = \"app\"\njwks_file = \"/etc/a.json\"\n",
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_unknown_is_named_in_full() {
+    fn provider_key_missing_or_unknown_is_named_in_full() {
         let (providers, problems) = taken(
             "providers.flat = \"x\"\n\
              [providers.idp]\nissuer = \"https://a.example\"\naudience = \" \"\njwks = \"a.json\"\n\
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_cannot_stand_in_a_request_is_refused() {
+    fn provider_name_invalid_is_refused() {
         for name in ["Google", "a b", "ä", &"x".repeat(33)] {
             let section = format!("[providers.\"{name}\"]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"f\"");
             let (_, problems) = taken(&section);

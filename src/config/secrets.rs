@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_made_once_and_kept_for_their_owner_only() {
+    fn secrets_absent_are_generated_once_with_mode_0600() {
         let directory = tempfile::tempdir().unwrap();
         let first = SecretSettings::default().resolve(directory.path()).unwrap();
         let all = ["tracking_hmac_secret", "jwt_secret", "internal_key", "fingerprint_key", "sign_in_key"];
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_begin_at_the_same_instant_agree() {
+    fn secrets_generated_concurrently_agree() {
         let directory = tempfile::tempdir().unwrap();
         let keys: Vec<String> = std::thread::scope(|scope| {
             let resolve = || SecretSettings::default().resolve(directory.path()).unwrap();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_secret_is_not_written_down() {
+    fn secrets_given_are_not_written_to_file() {
         let directory = tempfile::tempdir().unwrap();
         let given = SecretSettings {
             tracking_hmac_secret: Some("given".to_owned().into()),

@@ -235,12 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_configuration_is_a_good_one() {
+    fn configuration_empty_is_valid() {
         assert_eq!(problems(""), Vec::<String>::new());
     }
 
     #[test]
-    fn every_problem_is_listed_at_once() {
+    fn configuration_problems_are_all_listed_at_once() {
         let found = problems(
             "listen = \"nowhere\"\nlisten_adress = \"x\"\nlog = \"loud\"\nlog_format = \"xml\"\ntrusted_proxies = [\"10.0.0.0/8\", \"home\"]\n\
              [journal]\nmax_bytes = \"lots\"\nmax_byte = 3\n[throttle]\nsession = \"ten\"\nsesion = \"1/1s\"\n",
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_override_the_file_and_nest_with_two_underscores() {
+    fn environment_variables_override_file_and_nest_by_double_underscore() {
         let variables: config::Map<String, String> = [
             ("WEIR_LISTEN", "127.0.0.1:9"),
             ("WEIR_JOURNAL__MAX_BYTES", "64 MiB"),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_name_providers() {
+    fn environment_variables_configure_providers() {
         let variables: config::Map<String, String> = [
             ("WEIR_PROVIDERS__MY_IDP__ISSUER", "https://idp.example"),
             ("WEIR_PROVIDERS__MY_IDP__AUDIENCE", "weir"),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_platforms_own_variables_are_no_configuration() {
+    fn service_link_variables_are_not_configuration() {
         for name in
             ["WEIR_SERVICE_HOST", "WEIR_SERVICE_PORT", "WEIR_SERVICE_PORT_HTTP", "WEIR_PORT", "WEIR_PORT_8080_TCP_ADDR"]
         {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_never_quote_a_secret() {
+    fn configuration_problems_never_quote_secrets() {
         let found = problems(
             "jwt_secret = \"s3cret\"\njwt_secret_file = \"/nowhere\"\nmain_database_url = \"mysql://u:s3cret@h/d\"\nsmtp_url = \"mail://u:s3cret@h\"\nmail_from = \"weir@example.org\"",
         );

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_read_and_zero_turns_one_off() {
+    fn throttle_section_overrides_defaults_and_zero_disables() {
         let mut values = Values::from_toml("[throttle]\nsession = \"3/10s\"\nconsent = 0");
         let limits = take(&mut values);
         let of = |route| limits.iter().find(|(limited, _)| *limited == route).map(|(_, limit)| *limit);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_is_refused() {
+    fn throttle_limit_malformed_is_refused() {
         for text in ["", "10", "10/60", "0/60s", "10/0s", "-1/60s", "10/60m", "1/99999s"] {
             assert!(text.parse::<Given>().is_err(), "{text:?}");
         }

@@ -7,13 +7,14 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Supervised};
 use arc_swap::ArcSwapOption;
 use maxminddb::{Reader, geoip2};
 
 use crate::actor::RestartBudget;
+use crate::file_version::FileVersion;
 use crate::telemetry::{Telemetry, name};
 use weir_domain::{ClientIp, Place};
 
@@ -159,22 +160,6 @@ impl GeoWatch {
             }
         };
         self.telemetry.count(name::GEOIP_RELOADS, &[("result", result)], 1);
-    }
-}
-
-/// What tells one content of a file from the next. Taken before the file is read, or an exchange in between is missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileVersion {
-    modified: SystemTime,
-    bytes: u64,
-}
-
-impl FileVersion {
-    /// `None` when there is no such file.
-    #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self { modified: metadata.modified().ok()?, bytes: metadata.len() })
     }
 }
 

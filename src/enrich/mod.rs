@@ -1,13 +1,12 @@
 //! Enrichment: what the server itself knows of a visit.
 //!
 //! Pure functions (`user_agent`, `geo`, `referrer`, `token`), a cache and a pool of actors for the one that is
-//! expensive (`pool`, `recent`), and the order in which the contract wants them (`session`).
+//! expensive (`pool`), and the order in which the contract wants them (`session`).
 //!
 //! Invariant: the raw client address ends here; what leaves is a [`weir_domain::Place`].
 
 pub mod geo;
 pub mod pool;
-mod recent;
 pub mod referrer;
 mod session;
 pub mod token;

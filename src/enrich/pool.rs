@@ -1,6 +1,6 @@
 //! User agents, parsed once: a cache for what is known, a pool of actors for what is not.
 //!
-//! A hit is answered in the request's own task, nearly always from what its thread looked up before (`recent`). A miss costs
+//! A hit is answered in the request's own task. A miss costs
 //! as much as ten whole requests, so it goes to the pool, always to the same actor for the same user agent: a hundred
 //! visitors who bring a new browser at once are parsed once.
 //!
@@ -9,14 +9,12 @@
 //! everybody down.
 
 use std::hash::{BuildHasher, RandomState};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Arbiter, Context, Handler, Supervised};
 use moka::sync::Cache;
 use tokio::sync::oneshot;
 
-use super::recent::Recent;
 use super::user_agent::{UserAgentFacts, UserAgentParser};
 use crate::actor::{Delivery, Mailbox, RestartBudget, Watchdog};
 use crate::telemetry::Telemetry;
@@ -27,7 +25,8 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// What an entry costs beside its text.
 const ENTRY_BYTES: u32 = 256;
 
-type Facts = Arc<UserAgentFacts>;
+/// What a user agent tells; shared with the cache.
+pub type Facts = Arc<UserAgentFacts>;
 type FactsCache = Cache<Arc<str>, Facts>;
 
 /// The pool is full or its actor has just died.
@@ -39,7 +38,6 @@ pub struct PoolBusy;
 pub struct UserAgents {
     cache: FactsCache,
     pool: Vec<Mailbox<Parser>>,
-    recent: Recent,
     hasher: RandomState,
     telemetry: Arc<Telemetry>,
 }
@@ -72,14 +70,13 @@ impl UserAgents {
                 })
             })
             .collect();
-        Self { cache, pool, recent: Recent::new(), hasher: RandomState::new(), telemetry }
+        Self { cache, pool, hasher: RandomState::new(), telemetry }
     }
 
     /// What the user agent tells, if it was parsed before.
     #[must_use]
-    pub fn known(&self, user_agent: &str) -> Option<Rc<UserAgentFacts>> {
-        let look_up = || Some(Rc::new(UserAgentFacts::clone(&*self.cache.get(user_agent)?)));
-        let facts = self.recent.get_or(user_agent, look_up)?;
+    pub fn known(&self, user_agent: &str) -> Option<Facts> {
+        let facts = self.cache.get(user_agent)?;
         self.telemetry.user_agent_hit();
         Some(facts)
     }

@@ -49,7 +49,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_leading_www_is_dropped_and_no_other() {
+    fn referrer_domain_drops_one_leading_www() {
         assert_eq!(domain(Some("https://www.example.org/")), "example.org");
         assert_eq!(domain(Some("https://www.www.example.org/")), "www.example.org");
         assert_eq!(domain(Some("https://shop.www.example.org/")), "shop.www.example.org");
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_the_whatwg_one() {
+    fn referrer_domain_is_whatwg_host() {
         assert_eq!(domain(Some("https://bücher.example/")), "xn--bcher-kva.example");
         assert_eq!(domain(Some("http://[2001:db8::1]/")), "[2001:db8::1]");
         assert_eq!(domain(Some("  https://example.org ")), "example.org");
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_host_it_is_direct() {
+    fn referrer_without_host_is_direct() {
         for referrer in ["", "about:blank", "/path", "example.org", "https://", "data:text/plain,x", "file:///x"] {
             assert_eq!(domain(Some(referrer)), DIRECT, "{referrer:?}");
         }
@@ -73,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plain_host_is_what_the_standard_says(referrer in "(https?://)?[a-z0-9.x-]{0,12}(xn--)?[a-z0-9.-]{0,6}[/?#:@\\\\ ]?.{0,6}") {
+        fn referrer_plain_host_matches_url_parser(referrer in "(https?://)?[a-z0-9.x-]{0,12}(xn--)?[a-z0-9.-]{0,6}[/?#:@\\\\ ]?.{0,6}") {
             if let Some(host) = plain_host(&referrer) {
                 let parsed = Url::parse(&referrer);
                 prop_assert_eq!(parsed.as_ref().ok().and_then(Url::host_str), Some(host), "{}", referrer);
@@ -81,12 +81,12 @@ mod tests {
         }
 
         #[test]
-        fn no_referrer_makes_it_panic_or_empty(referrer in ".{0,200}") {
+        fn referrer_domain_of_any_text_is_never_empty(referrer in ".{0,200}") {
             prop_assert!(!domain(Some(&referrer)).is_empty());
         }
 
         #[test]
-        fn a_plain_host_comes_back(host in "[a-z]{1,20}\\.(org|com|net)", path in "[a-z/]{0,20}") {
+        fn referrer_plain_host_is_returned_without_www(host in "[a-z]{1,20}\\.(org|com|net)", path in "[a-z/]{0,20}") {
             prop_assume!(!host.starts_with("www."));
             for referrer in [format!("https://{host}/{path}"), format!("http://www.{host}/{path}")] {
                 prop_assert_eq!(domain(Some(&referrer)), host.as_str());

@@ -1,8 +1,7 @@
 //! A session's way from what the client sent to what is stored: the contract's rules 2 to 8, in its order, except that
 //! the token (rule 6) is checked before the costly parts of rules 4 and 5. No answer shows the difference.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use uuid::Uuid;
 
@@ -70,12 +69,15 @@ pub struct Moment {
     pub age_ms: i64,
 }
 
+/// What no user agent tells.
+static NOTHING: LazyLock<Arc<UserAgentFacts>> = LazyLock::new(Arc::default);
+
 /// What is known of a visit that passed every gate.
 pub struct Admitted {
     /// The page whose token it brought.
     pub bio_page_id: Option<Uuid>,
     /// What its user agent tells; `None` when that has to be parsed first.
-    pub agent: Option<Rc<UserAgentFacts>>,
+    pub agent: Option<Arc<UserAgentFacts>>,
 }
 
 /// Everything that enrichment needs; one for the whole process.
@@ -100,7 +102,7 @@ impl Enricher {
         let user_agent = user_agent.filter(|user_agent| !user_agent.is_empty());
         let agent = match user_agent {
             Some(user_agent) => self.agents.known(user_agent),
-            None => Some(Rc::default()),
+            None => Some(Arc::clone(&NOTHING)),
         };
         let bot = agent.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
         if bot {

@@ -69,14 +69,14 @@ mod tests {
     const PAGE: &str = "11111111-2222-3333-4444-555555555555";
 
     #[test]
-    fn the_token_is_the_one_of_the_contract() {
+    fn tracking_token_matches_contract_value() {
         // printf '%s' "$PAGE:5925144" | openssl dgst -sha256 -hmac secret
         let token = TrackingTokens::new(b"secret").mint(PAGE, UnixMillis(5_925_144 * 300_000 + 17));
         assert_eq!(token, "314a80d1778818a459acf6ddba622462");
     }
 
     #[test]
-    fn a_token_is_valid_in_its_own_and_the_next_bucket_only() {
+    fn tracking_token_is_valid_in_two_buckets_only() {
         let tokens = TrackingTokens::new(b"secret");
         let made_at = UnixMillis(300_000 * 7 + 299_999);
         let token = tokens.mint(PAGE, made_at);
@@ -89,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_very_token_passes(now in 0_i64..1 << 45, other in "[0-9a-f]{0,40}", place in 0_usize..32) {
+        fn tracking_token_altered_is_refused(now in 0_i64..1 << 45, other in "[0-9a-f]{0,40}", place in 0_usize..32) {
             let tokens = TrackingTokens::new(b"secret");
             let token = tokens.mint(PAGE, UnixMillis(now));
             prop_assert!(tokens.verify(PAGE, &token, UnixMillis(now)));

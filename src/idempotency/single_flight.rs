@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_at_once_get_what_one_of_them_made() {
+    async fn single_flight_shares_one_result_among_waiters() {
         let table = table(10);
         let (finish, ack) = pending();
         let first = table.begin(1, NOW, || Ok((7, ack))).unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_did_not_become_durable_is_made_anew_by_the_next_one() {
+    async fn single_flight_not_durable_is_retried_by_waiter() {
         let table = table(10);
         let (finish, ack) = pending();
         let first = table.begin(1, NOW, || Ok((7, ack))).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_word_of_a_failure_does_not_concern_what_was_made_since() {
+    async fn single_flight_late_failure_leaves_newer_entry() {
         let table = table(10);
         let (fail, ack) = pending();
         let first = table.begin(1, NOW, || Ok((7, ack))).unwrap();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_entry_ends_with_its_lifetime() {
+    async fn single_flight_entry_expires_after_lifetime() {
         let table = table(10);
         assert!(table.remember(1, 7, NOW, 999));
         assert_eq!(table.get(1, NOW).await, Some(7));
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_table_says_so_and_still_answers_for_what_it_has() {
+    async fn single_flight_table_full_refuses_new_keys_only() {
         let table = table(1);
         table.get_or_make(1, NOW, || Ok(durable(7))).await.unwrap();
         assert_eq!(table.get_or_make(2, NOW, || Ok(durable(8))).await, Err(SingleFlightError::Full));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_over_the_limit_is_refused_until_the_window_ends() {
+    fn rate_limit_exceeded_refuses_until_window_ends() {
         let (limiter, clock) = limiter(10);
         let check = || limiter.check(Route::Session, key(1)).unwrap();
         assert_eq!(check(), RateLimitStatus { limit: LIMIT, remaining: 2, reset_seconds: 60, allowed: true });
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_routes_are_counted_apart() {
+    fn rate_limit_counts_addresses_and_routes_separately() {
         let (limiter, _) = limiter(10);
         for _ in 0..3 {
             assert!(limiter.check(Route::Session, key(1)).unwrap().allowed);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_lets_newcomers_pass_uncounted_and_still_limits_the_others() {
+    fn rate_limit_table_full_lets_new_addresses_bypass() {
         let (limiter, clock) = limiter(2);
         for last in 1..=2 {
             for _ in 0..4 {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_of_the_wall_clock_changes_no_window() {
+    fn rate_limit_window_ignores_wall_clock_steps() {
         let (limiter, clock) = limiter(2);
         for _ in 0..3 {
             let _ = limiter.check(Route::Session, key(1));

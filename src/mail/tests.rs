@@ -90,7 +90,7 @@ fn text(log: &Mutex<Vec<u8>>) -> String {
 }
 
 #[actix_web::test]
-async fn a_code_arrives_whole() {
+async fn mail_with_code_arrives_complete() {
     let server = SmtpServer::start();
     let scene = Scene::smtp(&server, PATIENT);
     scene.outbox.send_code("ann@example.org", "042137", 10).unwrap();
@@ -111,7 +111,7 @@ async fn a_code_arrives_whole() {
 }
 
 #[actix_web::test]
-async fn mails_go_out_one_after_another_in_their_order() {
+async fn mails_are_sent_in_order() {
     let server = SmtpServer::start();
     let scene = Scene::smtp(&server, PATIENT);
     for number in 0..10 {
@@ -123,7 +123,7 @@ async fn mails_go_out_one_after_another_in_their_order() {
 }
 
 #[actix_web::test]
-async fn a_server_that_cannot_now_is_asked_again() {
+async fn mail_deferred_by_server_is_retried() {
     let (log, _guard) = logged();
     let server = SmtpServer::start_with(Behaviour::Defers(2));
     let scene = Scene::smtp(&server, PATIENT);
@@ -137,7 +137,7 @@ async fn a_server_that_cannot_now_is_asked_again() {
 }
 
 #[actix_web::test]
-async fn a_mail_is_given_up_after_three_attempts() {
+async fn mail_deferred_three_times_is_abandoned() {
     let server = SmtpServer::start_with(Behaviour::Defers(3));
     let scene = Scene::smtp(&server, PATIENT);
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
@@ -146,7 +146,7 @@ async fn a_mail_is_given_up_after_three_attempts() {
 }
 
 #[actix_web::test]
-async fn a_server_that_says_no_is_not_asked_again() {
+async fn mail_rejected_by_server_is_not_retried() {
     let (log, _guard) = logged();
     let server = SmtpServer::start_with(Behaviour::Refuses);
     let scene = Scene::smtp(&server, PATIENT);
@@ -159,7 +159,7 @@ async fn a_server_that_says_no_is_not_asked_again() {
 }
 
 #[actix_web::test]
-async fn a_server_that_never_answers_holds_nobody_up_for_long() {
+async fn mail_to_silent_server_fails_without_blocking_sender() {
     let server = SmtpServer::start_with(Behaviour::Hangs);
     let scene = Scene::smtp(&server, HASTY);
     let begin = Instant::now();
@@ -171,7 +171,7 @@ async fn a_server_that_never_answers_holds_nobody_up_for_long() {
 }
 
 #[actix_web::test]
-async fn nobody_listening_is_a_failure_like_others() {
+async fn mail_without_listening_server_fails() {
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let scene = Scene::new(Transport::smtp(&settings(&format!("smtp://{free}"))).unwrap(), PATIENT, QUEUE);
     scene.outbox.send_code("ann@example.org", "123456", 10).unwrap();
@@ -180,7 +180,7 @@ async fn nobody_listening_is_a_failure_like_others() {
 }
 
 #[actix_web::test]
-async fn a_full_outbox_refuses() {
+async fn outbox_full_refuses_mail() {
     let server = SmtpServer::start_with(Behaviour::Hangs);
     let scene = Scene::new(Transport::smtp(&settings(&server.url())).unwrap(), HASTY, 2);
     assert_eq!(scene.outbox.send_code("a@example.org", "123456", 10), Ok(()));
@@ -193,7 +193,7 @@ async fn a_full_outbox_refuses() {
 }
 
 #[actix_web::test]
-async fn a_code_that_has_expired_is_not_sent() {
+async fn mail_with_expired_code_is_not_sent() {
     let server = SmtpServer::start();
     let scene = Scene::smtp(&server, PATIENT);
     scene.outbox.send_code("late@example.org", "123456", 0).unwrap();
@@ -205,7 +205,7 @@ async fn a_code_that_has_expired_is_not_sent() {
 }
 
 #[actix_web::test]
-async fn what_is_no_address_injects_nothing() {
+async fn mail_to_malformed_address_injects_nothing() {
     const NO_ADDRESSES: [&str; 9] = [
         "",
         "nobody",
@@ -234,7 +234,7 @@ async fn what_is_no_address_injects_nothing() {
 }
 
 #[actix_web::test]
-async fn without_a_server_the_log_has_the_code() {
+async fn mail_without_server_logs_code() {
     let (log, _guard) = logged();
     let telemetry = Telemetry::new();
     let (health_state, watchdog) = (Health::new(Arc::clone(&telemetry)), Watchdog::default());
@@ -249,7 +249,7 @@ async fn without_a_server_the_log_has_the_code() {
 }
 
 #[actix_web::test]
-async fn a_panic_costs_one_mail() {
+async fn mail_worker_panic_loses_one_mail() {
     let scene = Scene::new(Transport::Fragile, PATIENT, QUEUE);
     scene.outbox.send_code("a@example.org", "panic", 10).unwrap();
     scene.outbox.send_code("b@example.org", "123456", 10).unwrap();
@@ -262,7 +262,7 @@ async fn a_panic_costs_one_mail() {
 }
 
 #[test]
-fn settings_that_cannot_be_used_are_refused_without_being_quoted() {
+fn mail_settings_unusable_are_refused_without_quoting_secrets() {
     for url in ["smtps://user:s3cret@mail.example.org/weir.example.org", "smtp://mail.example.org?tls=required"] {
         assert!(check(&settings(url)).is_ok(), "{url}");
     }

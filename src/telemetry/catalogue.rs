@@ -12,44 +12,10 @@ pub enum Kind {
     /// A counter of what is rare: all of its series are there from the start, at 0. `increase` and `rate` see no step from
     /// nothing to one.
     RareCounter,
+    /// Its series appear when they are first set.
     Gauge,
-    Histogram(Buckets),
-}
-
-/// What a histogram's samples are.
-#[derive(Clone, Copy)]
-pub enum Unit {
-    /// Counted in nanoseconds.
-    Seconds,
-    Records,
-}
-
-impl Unit {
-    /// In whole nanoseconds or records.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounds are few, small and not negative
-    pub fn whole(self, value: f64) -> u64 {
-        match self {
-            Self::Seconds => (value * 1e9).round() as u64,
-            Self::Records => value as u64,
-        }
-    }
-
-    /// The way back, as Prometheus knows numbers.
-    #[allow(clippy::cast_precision_loss)] // exact up to 2^53: 104 days in nanoseconds
-    pub fn part(self, whole: u64) -> f64 {
-        match self {
-            Self::Seconds => whole as f64 / 1e9,
-            Self::Records => whole as f64,
-        }
-    }
-}
-
-/// The buckets of a histogram.
-#[derive(Clone, Copy)]
-pub struct Buckets {
-    pub unit: Unit,
-    /// Their upper bounds, which belong to them.
-    pub bounds: &'static [f64],
+    /// With the upper bounds of its buckets, which belong to them.
+    Histogram(&'static [f64]),
 }
 
 /// One row of the catalogue.
@@ -60,39 +26,30 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-impl Buckets {
-    pub const SECONDS: Self = Self {
-        unit: Unit::Seconds,
-        bounds: &[
-            0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-        ],
-    };
-    pub const SHORT_SECONDS: Self = Self {
-        unit: Unit::Seconds,
-        bounds: &[
-            0.000_001,
-            0.000_002_5,
-            0.000_005,
-            0.000_01,
-            0.000_025,
-            0.000_05,
-            0.0001,
-            0.000_25,
-            0.0005,
-            0.001,
-            0.0025,
-            0.005,
-            0.01,
-            0.025,
-            0.1,
-            1.0,
-        ],
-    };
-    pub const RECORDS: Self = Self {
-        unit: Unit::Records,
-        bounds: &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0],
-    };
-}
+/// Bounds for what takes milliseconds.
+const SECONDS: &[f64] =
+    &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Bounds for what takes microseconds.
+const SHORT_SECONDS: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.0001,
+    0.000_25,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.1,
+    1.0,
+];
+/// Bounds for records in a batch.
+const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0];
 
 macro_rules! catalogue {
     ($($constant:ident = $name:literal, $kind:expr, [$($label:ident),*], $help:literal;)*) => {
@@ -112,11 +69,11 @@ macro_rules! catalogue {
 
 catalogue! {
     REQUESTS = "weir_requests_total", Kind::Counter, [ROUTE, OUTCOME, STATUS], "Requests by route, outcome and status. Every request is counted once.";
-    REQUEST_SECONDS = "weir_request_duration_seconds", Kind::Histogram(Buckets::SECONDS), [ROUTE], "Time from a request's head to its answer, by route.";
+    REQUEST_SECONDS = "weir_request_duration_seconds", Kind::Histogram(SECONDS), [ROUTE], "Time from a request's head to its answer, by route.";
     READY = "weir_ready", Kind::Gauge, [], "1 while /health/ready answers 200.";
     CONNECTIONS = "weir_connections", Kind::Gauge, [], "Open connections of clients.";
     CONNECTIONS_MAX = "weir_connections_max", Kind::Gauge, [], "The most connections of clients; more wait until one ends.";
-    STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(Buckets::SHORT_SECONDS), [STAGE], "Time in one stage of a request: parse, enrich, journal.";
+    STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(SHORT_SECONDS), [STAGE], "Time in one stage of a request: parse, enrich, journal.";
     USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, [LOOKUP_RESULT], "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
     USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, [], "User agents held parsed.";
     GEOIP_LOADED = "weir_geoip_loaded", Kind::Gauge, [], "1 when a GeoIP database is loaded.";
@@ -135,9 +92,9 @@ catalogue! {
     MAILBOX_MESSAGES = "weir_mailbox_messages", Kind::Gauge, [MAILBOX], "Messages in an actor's mailbox.";
     MAILBOX_CAPACITY = "weir_mailbox_capacity_messages", Kind::Gauge, [MAILBOX], "Messages that fit into an actor's mailbox.";
     ACTOR_RESTARTS = "weir_actor_restarts_total", Kind::RareCounter, [ACTOR, CAUSE], "Restarts by actor and cause.";
-    JOURNAL_APPEND_SECONDS = "weir_journal_append_duration_seconds", Kind::Histogram(Buckets::SECONDS), [JOURNAL], "Time to write and sync one batch.";
-    JOURNAL_FSYNC_SECONDS = "weir_journal_fsync_duration_seconds", Kind::Histogram(Buckets::SECONDS), [JOURNAL], "Time of one fdatasync.";
-    JOURNAL_BATCH_RECORDS = "weir_journal_batch_records", Kind::Histogram(Buckets::RECORDS), [JOURNAL], "Records that shared one append and fsync.";
+    JOURNAL_APPEND_SECONDS = "weir_journal_append_duration_seconds", Kind::Histogram(SECONDS), [JOURNAL], "Time to write and sync one batch.";
+    JOURNAL_FSYNC_SECONDS = "weir_journal_fsync_duration_seconds", Kind::Histogram(SECONDS), [JOURNAL], "Time of one fdatasync.";
+    JOURNAL_BATCH_RECORDS = "weir_journal_batch_records", Kind::Histogram(RECORDS), [JOURNAL], "Records that shared one append and fsync.";
     JOURNAL_RECORDS = "weir_journal_appended_records_total", Kind::Counter, [JOURNAL], "Records made durable.";
     JOURNAL_BYTES = "weir_journal_appended_bytes_total", Kind::Counter, [JOURNAL], "Bytes made durable.";
     JOURNAL_FAILURES = "weir_journal_failures_total", Kind::Counter, [JOURNAL], "Batches that could not be made durable.";
@@ -148,15 +105,15 @@ catalogue! {
     JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, [JOURNAL], "The most bytes that the journal may take.";
     JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, [JOURNAL], "The last durable position.";
     JOURNAL_WRITABLE = "weir_journal_writable", Kind::Gauge, [JOURNAL], "1 while the journal accepts records.";
-    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(Buckets::SECONDS), [DATABASE], "Time of one batch's transaction, from its turn on: what was written of it before is not in it. Under a steady load the rows of analytics take 150 ms on purpose.";
-    WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(Buckets::RECORDS), [DATABASE], "Records applied in one transaction.";
+    WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(SECONDS), [DATABASE], "Time of one batch's transaction, from its turn on: what was written of it before is not in it. Under a steady load the rows of analytics take 150 ms on purpose.";
+    WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(RECORDS), [DATABASE], "Records applied in one transaction.";
     WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database.";
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
     WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there).";
     WRITER_PIPELINED_BATCHES = "weir_writer_pipelined_batches_total", Kind::RareCounter, [DATABASE, PIPELINED_RESULT], "Batches of a backlog that were to be written in part before their turn, by result: committed, failed (all of it was written in its turn). Those without a new session or view, and those that the failure of another one rolled back, are not counted.";
     WRITER_POSITION = "weir_writer_position", Kind::Gauge, [DATABASE], "The last position that the database has; absent until it was asked.";
-    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, [DATABASE], "Durable records that the database does not have yet; until it was asked, as the journal's notes have it.";
+    WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, [DATABASE], "Durable records that the database does not have yet; until it was asked, as the journal's control file has it.";
     WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, [DATABASE], "Age of the oldest durable record that the database does not have yet.";
     WRITER_UP = "weir_writer_up", Kind::Gauge, [DATABASE], "1 while the writer can apply.";
     DEAD_LETTERS = "weir_dead_letters_total", Kind::RareCounter, [DATABASE, REASON], "Records set aside, by database and reason.";
@@ -169,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_rules_of_the_trade() {
+    fn metric_names_follow_the_conventions() {
         for metric in CATALOGUE {
             assert!(metric.name.starts_with("weir_"), "{}", metric.name);
             assert!(metric.help.ends_with('.') && !metric.help.contains('|'), "{}", metric.name);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::catalogue::{Buckets, CATALOGUE, Kind, Metric};
+use super::catalogue::{CATALOGUE, Kind, Metric};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -24,7 +24,7 @@ What adds up, whenever nothing is on its way:
 ";
 
 const TAIL: &str = "
-The process's own, as every exporter names them: `process_cpu_seconds_total`, `process_resident_memory_bytes`,
+On Linux also the process's own, as every exporter names them: `process_cpu_seconds_total`, `process_resident_memory_bytes`,
 `process_virtual_memory_bytes`, `process_virtual_memory_max_bytes`, `process_open_fds`, `process_max_fds`, `process_threads`,
 `process_start_time_seconds`.
 ";
@@ -63,14 +63,14 @@ fn kind(metric: &Metric) -> String {
         Kind::Counter => "counter".to_owned(),
         Kind::RareCounter => "counter, from 0".to_owned(),
         Kind::Gauge => "gauge".to_owned(),
-        Kind::Histogram(Buckets { bounds, .. }) => {
+        Kind::Histogram(bounds) => {
             format!("histogram, {} buckets to {}", bounds.len(), bounds.last().unwrap())
         }
     }
 }
 
 #[test]
-fn the_table_of_metrics_is_the_codes_own() {
+fn metrics_document_matches_the_catalogue() {
     let expected = document();
     if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
         std::fs::write(Path::new(PATH), &expected).unwrap();

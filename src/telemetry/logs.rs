@@ -2,7 +2,7 @@
 //!
 //! Invariant: libraries never speak below `info`, whatever level is asked for. Their debug and trace lines show request
 //! heads and peer addresses, and no log line of Weir may hold an address. What actix-http makes of malformed requests is
-//! not logged at all: it would be an error a request, for anybody to fill a disk with.
+//! not logged at all: it would be an error a request, with which any client could fill a disk.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;

@@ -1,23 +1,18 @@
-//! The process's own figures, as every exporter names them: CPU, memory, open files, threads.
+//! The process's own series, under the names that every exporter gives them: CPU, memory, open files, threads.
 //!
 //! Cost: a few files of `/proc` are read when the metrics are.
 
-use metrics::Recorder;
-use metrics_process::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Registry, register_gauge_with_registry};
+use rustix::process::{Resource, getrlimit};
+use weir_domain::approximate;
 
-/// Reads them.
-pub(super) struct ProcessMetrics(Collector);
-
-impl ProcessMetrics {
-    /// Ready to be read, with help texts.
-    pub fn described_to(recorder: &impl Recorder) -> Self {
-        let collector = Collector::default();
-        metrics::with_local_recorder(recorder, || collector.describe());
-        Self(collector)
-    }
-
-    /// Brings them up to date.
-    pub fn collect_into(&self, recorder: &impl Recorder) {
-        metrics::with_local_recorder(recorder, || self.0.collect());
-    }
+/// Adds them to a registry.
+pub(super) fn register(registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    // The collector does not have this one.
+    let help = "Maximum amount of virtual memory available in bytes, 0 without a limit.";
+    register_gauge_with_registry!("process_virtual_memory_max_bytes", help, registry)?
+        .set(getrlimit(Resource::As).current.map_or(0.0, approximate));
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is told of something that takes long: that it goes on.
+//! Reports that long work goes on.
 
 use std::future::Future;
 use std::pin::pin;
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_told_of_until_it_is_done() {
+    async fn watched_work_is_reported_until_it_is_done() {
         let (every, heard, mut told) = (Duration::from_millis(5), tokio::sync::Semaphore::new(0), Vec::new());
         let work = async { heard.acquire_many(3).await.map(|_| "done") };
         let tell = |taken| {

@@ -38,7 +38,7 @@ async fn attribution(app: &TestApp, bearer: &str) -> Value {
 }
 
 on_both_databases! {
-    async fn it_is_there_at_once_after_the_first_sign_in_and_never_changes(backend) {
+    async fn attribution_after_first_sign_in_is_complete_and_constant(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "inviter", "hash1", "code1").await;
         let brought = json!({
@@ -71,7 +71,7 @@ on_both_databases! {
         assert_eq!(attribution(&app, again["accessToken"].as_str().unwrap()).await, expected);
     }
 
-    async fn what_is_unknown_is_null(backend) {
+    async fn attribution_unknown_fields_are_null(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "bare", "hash1", "code1").await;
         let found = attribution(&app, &access_token("bare")).await;
@@ -81,7 +81,7 @@ on_both_databases! {
         assert_eq!(found["createdAt"], json!("2026-01-01T00:00:00.000Z"));
     }
 
-    async fn a_user_without_a_row_is_not_found(backend) {
+    async fn attribution_of_user_without_row_is_404(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let response = app.client.get(app.url(ATTRIBUTION)).bearer_auth(access_token("nobody")).send().await.unwrap();
         assert_eq!(response.status(), 404);
@@ -89,7 +89,7 @@ on_both_databases! {
         assert_eq!((&error["code"], &error["i18nKey"]), (&json!("USER_NOT_FOUND"), &json!("error.user.not_found")));
     }
 
-    async fn no_route_changes_it(backend) {
+    async fn attribution_with_writing_method_is_405(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "bare", "hash1", "code1").await;
         for method in [reqwest::Method::POST, reqwest::Method::PUT, reqwest::Method::PATCH, reqwest::Method::DELETE] {

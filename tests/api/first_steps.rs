@@ -16,7 +16,7 @@ fn shell(app: &TestApp, script: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_printed_curl_lines_succeed_as_pasted() {
+async fn banner_curl_lines_succeed_as_pasted() {
     let app = TestApp::start(Backend::Sqlite).await;
     let curl_lines = || app.printed().into_iter().filter(|line| line.trim().starts_with("curl ")).collect::<Vec<_>>();
     app.until("both lines are printed", async || curl_lines().len() == 2).await;
@@ -36,7 +36,7 @@ fn blocks<'a>(readme: &'a str, section: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn the_readmes_funnel_runs_as_pasted() {
+async fn readme_funnel_runs_as_pasted() {
     let app = TestApp::start(Backend::Sqlite).await;
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let helpers: String = blocks(&readme, "Five minutes")[0].lines().take(2).map(|line| format!("{line}\n")).collect();
@@ -64,7 +64,7 @@ async fn the_readmes_funnel_runs_as_pasted() {
 }
 
 #[tokio::test]
-async fn the_readmes_tour_runs_as_pasted() {
+async fn readme_tour_runs_as_pasted() {
     let app = TestApp::start(Backend::Sqlite).await;
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let blocks = blocks(&readme, "Five minutes");

@@ -115,7 +115,7 @@ fn assert_clean(what: &str, bytes: &[u8]) {
 }
 
 on_both_databases! {
-    async fn no_address_is_kept_but_the_one_that_may_be(backend) {
+    async fn ip_address_without_consent_is_kept_nowhere(backend) {
         let variables = [UNTHROTTLED, &[("WEIR_JOURNAL__SEGMENT_BYTES", "65536")]].concat();
         let mut app = TestApp::start_with(backend, &variables).await;
         let answers = traffic(&app).await;
@@ -154,7 +154,7 @@ on_both_databases! {
         }
     }
 
-    async fn no_address_is_logged_when_the_database_fails(backend) {
+    async fn ip_address_during_database_failure_is_not_logged(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         app.still_serves().await;
         app.databases.execute(Database::Analytics, "ALTER TABLE analytics_sessions RENAME TO away").await;
@@ -173,7 +173,7 @@ on_both_databases! {
         }
     }
 
-    async fn no_secret_is_logged_or_answered(backend) {
+    async fn secrets_are_neither_logged_nor_answered(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let page = "0190a1b2-0000-7000-8000-00000000000a";
         let token = app.run(&["token", page]).await.stdout.trim().to_owned();

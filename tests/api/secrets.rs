@@ -168,7 +168,7 @@ fn look_through_files(search: &mut Search, directory: &Path) {
 }
 
 weir_testkit::on_both_databases! {
-    async fn no_secret_that_was_given_gets_out(backend) {
+    async fn secrets_given_never_leak(backend) {
         let mail = SmtpServer::start_with(Behaviour::Refuses);
         let (mut app, mut search) = prepare(backend, &mail.url()).await;
         app.launch().await;
@@ -194,7 +194,7 @@ weir_testkit::on_both_databases! {
         search.finds_nothing();
     }
 
-    async fn no_secret_that_was_made_gets_out(backend) {
+    async fn secrets_generated_never_leak(backend) {
         let mut app = TestApp::prepare(backend).await;
         for name in ["WEIR_TRACKING_HMAC_SECRET", "WEIR_JWT_SECRET"] {
             app.unset(name);
@@ -213,7 +213,7 @@ weir_testkit::on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_reached_is_told_without_its_password() {
+async fn database_unreachable_error_hides_password() {
     let (mut app, mut search) = prepare(Backend::Postgres, "smtp://127.0.0.1:1").await;
     search.also(DATABASE_PASSWORD);
     let real = url::Url::parse(&app.databases.main_url).unwrap();
@@ -249,7 +249,7 @@ async fn a_database_that_cannot_be_reached_is_told_without_its_password() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_is_told_without_its_secrets() {
+async fn configuration_error_hides_secrets() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let secret = "s3cret-in-the-wrong-place";
     let mut search = Search::new([secret.to_owned(), PRIVATE_HALF.to_owned()]);

@@ -24,7 +24,7 @@ async fn start() -> (TestApp, Proxy) {
 }
 
 #[tokio::test]
-async fn who_can_be_served_without_it_is_served_at_once_and_everybody_else_is_told_soon() {
+async fn main_database_silent_serves_or_refuses_each_request_soon() {
     // It looks at how long answers take.
     let _alone = exclusive().await;
     let (app, line) = start().await;
@@ -82,7 +82,7 @@ async fn who_can_be_served_without_it_is_served_at_once_and_everybody_else_is_to
 }
 
 #[tokio::test]
-async fn a_start_that_hears_nothing_serves_what_it_can() {
+async fn main_database_silent_at_start_still_serves_visitors() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     let (line, url) = Proxy::to_url(&app.databases.main_url).await;
     line.set(Link::Stalled);

@@ -34,7 +34,7 @@ fn seconds_left(standing: &str, expected: &str) -> u64 {
 }
 
 on_both_databases! {
-    async fn ten_sessions_a_minute_and_not_one_more(backend) {
+    async fn session_rate_limit_is_ten_per_minute(backend) {
         let app = TestApp::start(backend).await;
         for left in (0..10).rev() {
             let response = app.post(SESSION, &minimal_session()).send().await.unwrap();
@@ -65,7 +65,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn each_route_has_a_limit_of_its_own() {
+async fn rate_limit_is_separate_for_each_route() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__CONSENT", "2/60s")]).await;
     let choice = json!({"analytics": false, "marketing": false, "functional": false});
     for expected in [200, 200, 429] {
@@ -82,7 +82,7 @@ async fn each_route_has_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn each_client_of_a_trusted_proxy_has_a_limit_of_its_own() {
+async fn rate_limit_is_separate_for_each_forwarded_client() {
     let app = with_limit_of_one(&[]).await;
     let forwarded = |ip| [("x-forwarded-for", ip)];
     assert!(!are_one(&app, &[], &forwarded("203.0.113.1")).await);
@@ -98,7 +98,7 @@ async fn each_client_of_a_trusted_proxy_has_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn one_ipv6_household_is_one_client() {
+async fn rate_limit_within_ipv6_64_prefix_is_shared() {
     let app = with_limit_of_one(&[]).await;
     let forwarded = |ip| [("x-forwarded-for", ip)];
     assert!(are_one(&app, &forwarded("2001:db8:1:2::1"), &forwarded("2001:db8:1:2:ffff:ffff:ffff:ffff")).await);
@@ -107,7 +107,7 @@ async fn one_ipv6_household_is_one_client() {
 }
 
 #[tokio::test]
-async fn the_cdns_header_counts_before_the_forwarded_chain() {
+async fn rate_limit_prefers_cdn_header_over_forwarded_for() {
     let app = with_limit_of_one(&[]).await;
     let both = |cdn, chain| [("cf-connecting-ip", cdn), ("x-forwarded-for", chain)];
     assert!(are_one(&app, &both("203.0.113.1", "203.0.113.10"), &both("203.0.113.1", "203.0.113.11")).await);
@@ -117,7 +117,7 @@ async fn the_cdns_header_counts_before_the_forwarded_chain() {
 }
 
 #[tokio::test]
-async fn headers_of_a_peer_that_is_no_trusted_proxy_do_not_count() {
+async fn rate_limit_ignores_headers_of_untrusted_peer() {
     let app = with_limit_of_one(&[("WEIR_TRUSTED_PROXIES", "192.0.2.1")]).await;
     let first = [("x-forwarded-for", "203.0.113.1"), ("cf-connecting-ip", "203.0.113.2")];
     let second = [("x-forwarded-for", "203.0.113.3"), ("cf-connecting-ip", "203.0.113.4")];
@@ -125,14 +125,14 @@ async fn headers_of_a_peer_that_is_no_trusted_proxy_do_not_count() {
 }
 
 #[tokio::test]
-async fn only_the_listed_headers_count() {
+async fn rate_limit_ignores_headers_not_listed() {
     let app = with_limit_of_one(&[("WEIR_CLIENT_IP_HEADERS", "x-real-ip")]).await;
     assert!(!are_one(&app, &[("x-real-ip", "203.0.113.1")], &[("x-real-ip", "203.0.113.2")]).await);
     assert!(are_one(&app, &[("x-forwarded-for", "203.0.113.3")], &[("cf-connecting-ip", "203.0.113.4")]).await);
 }
 
 #[tokio::test]
-async fn a_chain_can_be_walked_from_the_right_past_trusted_hops() {
+async fn rate_limit_can_use_rightmost_untrusted_address() {
     let trusted = ("WEIR_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8");
     let app = with_limit_of_one(&[("WEIR_X_FORWARDED_FOR", "rightmost-untrusted"), trusted]).await;
     let forwarded = |chain| [("x-forwarded-for", chain)];
@@ -144,7 +144,7 @@ async fn a_chain_can_be_walked_from_the_right_past_trusted_hops() {
 }
 
 #[tokio::test]
-async fn zero_turns_a_limit_off() {
+async fn rate_limit_of_zero_is_off() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "0")]).await;
     for _ in 0..30 {
         let response = app.post(SESSION, &minimal_session()).send().await.unwrap();
@@ -156,7 +156,7 @@ async fn zero_turns_a_limit_off() {
 }
 
 #[tokio::test]
-async fn a_window_lasts_its_whole_length_and_opens_again() {
+async fn rate_limit_window_lasts_full_length_and_reopens() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "3/2s")]).await;
     let before = Instant::now();
     assert_eq!(status(&app, &[]).await, 200);

@@ -49,7 +49,7 @@ async fn is_too_large(response: reqwest::Response) {
 }
 
 on_both_databases! {
-    async fn an_event_is_stored_as_it_was_told(backend) {
+    async fn track_event_is_stored_as_sent(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let began = chrono::Utc::now();
         let told = json!({
@@ -75,7 +75,7 @@ on_both_databases! {
         assert_eq!((&row["session_id"], properties(&row)), (&json!(""), json!({})));
     }
 
-    async fn who_is_not_signed_in_is_told_so_before_anything_else(backend) {
+    async fn track_event_without_bearer_is_401_before_validation(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for bearer in [None, Some("x".to_owned()), Some(access_token("user-1") + "x")] {
             for (body, kind) in [
@@ -99,7 +99,7 @@ on_both_databases! {
         assert_eq!(rows(&app).await.len(), 0);
     }
 
-    async fn an_event_that_breaks_a_rule_stores_nothing(backend) {
+    async fn track_event_invalid_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let detail = |field: &str, rule: &str| json!({"field": field, "message": format!("{field} {rule}")});
         let not_object = || vec![detail("properties", "must be an object")];
@@ -147,7 +147,7 @@ on_both_databases! {
         assert_eq!(rows(&app).await.len(), 0);
     }
 
-    async fn data_fits_to_the_byte_counted_without_white_space_and_escapes(backend) {
+    async fn track_event_data_limit_counts_compact_bytes(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         // {"a":"…"}
         let of = |bytes: usize| json!({"event": "e", "properties": {"a": "x".repeat(bytes - 8)}});
@@ -175,7 +175,7 @@ on_both_databases! {
         assert!(app.log().contains("setting changed"));
     }
 
-    async fn what_is_in_a_field_that_nobody_knows_does_not_matter(backend) {
+    async fn track_event_unknown_fields_are_ignored(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
         // The half of an emoji is what a script leaves that cuts a text to a length.
@@ -194,7 +194,7 @@ on_both_databases! {
         assert_eq!(error["details"], json!([{"message": "Malformed JSON at line 2 column 23"}]));
     }
 
-    async fn deep_data_is_stored_or_refused_and_never_in_the_way_of_others(backend) {
+    async fn track_event_nested_data_is_stored_or_refused(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let nested = |depth: usize, open: &str, close: &str| {
             let body =
@@ -212,7 +212,7 @@ on_both_databases! {
         assert_eq!(rows(&app).await.len(), 2);
     }
 
-    async fn events_are_not_stored_while_tracking_is_off_also_after_a_restart(backend) {
+    async fn track_event_while_tracking_is_off_stores_nothing(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let event = json!({"event": "e", "properties": {"a": "x".repeat(9000)}});
         tracked(&app, track(&app, &event)).await;
@@ -246,7 +246,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn events_are_kept_through_an_outage_and_kill_9() {
+async fn track_event_survives_outage_and_kill() {
     let mut app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     app.databases.allow_connections(Database::Main, false).await;
     for number in 0..5 {
@@ -261,7 +261,7 @@ async fn events_are_kept_through_an_outage_and_kill_9() {
 }
 
 #[tokio::test]
-async fn an_event_that_could_not_be_kept_is_not_acknowledged() {
+async fn track_event_with_journal_full_is_not_acknowledged() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     for (name, value) in UNTHROTTLED {
         app.set(name, value);
@@ -288,7 +288,7 @@ async fn an_event_that_could_not_be_kept_is_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn sixty_events_a_minute_and_not_one_more() {
+async fn track_rate_limit_is_sixty_per_minute() {
     let app = TestApp::start(Backend::Sqlite).await;
     for left in (0..60).rev() {
         let response = track(&app, &json!({"event": "e"})).send().await.unwrap();

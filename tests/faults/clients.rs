@@ -61,7 +61,7 @@ fn trickle(app: &TestApp, begun: &[&[u8]]) -> (String, Duration) {
 }
 
 #[tokio::test]
-async fn a_request_of_one_byte_a_second_is_ended_the_first_one_and_any_other() {
+async fn slow_request_one_byte_per_second_times_out() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let whole = request("GET", "/health/live", &[], b"");
     let head: &[u8] = b"POST /api/v1/analytics/session HTTP/1.1\r\nHost: x\r\nX-Slow: ";
@@ -98,7 +98,7 @@ async fn a_request_of_one_byte_a_second_is_ended_the_first_one_and_any_other() {
 }
 
 #[tokio::test]
-async fn a_client_that_falls_silent_in_the_middle_of_a_request_is_let_go() {
+async fn client_silent_mid_request_is_disconnected() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let probe = "GET /health/live HTTP/1.1\r\nHost: x\r\n";
     let visit = "POST /api/v1/analytics/session HTTP/1.1\r\nHost: x\r\n";
@@ -137,7 +137,7 @@ async fn a_client_that_falls_silent_in_the_middle_of_a_request_is_let_go() {
 }
 
 #[tokio::test]
-async fn clients_that_never_read_are_let_go_and_cost_little_until_then() {
+async fn client_never_reading_is_disconnected_with_bounded_memory() {
     const CLIENTS: u64 = 24;
     // It looks at how much the server computes of the time that there is.
     let _alone = exclusive().await;
@@ -197,7 +197,7 @@ pub fn affordable(wanted: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn idle_connections_cost_little_and_hold_up_nobody() {
+async fn idle_connections_use_bounded_memory_and_block_no_request() {
     let clients = affordable(if long() { 10_000 } else { 2000 });
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     app.still_serves().await;

@@ -19,7 +19,7 @@ fn bio_session(offset_ms: i64) -> Value {
 }
 
 on_both_databases! {
-    async fn ids_stay_unique_and_ordered_whatever_the_clock_does(backend) {
+    async fn ids_under_clock_steps_stay_unique_and_ordered(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
         let points = FailPoints::of(&mut app);
@@ -45,7 +45,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn throttles_do_not_freeze_when_the_clock_steps_back() {
+async fn throttle_after_clock_step_opens_next_window() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_THROTTLE__SESSION", "2/2s");
     let points = FailPoints::of(&mut app);
@@ -64,7 +64,7 @@ async fn throttles_do_not_freeze_when_the_clock_steps_back() {
 }
 
 #[tokio::test]
-async fn tracking_tokens_keep_their_bucket_rule() {
+async fn tracking_token_under_clock_steps_follows_bucket_rule() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set_all(UNTHROTTLED);
     let points = FailPoints::of(&mut app);

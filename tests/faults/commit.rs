@@ -25,7 +25,7 @@ fn stored(journal: &Journal) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn who_is_on_disk_is_told_so_though_the_journal_panics_right_after() {
+async fn journal_panic_after_fsync_acks_durable_record() {
     // Fail points are the process's.
     let _alone = exclusive().await;
     let directory = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ async fn who_is_on_disk_is_told_so_though_the_journal_panics_right_after() {
 }
 
 #[tokio::test]
-async fn an_order_to_close_survives_a_panic_over_its_batch() {
+async fn journal_close_during_batch_panic_completes() {
     // Fail points are the process's.
     let _alone = exclusive().await;
     let directory = tempfile::tempdir().unwrap();

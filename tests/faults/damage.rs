@@ -124,7 +124,7 @@ async fn recovers(app: &mut TestApp, ids: &mut Vec<String>, lost: &[RangeInclusi
 }
 
 on_both_databases! {
-    async fn what_a_kill_left_unfinished_is_cut_and_nothing_acknowledged_is_lost(backend) {
+    async fn torn_tail_after_kill_is_truncated_without_loss(backend) {
         let (mut app, mut ids, mut ledger) = killed_with_a_backlog("a torn tail", backend).await;
         let mut half = fs::read(&segments(&app)[0]).unwrap()[64..164].to_vec();
         half.push(b'?');
@@ -142,7 +142,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn a_disk_that_forgot_the_last_record_costs_that_record_alone(backend) {
+    async fn journal_cut_in_last_record_loses_only_that_record(backend) {
         let (mut app, mut ids, mut ledger) = killed_with_a_backlog("a disk that forgot the last record", backend).await;
         let newest = segments(&app).pop().unwrap();
         cut(&newest, end(&newest) - 5);
@@ -155,7 +155,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn flipped_bytes_cost_the_records_that_they_hit_and_no_other(backend) {
+    async fn corrupt_records_become_dead_letters_and_others_apply(backend) {
         let (mut app, mut ids, mut ledger) = killed_with_a_backlog("flipped bytes", backend).await;
         for segment in segments(&app) {
             for (position, at) in records(&segment) {
@@ -173,7 +173,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn segments_that_are_missing_or_cut_short_are_named_to_the_record(backend) {
+    async fn segments_missing_or_cut_report_exact_lost_positions(backend) {
         let (mut app, mut ids, mut ledger) = killed_with_a_backlog("a segment missing, one cut short", backend).await;
         let files = segments(&app);
         let ends = |records: &[(u64, u64)]| records[0].0..=records[records.len() - 1].0;
@@ -186,7 +186,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn a_second_process_on_a_data_directory_is_refused_by_name_and_the_first_is_unharmed(backend) {
+    async fn data_directory_in_use_refuses_second_process(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let first = app.create_session(&weir_testkit::minimal_session()).await;
         let second = app.run(&["serve"]).await;

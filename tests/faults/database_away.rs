@@ -6,7 +6,7 @@ use super::postgres_server::flows;
 use super::*;
 
 #[tokio::test]
-async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_database() {
+async fn analytics_database_outage_blocks_neither_intake_nor_main() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let mut ledger = Ledger::of("one database of two down", Backend::Postgres);
     let load = Load::start(&app, 8, "outage");
@@ -40,7 +40,7 @@ async fn an_outage_of_one_database_holds_up_neither_intake_nor_the_other_databas
 }
 
 #[tokio::test]
-async fn an_outage_of_the_main_database_holds_up_no_session_and_loses_no_choice() {
+async fn main_database_outage_blocks_no_session_loses_no_consent() {
     const CHOICES: i64 = 5;
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let mut ledger = Ledger::of("the main database of two down", Backend::Postgres);
@@ -75,7 +75,7 @@ async fn an_outage_of_the_main_database_holds_up_no_session_and_loses_no_choice(
 }
 
 #[tokio::test]
-async fn a_start_during_an_outage_keeps_the_settings_that_were_last_seen() {
+async fn settings_at_start_during_outage_use_last_seen_values() {
     let mut app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let main = app.databases.main_url.clone();
     assert!(app.command(&["settings", "set", "legal.privacy_version", "7.1"]).status().unwrap().success());
@@ -94,7 +94,7 @@ async fn a_start_during_an_outage_keeps_the_settings_that_were_last_seen() {
 }
 
 on_both_databases! {
-    async fn a_record_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(backend) {
+    async fn refused_record_becomes_dead_letter_and_rest_is_stored(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         app.databases.refuse_poison().await;
         let mut ledger = Ledger::of("poison", backend);

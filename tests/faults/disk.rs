@@ -59,11 +59,11 @@ async fn fails_and_recovers(point: &str, fault: &'static str, backend: Backend, 
 }
 
 on_both_databases! {
-    async fn a_failing_fsync_is_never_acknowledged_and_recovers_by_itself(backend) {
+    async fn fsync_failure_acks_nothing_then_recovers(backend) {
         fails_and_recovers("journal.sync", "fsync fails", backend, &[]).await;
     }
 
-    async fn a_segment_that_cannot_be_made_is_refused_honestly_and_recovers_by_itself(backend) {
+    async fn segment_creation_failure_refuses_records_then_recovers(backend) {
         // So small that the next one is due all the time, the main journal's too.
         let variables = &[("WEIR_JOURNAL__SEGMENT_BYTES", "4096")];
         fails_and_recovers("journal.segment", "no new segment can be made", backend, variables).await;
@@ -71,7 +71,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_slow_disk_slows_the_answers_and_nothing_else() {
+async fn slow_disk_delays_replies_and_refuses_nothing() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set_all(UNTHROTTLED);
     let points = FailPoints::of(&mut app);

@@ -82,7 +82,7 @@ fn used(directory: &Path) -> u64 {
 }
 
 on_both_databases! {
-    async fn a_disk_that_others_filled_is_named_and_taken_back_when_there_is_room(backend) {
+    async fn disk_full_across_restart_refuses_records_then_recovers(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
         let mut ledger = Ledger::of("disk full under the journals", backend);
@@ -114,7 +114,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_disk_that_the_journal_itself_filled_is_emptied_by_the_writer() {
+async fn disk_full_of_own_backlog_is_freed_by_writer() {
     const MOST_BYTES_LEFT: u64 = 512 << 10;
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);

@@ -15,7 +15,7 @@ use super::*;
 const SESSION: &str = "/api/v1/analytics/session";
 const QUEUED: &str = "weir_journal_queue_records{journal=\"analytics\"}";
 const CAPACITY: &str = "weir_journal_queue_capacity_records{journal=\"analytics\"}";
-const REFUSED_ITEMS: &str = "weir_batch_items_total{type=\"session\",outcome=\"unavailable\"}";
+const REFUSED_ITEMS: &str = "weir_batch_items_total{outcome=\"unavailable\",type=\"session\"}";
 const REFUSED_LOOK_UPS: &str = "weir_user_agent_lookups_total{result=\"refused\"}";
 /// So many batches are sent before they are looked for in the queue: each body has ten seconds to arrive.
 const WAVE: usize = 16;
@@ -89,7 +89,7 @@ async fn recovers(app: &TestApp, ledger: &mut Ledger) {
 }
 
 on_both_databases! {
-    async fn a_journal_whose_queue_is_full_of_records_says_so_at_once_and_takes_more_when_the_disk_does(backend) {
+    async fn journal_queue_full_of_records_refuses_then_recovers(backend) {
         // Its crowd keeps the machine busy, and each body has ten seconds to arrive.
         let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
@@ -117,7 +117,7 @@ on_both_databases! {
         recovers(&app, &mut ledger).await;
     }
 
-    async fn a_journal_whose_queue_is_full_of_bytes_says_so_and_takes_more_when_the_disk_does(backend) {
+    async fn journal_queue_full_of_bytes_refuses_then_recovers(backend) {
         // Its crowd keeps the machine busy, and each body has ten seconds to arrive.
         let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
@@ -140,7 +140,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_full_user_agent_pool_refuses_whom_nobody_knows_and_no_other() {
+async fn user_agent_pool_full_refuses_only_unknown_agents() {
     // The same user agent goes to the same parser: its mailbox, and some more.
     const CLIENTS: usize = pool::QUEUE + 200;
     const NEW_BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0";

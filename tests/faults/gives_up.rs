@@ -30,23 +30,23 @@ async fn gives_up(point: &str, part: &str, backend: Backend) {
 }
 
 on_both_databases! {
-    async fn a_writer_that_always_panics_ends_the_process(backend) {
+    async fn restart_budget_spent_by_analytics_writer_ends_process(backend) {
         gives_up("actor.analytics_writer", "analytics_writer", backend).await;
     }
 }
 
 #[tokio::test]
-async fn the_main_databases_writer_that_always_panics_ends_the_process() {
+async fn restart_budget_spent_by_main_writer_ends_process() {
     gives_up("actor.main_writer", "main_writer", Backend::Sqlite).await;
 }
 
 #[tokio::test]
-async fn a_keeper_that_always_panics_ends_the_process() {
-    gives_up("actor.analytics_keeper", "analytics_keeper", Backend::Sqlite).await;
+async fn restart_budget_spent_by_segment_collector_ends_process() {
+    gives_up("actor.analytics_segment_collector", "analytics_segment_collector", Backend::Sqlite).await;
 }
 
 #[tokio::test]
-async fn a_journal_that_always_panics_ends_the_process() {
+async fn restart_budget_spent_by_journal_ends_process() {
     gives_up("journal.sync", "analytics_journal", Backend::Sqlite).await;
 }
 
@@ -95,7 +95,7 @@ async fn said_no_before_it_ended() -> bool {
 }
 
 #[tokio::test]
-async fn a_process_that_gives_up_is_not_ready_again() {
+async fn readiness_once_restart_budget_is_spent_stays_unavailable() {
     // Between the decision and the end of its connections lies a moment: somebody must ask just then.
     for _ in 0..20 {
         if said_no_before_it_ended().await {

@@ -32,7 +32,7 @@ async fn dies_at(point: &str, fault: &'static str, backend: Backend) {
 }
 
 on_both_databases! {
-    async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9(backend) {
+    async fn kill_9_under_load_loses_and_duplicates_nothing(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut ledger = Ledger::of("kill -9 at any moment", backend);
         let mut round = 0;
@@ -51,23 +51,23 @@ on_both_databases! {
         assert_eq!(app.session(ledger.sessions.acknowledged.first().unwrap()).await["page_views"], json!(0));
     }
 
-    async fn a_death_before_a_batch_is_written_loses_and_doubles_nothing(backend) {
+    async fn crash_before_append_loses_and_duplicates_nothing(backend) {
         dies_at("journal.write", "death before the append", backend).await;
     }
 
-    async fn a_death_between_append_and_fsync_loses_and_doubles_nothing(backend) {
+    async fn crash_between_append_and_fsync_loses_and_duplicates_nothing(backend) {
         dies_at("journal.sync", "death between append and fsync", backend).await;
     }
 
-    async fn a_death_between_fsync_and_ack_loses_and_doubles_nothing(backend) {
+    async fn crash_between_fsync_and_ack_loses_and_duplicates_nothing(backend) {
         dies_at("journal.synced", "death between fsync and ack", backend).await;
     }
 
-    async fn a_death_between_commit_and_the_use_of_its_position_loses_and_doubles_nothing(backend) {
+    async fn crash_after_database_commit_loses_and_duplicates_nothing(backend) {
         dies_at("writer.committed", "death between commit and the position's use", backend).await;
     }
 
-    async fn a_backlog_survives_kill_9_and_is_applied_by_the_next_start(backend) {
+    async fn backlog_after_kill_9_is_applied_at_next_start(backend) {
         let mut app = TestApp::prepare(backend).await;
         // The database of the first run cannot be reached at all.
         let url = app.databases.analytics_url.clone();

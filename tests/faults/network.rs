@@ -23,7 +23,7 @@ pub async fn behind_proxies(variables: &[(&str, &str)]) -> (TestApp, Proxy, Prox
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
+async fn database_connections_cut_repeatedly_lose_and_duplicate_nothing() {
     let (app, analytics, _main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("connections cut again and again", Backend::Postgres);
     let load = Load::start(&app, 8, "cut");
@@ -40,7 +40,7 @@ async fn connections_that_are_cut_again_and_again_lose_and_double_nothing() {
 }
 
 #[tokio::test]
-async fn a_slow_network_slows_the_writer_and_not_the_answers() {
+async fn database_network_slow_delays_writer_but_not_replies() {
     // It looks at how long an answer takes.
     let _alone = exclusive().await;
     let (app, analytics, _main) = behind_proxies(&[]).await;
@@ -61,7 +61,7 @@ async fn a_slow_network_slows_the_writer_and_not_the_answers() {
 }
 
 #[tokio::test]
-async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
+async fn database_network_silent_times_out_then_recovers() {
     let (app, analytics, main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("a network that falls silent", Backend::Postgres);
     let load = Load::start(&app, 4, "silent");
@@ -99,7 +99,7 @@ async fn a_database_that_falls_silent_is_given_up_on_and_found_again() {
 }
 
 #[tokio::test]
-async fn a_database_session_that_is_frozen_does_not_hold_the_writer_for_ever() {
+async fn database_backend_frozen_is_noticed_then_recovers() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let mut ledger = Ledger::of("a frozen backend", Backend::Postgres);
     let load = Load::start(&app, 4, "frozen");
@@ -128,7 +128,7 @@ async fn a_database_session_that_is_frozen_does_not_hold_the_writer_for_ever() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_forgotten_on_the_way_while_it_was_idle_is_found_out_in_seconds() {
+async fn database_connection_lost_while_idle_is_replaced_in_seconds() {
     let (app, analytics, _main) = behind_proxies(&[]).await;
     let mut ledger = Ledger::of("a connection forgotten while idle", Backend::Postgres);
     visit(&app, &mut ledger, "before").await.expect("it is stored");

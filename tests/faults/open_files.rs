@@ -35,7 +35,7 @@ fn open_files(app: &TestApp) -> u64 {
 }
 
 on_both_databases! {
-    async fn when_all_connections_are_taken_records_are_kept_and_applied_all_the_same(backend) {
+    async fn connection_limit_reached_still_stores_and_applies_records(backend) {
         let connections = 20 * cores();
         let mut app = TestApp::prepare(backend).await;
         let limit = reserve() + connections;
@@ -79,7 +79,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn more_connections_than_there_can_be_are_refused_at_the_start() {
+async fn connection_limit_above_fd_limit_refuses_start() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.limit_open_files(reserve() + 50);
     for command in [&[][..], &["check"]] {
@@ -102,7 +102,7 @@ async fn more_connections_than_there_can_be_are_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn connections_can_be_fewer_than_cores() {
+async fn connection_limit_below_core_count_still_serves() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_MAX_CONNECTIONS", "1");
     app.launch().await;

@@ -92,7 +92,7 @@ impl Looks {
 }
 
 on_both_databases! {
-    async fn a_long_backlog_is_disk_and_not_memory(backend) {
+    async fn outage_backlog_grows_on_disk_and_not_in_memory(backend) {
         // It floods, and looks at memory and at what is left while it is caught up.
         let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;

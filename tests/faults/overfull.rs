@@ -5,7 +5,7 @@ use weir_testkit::{minimal_session, on_both_databases};
 use super::*;
 
 on_both_databases! {
-    async fn a_full_journal_answers_honestly_and_recovers_when_the_database_is_back(backend) {
+    async fn journal_full_refuses_records_until_database_returns(backend) {
         let mut app = TestApp::prepare(backend).await;
         let url = app.databases.analytics_url.clone();
         app.set_all(UNTHROTTLED);

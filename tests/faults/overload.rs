@@ -39,7 +39,7 @@ pub async fn settle_floods(app: &TestApp, ledger: &Ledger, floods: &[&Flooded]) 
 }
 
 on_both_databases! {
-    async fn ten_times_the_sustainable_rate_is_borne(backend) {
+    async fn overload_at_tenfold_rate_answers_all_in_bounded_memory(backend) {
         // It saturates the machine, and looks at rates and memory.
         let _alone = exclusive().await;
         let app = TestApp::start_with(backend, UNTHROTTLED).await;

@@ -8,12 +8,12 @@ use super::*;
 
 /// Every actor that `Lifeline::guard` guards.
 const ACTORS: [&str; 12] = [
-    "analytics_keeper",
+    "analytics_segment_collector",
     "analytics_maintenance",
     "analytics_writer",
     "geoip",
     "mailer",
-    "main_keeper",
+    "main_segment_collector",
     "main_maintenance",
     "main_writer",
     "settings",
@@ -29,7 +29,7 @@ fn has_restarted(metrics: &str, actor: &str) -> bool {
 }
 
 on_both_databases! {
-    async fn every_actor_comes_back_from_a_panic(backend) {
+    async fn actors_panicking_once_all_restart(backend) {
         let (mut app, points) = prepared(backend).await;
         let geoip = app.directory.path().join("city.mmdb");
         let database = mmdb_writer::Writer::builder("GeoLite2-City").description(&[("en", "a test's")]).build();
@@ -60,7 +60,7 @@ on_both_databases! {
         app.until("the next mail is sent", async || app.log().contains("sign-in code for bob@example.org")).await;
     }
 
-    async fn a_writer_that_panics_between_commit_and_position_loses_and_doubles_nothing(backend) {
+    async fn writer_panic_after_commit_loses_and_duplicates_nothing(backend) {
         let (mut app, points) = prepared(backend).await;
         app.launch().await;
         let mut ledger = Ledger::of("the writers panic after their commit", backend);
@@ -81,7 +81,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn a_journal_that_panics_tells_everybody_in_its_batch(backend) {
+    async fn journal_panic_before_fsync_refuses_records_in_batch(backend) {
         let (mut app, points) = prepared(backend).await;
         app.launch().await;
         let mut ledger = Ledger::of("the journals panic over a batch", backend);
@@ -100,7 +100,7 @@ on_both_databases! {
         ledger.refused_are_not_stored(&app).await;
     }
 
-    async fn a_journal_that_panics_over_what_is_on_disk_refuses_nobody(backend) {
+    async fn journal_panic_after_fsync_refuses_nothing(backend) {
         let (mut app, points) = prepared(backend).await;
         app.launch().await;
         let mut ledger = Ledger::of("the journals panic between fsync and ack", backend);
@@ -130,7 +130,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_request_that_panics_ends_its_connection_and_nothing_else() {
+async fn request_panic_ends_only_that_connection() {
     let (mut app, points) = prepared(Backend::Sqlite).await;
     app.launch().await;
     let mut ledger = Ledger::of("requests panic", Backend::Sqlite);

@@ -36,7 +36,7 @@ fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
 }
 
 on_both_databases! {
-    async fn a_position_moved_by_somebody_else_halts_the_writer_for_good(backend) {
+    async fn fencing_position_moved_elsewhere_halts_writer_until_cleared(backend) {
         let mut app = TestApp::start(backend).await;
         let mut ledger = Ledger::of("position moved by somebody else", backend);
         visit(&app, &mut ledger, "before").await;
@@ -54,7 +54,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn a_database_restored_from_an_older_copy_is_noticed(backend) {
+    async fn fencing_database_restored_from_older_copy_halts_writer(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
         app.set("WEIR_THROTTLE__SESSION", "0");
@@ -76,7 +76,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn a_database_that_steps_back_under_a_running_server_halts_its_writer(backend) {
+    async fn fencing_database_moved_back_while_running_halts_writer(backend) {
         let app = TestApp::start_with(backend, &[("WEIR_JOURNAL__SEGMENT_BYTES", "4096"), ("WEIR_THROTTLE__SESSION", "0")]).await;
         let mut ledger = Ledger::of("database steps back under a running server", backend);
         for number in 0..60 {
@@ -93,7 +93,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn an_older_copy_of_a_data_directory_skips_nothing(backend) {
+    async fn fencing_older_data_directory_copy_halts_writer(backend) {
         let mut app = TestApp::start_with(backend, &[("WEIR_THROTTLE__SESSION", "0")]).await;
         let mut ledger = Ledger::of("older copy of the data directory", backend);
         for number in 0..3 {
@@ -122,7 +122,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn a_record_of_a_later_version_halts_the_writer_and_is_kept(backend) {
+    async fn record_of_later_version_halts_writer_and_is_kept(backend) {
         let mut app = TestApp::prepare(backend).await;
         let directory = app.data_dir().join("journal/analytics");
         std::fs::create_dir_all(&directory).unwrap();
@@ -135,7 +135,7 @@ on_both_databases! {
         assert!(!directory.join("dead-letters").exists());
     }
 
-    async fn a_wiped_data_directory_is_named_and_goes_on_afresh(backend) {
+    async fn data_directory_wiped_logs_and_starts_new_journal(backend) {
         let mut app = TestApp::start(backend).await;
         let mut ledger = Ledger::of("data directory wiped", backend);
         visit(&app, &mut ledger, "before").await;

@@ -27,7 +27,7 @@ async fn server_with(variables: &[(&str, &str)]) -> (PostgresServer, TestApp) {
 }
 
 #[tokio::test]
-async fn a_server_that_crashes_again_and_again_loses_and_doubles_nothing() {
+async fn postgres_crash_repeated_loses_and_duplicates_nothing() {
     let (postgres, app) = server_with(&[("WEIR_JOURNAL__SEGMENT_BYTES", "65536")]).await;
     let mut ledger = Ledger::of("PostgreSQL killed (immediate) and restarted", Backend::Postgres);
     let load = Load::start(&app, 8, "crash");
@@ -48,7 +48,7 @@ async fn a_server_that_crashes_again_and_again_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_freezes_for_seconds_is_waited_for() {
+async fn postgres_frozen_for_seconds_still_acknowledges_records() {
     let (postgres, app) = server_with(&[]).await;
     let mut ledger = Ledger::of("PostgreSQL frozen (SIGSTOP)", Backend::Postgres);
     let load = Load::start(&app, 8, "freeze");
@@ -76,7 +76,7 @@ async fn a_server_that_freezes_for_seconds_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_without_a_free_connection_is_tried_until_there_is_one() {
+async fn postgres_without_free_connection_is_retried_until_free() {
     const PLACES: usize = 12;
     let (postgres, app) = server_with(&[]).await;
     postgres.configure(&format!("max_connections = {PLACES}"));
@@ -113,7 +113,7 @@ async fn a_server_without_a_free_connection_is_tried_until_there_is_one() {
 }
 
 #[tokio::test]
-async fn backends_that_are_terminated_again_and_again_lose_and_double_nothing() {
+async fn postgres_backends_terminated_repeatedly_lose_and_duplicate_nothing() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let mut ledger = Ledger::of("backends terminated again and again", Backend::Postgres);
     let load = Load::start(&app, 8, "terminated");
@@ -133,7 +133,7 @@ async fn backends_that_are_terminated_again_and_again_lose_and_double_nothing() 
 }
 
 #[tokio::test]
-async fn a_table_that_is_locked_for_seconds_is_waited_for() {
+async fn postgres_table_locked_for_seconds_refuses_nothing() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let mut ledger = Ledger::of("a lock held on the tables", Backend::Postgres);
     let load = Load::start(&app, 8, "locked");
@@ -152,7 +152,7 @@ async fn a_table_that_is_locked_for_seconds_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
+async fn postgres_commit_reply_lost_loses_and_duplicates_nothing() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);
     let (analytics, analytics_url) = Proxy::to_url(&app.databases.analytics_url).await;
@@ -176,7 +176,7 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled() {
 
 #[tokio::test]
 #[ignore = "takes more than a minute"]
-async fn a_database_too_slow_for_a_whole_batch_gets_smaller_ones() {
+async fn postgres_too_slow_for_batch_gets_smaller_batches() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     // A batch of 8,000 takes 32 seconds, and the server ends a statement after 30.
     let crawl = "CREATE FUNCTION crawl() RETURNS trigger LANGUAGE plpgsql AS

@@ -53,7 +53,7 @@ async fn ends_within(app: &mut TestApp, seconds: u64) {
 }
 
 on_both_databases! {
-    async fn sigterm_answers_what_is_in_flight_drains_and_exits_with_0(backend) {
+    async fn shutdown_under_load_answers_in_flight_and_drains(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut ledger = Ledger::of("SIGTERM under load", backend);
         let load = Load::start(&app, 16, "stop");
@@ -67,7 +67,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn clients_that_neither_read_nor_send_keep_nobody_else_from_an_orderly_end(backend) {
+    async fn shutdown_with_stuck_clients_still_drains_in_time(backend) {
         // Everything must be applied within the deadline, beside a client that sends all it can.
         let _alone = exclusive().await;
         let mut app = TestApp::prepare(backend).await;
@@ -99,7 +99,7 @@ on_both_databases! {
         ledger.settle(&app).await;
     }
 
-    async fn an_outage_holds_up_the_stop_no_longer_than_its_deadline_and_costs_nothing(backend) {
+    async fn shutdown_during_outage_meets_deadline_without_loss(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
         app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "2");
@@ -118,7 +118,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn databases_that_say_nothing_hold_up_the_stop_no_longer_than_its_deadline_and_cost_nothing() {
+async fn shutdown_with_silent_databases_meets_deadline_without_loss() {
     let (mut app, analytics, main) = behind_proxies(&[("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "2")]).await;
     let mut ledger = Ledger::of("SIGTERM while the databases are silent", Backend::Postgres);
     let load = Load::start(&app, 8, "silent");
@@ -138,7 +138,7 @@ async fn databases_that_say_nothing_hold_up_the_stop_no_longer_than_its_deadline
 }
 
 #[tokio::test]
-async fn an_unreachable_database_does_not_hold_up_the_stop_beyond_its_deadline() {
+async fn shutdown_with_unreachable_database_meets_deadline() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "1");
@@ -149,7 +149,7 @@ async fn an_unreachable_database_does_not_hold_up_the_stop_beyond_its_deadline()
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn shutdown_second_signal_ends_process_at_once() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "60");

@@ -26,7 +26,7 @@ async fn ends_at_a_signal(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
+async fn start_reading_backlog_ends_on_signal() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     let points = FailPoints::of(&mut app);
     // Read back in twenty pieces, each of which takes a second.
@@ -42,7 +42,7 @@ async fn a_signal_ends_a_start_that_reads_a_long_backlog() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_a_start_that_waits_for_a_database_and_costs_nothing() {
+async fn start_waiting_for_database_ends_on_signal_without_loss() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");

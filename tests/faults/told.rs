@@ -12,7 +12,7 @@ use super::outage::Outage;
 use super::*;
 
 #[tokio::test]
-async fn a_server_that_takes_no_records_is_not_healthy() {
+async fn health_command_with_failing_journals_exits_1() {
     let (mut app, points) = prepared(Backend::Sqlite).await;
     app.launch().await;
     assert_eq!(app.run(&["health", "--url", &app.url("")]).await.code, Some(0));
@@ -35,7 +35,7 @@ async fn a_server_that_takes_no_records_is_not_healthy() {
 }
 
 #[tokio::test]
-async fn a_start_tells_what_it_waits_for() {
+async fn start_log_names_pending_work() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     let points = FailPoints::of(&mut app);
     let directory = app.data_dir().join("journal/main");
@@ -66,7 +66,7 @@ async fn a_start_tells_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn a_stop_tells_what_it_waits_for() {
+async fn shutdown_log_names_pending_work() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "5");
@@ -91,7 +91,7 @@ async fn a_stop_tells_what_it_waits_for() {
 }
 
 on_both_databases! {
-    async fn catching_up_is_told_until_it_is_done(backend) {
+    async fn catch_up_log_reports_progress_until_done(backend) {
         // It counts the lines of a backlog that is caught up at full speed.
         let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
@@ -121,7 +121,7 @@ on_both_databases! {
         assert_eq!(app.log().matches("caught up database=\"analytics\"").count(), 1);
     }
 
-    async fn after_an_outage_it_is_told_when_everything_is_there(backend) {
+    async fn catch_up_log_after_outage_reports_completion(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
         app.launch().await;

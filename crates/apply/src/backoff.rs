@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_stay_bounded() {
+    fn backoff_pauses_double_and_stay_bounded() {
         let mut backoff = Backoff::default();
         for expected_ms in [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let pause = backoff.next_pause();

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_backlog_is_begun_and_no_more_of_it_than_the_sink_says() {
+    async fn pipelined_apply_prepares_backlog_up_to_sink_limit() {
         let pacing = Pacing::new(100, Duration::ZERO);
         let mut pipeline = pipeline(nowhere());
         assert_eq!(pipeline.wants(Position(10), &pacing, |_| 4 * BATCH - 1), None);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_that_is_too_slow_for_a_batch_gets_one_at_a_time() {
+    async fn pipelined_apply_stops_while_batch_size_is_reduced() {
         let mut pacing = Pacing::new(100, Duration::ZERO);
         let pipeline = pipeline(nowhere());
         pacing.failed_after(Duration::from_secs(30));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_failure_that_took_back_what_was_begun_there_is_one_step_at_a_time() {
+    async fn pipelined_apply_pauses_after_failure_with_prepared_batches() {
         let pacing = Pacing::new(100, Duration::ZERO);
         let mut pipeline = pipeline(nowhere());
         let wants = |pipeline: &Pipeline<_>| pipeline.wants(Position(0), &pacing, MANY).is_some();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_begun_has_its_turn_all_the_same() {
+    async fn pipelined_apply_that_cannot_prepare_applies_in_turn() {
         let pacing = Pacing::new(100, Duration::ZERO);
         let mut pipeline = pipeline(nowhere());
         pipeline.prepare(Position(0), batch(BATCH));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_that_does_not_follow_is_read_again() {
+    async fn pipelined_apply_discards_batch_that_does_not_follow() {
         let mut pipeline = pipeline(nowhere());
         pipeline.prepare(Position(0), batch(BATCH));
         pipeline.prepare(Position(BATCH), batch(2 * BATCH));

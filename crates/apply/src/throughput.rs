@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use weir_domain::approximate;
+
 /// Over how long it is measured: long enough to be steady, short enough to follow a change.
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -37,11 +39,6 @@ impl Throughput {
         let seconds = approximate(*left) / shrinks;
         (shrinks > 0.0 && seconds < 31_536_000.0).then(|| Duration::from_secs_f64(seconds))
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // exact up to 2^53
-fn approximate(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

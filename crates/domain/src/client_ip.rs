@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_brackets_and_white_space_are_stripped() {
+    fn client_ip_port_brackets_and_spaces_are_stripped() {
         assert_eq!(text(" 203.0.113.9 ").as_deref(), Some("203.0.113.9"));
         assert_eq!(text("203.0.113.9:4711").as_deref(), Some("203.0.113.9"));
         assert_eq!(text("[2001:db8::1]:443").as_deref(), Some("2001:db8::1"));
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn mapped_ipv4_is_ipv4() {
+    fn client_ip_mapped_ipv4_becomes_ipv4() {
         assert_eq!(text("::ffff:203.0.113.9").as_deref(), Some("203.0.113.9"));
         assert_eq!(text("[::ffff:203.0.113.9]:80").as_deref(), Some("203.0.113.9"));
     }
 
     #[test]
-    fn what_is_no_address_is_none() {
+    fn client_ip_malformed_is_none() {
         for entry in [
             "",
             "unknown",
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn one_ipv6_household_has_one_throttle_key() {
+    fn throttle_key_within_ipv6_64_prefix_is_shared() {
         let key = |entry: &str| ClientIp::parse(entry).unwrap().throttle_key();
         assert!(key("2001:db8:1:2::1") == key("2001:db8:1:2:ffff::9"));
         assert!(key("2001:db8:1:2::1") != key("2001:db8:1:3::1"));
@@ -131,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_address() {
+    fn client_ip_debug_hides_address() {
         assert_eq!(format!("{:?}", ClientIp::parse("203.0.113.9")), "Some(ClientIp(withheld))");
     }
 
     proptest! {
         #[test]
-        fn every_address_survives_every_notation(bits in any::<u128>(), v4 in any::<u32>(), port in any::<u16>()) {
+        fn client_ip_in_any_notation_round_trips(bits in any::<u128>(), v4 in any::<u32>(), port in any::<u16>()) {
             let v6 = Ipv6Addr::from_bits(bits);
             let expected = Some(ClientIp::new(IpAddr::V6(v6)));
             let (plain, bracketed) = (v6.to_string(), format!("[{v6}]:{port}"));
@@ -151,7 +151,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic(entry in ".{0,80}") {
+        fn client_ip_parse_of_any_text_never_panics(entry in ".{0,80}") {
             let _ = ClientIp::parse(&entry);
         }
     }

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_stay_unique_and_ordered_when_the_wall_clock_steps_back() {
+    fn ids_after_wall_clock_step_stay_unique_and_ordered() {
         let clock = Clock::system();
         let ids = IdSource::default();
         let mut last = ids.next(clock.now());
@@ -151,20 +151,20 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rfc_3339_with_milliseconds() {
+    fn unix_millis_format_is_rfc3339_with_milliseconds() {
         assert_eq!(UnixMillis(1_777_543_200_007).to_rfc3339(), "2026-04-30T10:00:00.007Z");
     }
 
     proptest::proptest! {
         #[test]
-        fn times_are_written_as_chrono_writes_them(ms in -62_200_000_000_000_i64..253_500_000_000_000) {
+        fn unix_millis_format_matches_chrono(ms in -62_200_000_000_000_i64..253_500_000_000_000) {
             let written = UnixMillis(ms).to_datetime().to_rfc3339_opts(SecondsFormat::Millis, true);
             proptest::prop_assert_eq!(UnixMillis(ms).to_rfc3339(), written);
         }
     }
 
     #[test]
-    fn the_monotonic_clock_ignores_steps_of_the_wall_clock() {
+    fn monotonic_clock_ignores_wall_clock_steps() {
         let clock = Clock::system();
         clock.step_wall_clock(-3_600_000);
         assert!(clock.monotonic_ms() < 60_000);

@@ -27,7 +27,7 @@
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use super::DecodeError;
+use super::decode_error::DecodeError;
 
 /// The version of a record without optional fields.
 pub(crate) const PLAIN: u8 = 1;

@@ -6,8 +6,10 @@ mod client_ip;
 mod clock;
 mod consent;
 mod declare;
+mod decode_error;
 mod digest;
 mod funnel;
+mod number;
 mod outcome;
 mod record;
 mod row;
@@ -25,10 +27,12 @@ pub use batch_key::{BATCH_KEY_LIFETIME_MS, BatchKey, KeyMark, KeyedAnswer};
 pub use client_ip::{ClientIp, ThrottleKey};
 pub use clock::{Clock, IdSource, UnixMillis, lowest_id, parse_uuid};
 pub use consent::{ConsentPreferences, ConsentRecord};
+pub use decode_error::DecodeError;
 pub use digest::{HmacKey, sha256};
 pub use funnel::FunnelEventRecord;
+pub use number::approximate;
 pub use outcome::{Outcome, Route};
-pub use record::{AnalyticsEvent, AnalyticsRecord, DecodeError, JournalRecord, MainRecord};
+pub use record::{AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord};
 pub use row::RowWriter;
 pub use rules::{
     HEARTBEAT_SECONDS, analytics_is_granted, clamp_duration_seconds, clamp_scroll_depth, is_bot, kept_address,

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_variant_stands_at_its_own_index() {
+    fn outcome_and_route_lists_match_enum_order() {
         for (index, outcome) in Outcome::ALL.iter().enumerate() {
             assert_eq!(*outcome as usize, index);
         }

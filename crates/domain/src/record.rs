@@ -8,24 +8,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::declare::{EXTENDED, JournalBody, PLAIN, append};
+use super::decode_error::DecodeError;
 use super::{
     ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord,
     PageviewRecord, SessionRecord, VisitorFillRecord, VisitorRecord,
 };
-
-/// Why bytes from a journal are no record.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DecodeError {
-    #[error("the record is shorter than its two-byte head")]
-    TooShort,
-    #[error("unknown record kind {kind} version {version}")]
-    UnknownKind { kind: u8, version: u8 },
-    /// Written by a later version, which knows a field that this one does not.
-    #[error("unknown field {tag} of kind {kind}")]
-    UnknownField { kind: u8, tag: u32 },
-    #[error("the body of kind {kind} version {version} does not decode: {reason}")]
-    Body { kind: u8, version: u8, reason: String },
-}
 
 /// A record that one of the two journals can carry. Read back, its texts may be borrowed from its bytes.
 pub trait JournalRecord<'a>: Sized + Send + Sync + 'a {
@@ -240,14 +227,14 @@ mod tests {
     const SESSION_VERSION_1: &str = include_str!("../fixtures/session-record-v1.hex");
 
     #[test]
-    fn a_session_written_by_version_1_is_read() {
+    fn session_record_version_1_round_trips() {
         let bytes = hex::decode(SESSION_VERSION_1.trim()).unwrap();
         assert_eq!(<AnalyticsRecord>::decode(&bytes).unwrap(), session());
         assert_eq!(session().encode(), bytes, "version 1 is written differently now: give it a new version number");
     }
 
     #[test]
-    fn a_consent_survives_the_journal() {
+    fn consent_record_round_trips() {
         let record = MainRecord::Consent(Box::new(ConsentRecord {
             id: Uuid::from_u128(3),
             created_at: UnixMillis(5),
@@ -261,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_survives_the_journal_with_and_without_a_key() {
+    fn analytics_record_round_trips_with_and_without_idempotency_key() {
         let session_id = Uuid::from_u128(7);
         let view = PageviewRecord {
             id: Uuid::from_u128(8),
@@ -292,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_of_the_main_database_survives_the_journal() {
+    fn main_record_of_each_kind_round_trips() {
         let token = VisitorToken([7; 16]);
         let attributes = Attributes { invited_by: Some("code".into()), ..Attributes::default() };
         let visitor = VisitorRecord {
@@ -325,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_bytes_are_refused_by_name() {
+    fn record_of_foreign_bytes_is_refused_with_cause() {
         assert_eq!(<AnalyticsRecord>::decode(&[1]).unwrap_err(), DecodeError::TooShort);
         assert_eq!(
             <AnalyticsRecord>::decode(&[CONSENT, 1]).unwrap_err(),

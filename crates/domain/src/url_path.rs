@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_has_neither_query_nor_fragment() {
+    fn url_path_drops_query_and_fragment() {
         for (url, path) in [
             ("https://example.org/a/b?c=d#e", Some("/a/b")),
             ("https://example.org", Some("/")),

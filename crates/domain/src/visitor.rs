@@ -117,14 +117,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_what_it_was_printed_as() {
+    fn visitor_token_round_trips_through_text() {
         let token = VisitorToken::random().unwrap();
         assert_eq!(VisitorToken::parse(&token.to_string()), Some(token));
         assert_eq!(token.to_string().len(), 8 + 32);
     }
 
     #[test]
-    fn what_is_not_well_formed_is_no_token() {
+    fn visitor_token_malformed_is_refused() {
         let good = "visitor_a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4";
         assert!(VisitorToken::parse(good).is_some());
         for bad in [

@@ -9,15 +9,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use actix_http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
-use actix_http::{HttpMessage as _, Method, Request};
+use actix_http::Request;
 use tokio::time::Instant;
 
 use crate::connections::{Connections, Permit};
+use crate::state::{ConnectionState, Head, READ_AHEAD_BYTES};
 use crate::timeouts::Timeouts;
-
-/// How much is read at once of what may be more than one request: nearly every head, with a small body.
-pub const READ_AHEAD_BYTES: usize = 2 << 10;
 
 /// What the socket's side and the requests' side of one connection know together.
 pub struct Connection {
@@ -35,34 +32,10 @@ pub struct Connection {
     permit: Permit,
 }
 
-/// Whose move it is.
-#[derive(Clone, Copy)]
-pub(crate) enum ConnectionState {
-    /// The client's: a head is awaited, or has begun to arrive.
-    AwaitingRequest { head: Head },
-    /// The server's: a request is in service.
-    InService {
-        /// So many more bytes may be read meanwhile.
-        allowed: usize,
-        /// Its body has not been read to the end.
-        unread: bool,
-    },
-}
-
-/// How much of a request's head has arrived.
-#[derive(Clone, Copy)]
-pub(crate) enum Head {
-    Awaited,
-    /// Some of it, just now. Nearly always it is all of it, and the time need not be known.
-    Arriving,
-    /// Some of it, and the rest is waited for since then.
-    Unfinished(Instant),
-}
-
 impl Connection {
     pub(crate) fn new(connections: &Connections) -> Rc<Self> {
         Rc::new(Self {
-            state: Cell::new(ConnectionState::AwaitingRequest { head: Head::Awaited }),
+            state: Cell::new(ConnectionState::NEW),
             reader: RefCell::default(),
             poll_again: Cell::new(false),
             write_stalled_since: Cell::new(None),
@@ -99,8 +72,7 @@ impl Connection {
 
     /// A request is in service, until [`Connection::finish_request`].
     pub(crate) fn begin_request(&self, request: &Request) {
-        let allowed = announced_bytes(request.method(), request.headers());
-        self.state.set(ConnectionState::InService { allowed, unread: allowed > 0 });
+        self.state.set(ConnectionState::of_request(request));
         self.wake_reader();
     }
 
@@ -111,10 +83,7 @@ impl Connection {
 
     /// The answer was handed to actix-http, or the request is dropped.
     pub(crate) fn finish_request(&self) {
-        // What is left of a body counts as the beginning of the next head: actix-http reads it without an end in sight.
-        let unread = matches!(self.state.get(), ConnectionState::InService { unread: true, .. });
-        let head = if unread { Head::Unfinished(Instant::now()) } else { Head::Awaited };
-        self.state.set(ConnectionState::AwaitingRequest { head });
+        self.state.set(self.state.get().after_request());
         self.wake_reader();
     }
 
@@ -230,13 +199,4 @@ impl Connection {
             reader.wake();
         }
     }
-}
-
-/// How much of a body may be read before a handler asks for it. A body whose length is not told comes piece by piece.
-fn announced_bytes(method: &Method, headers: &HeaderMap) -> usize {
-    if headers.contains_key(TRANSFER_ENCODING) || headers.contains_key(UPGRADE) || method == Method::CONNECT {
-        return READ_AHEAD_BYTES;
-    }
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
-    length.unwrap_or(0)
 }

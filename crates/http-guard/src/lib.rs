@@ -54,8 +54,8 @@
 //!
 //! # The modules
 //!
-//! `timeouts` and `connections` are what all connections share, `connection` is the state of one, `stream` is the socket
-//! as actix-http sees it, `body` and `service` are a request's side of it, `server` puts them together. `fd_limit` stands
+//! `timeouts` and `connections` are what all connections share, `connection` is one of them with its `state`, `stream` is the
+//! socket as actix-http sees it, `body` and `service` are a request's side of it, `server` puts them together. `fd_limit` stands
 //! by itself.
 
 mod body;
@@ -64,14 +64,16 @@ mod connections;
 mod fd_limit;
 mod server;
 mod service;
+mod state;
 mod stream;
 mod timeouts;
 
 pub use body::GuardedBody;
-pub use connection::{Connection, READ_AHEAD_BYTES};
+pub use connection::Connection;
 pub use connections::Connections;
 pub use fd_limit::{FdDemand, FdLimit, TooFewFiles};
 pub use server::{ServerOptions, bind, serve};
 pub use service::{GuardedFactory, GuardedService, InService, guard_requests};
+pub use state::READ_AHEAD_BYTES;
 pub use stream::GuardedStream;
 pub use timeouts::Timeouts;

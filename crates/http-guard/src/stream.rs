@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::connection::{Connection, ConnectionState, Head, READ_AHEAD_BYTES};
+use crate::connection::Connection;
 use crate::connections::Connections;
+use crate::state::{ConnectionState, Head, READ_AHEAD_BYTES};
 
 /// A TCP stream with deadlines and bounded read-ahead.
 pub struct GuardedStream {

@@ -21,10 +21,18 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 async fn connect<F: Future<Output = Vec<u8>> + 'static>(
     answer: impl Fn(Request) -> F + Clone + 'static,
 ) -> (TcpStream, tokio::task::JoinHandle<()>) {
+    let timeouts = Timeouts { keep_alive: KEEP_ALIVE, ..Timeouts::default() };
+    connect_counted(&Connections::at_most(1, timeouts), answer).await
+}
+
+/// The same as one of these connections.
+async fn connect_counted<F: Future<Output = Vec<u8>> + 'static>(
+    connections: &Connections,
+    answer: impl Fn(Request) -> F + Clone + 'static,
+) -> (TcpStream, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    let connections = Connections::at_most(1, Timeouts { keep_alive: KEEP_ALIVE, ..Timeouts::default() });
-    let stream = GuardedStream::new(accepted.unwrap().0, &connections);
+    let stream = GuardedStream::new(accepted.unwrap().0, connections);
     let service = fn_service(move |request: Request| {
         let answer = answer(request);
         async { Ok::<_, actix_http::Error>(Response::with_body(StatusCode::OK, answer.await)) }
@@ -144,4 +152,41 @@ async fn chunked_body_longer_than_the_read_ahead_is_read_to_its_end() {
     assert!(answer[..length].ends_with((5 * READ_AHEAD_BYTES).to_string().as_bytes()), "{:?}", &answer[..length]);
     let silent = silence(&mut client, served).await;
     assert!(silent > KEEP_ALIVE / 2, "{silent:?}");
+}
+
+#[actix_web::test]
+async fn connection_head_behind_a_request_unfinished_in_its_time_is_closed() {
+    let head = Duration::from_secs(1);
+    let connections = Connections::at_most(1, Timeouts { head, ..Timeouts::default() });
+    let (mut client, served) = connect_counted(&connections, async |_| Vec::new()).await;
+    ask(&mut client).await;
+    let began = Instant::now();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, client.read_to_end(&mut rest)).await.expect("the connection is ended");
+    let waited = began.elapsed();
+    assert!(waited > head / 2, "{waited:?}");
+    timeout(PATIENCE, served).await.expect("the task ends with it").unwrap();
+}
+
+#[actix_web::test]
+async fn connection_whose_client_reads_nothing_is_closed() {
+    let write = Duration::from_secs(1);
+    let connections = Connections::at_most(1, Timeouts { write, ..Timeouts::default() });
+    let (mut client, served) = connect_counted(&connections, async |_| vec![b'x'; LARGE]).await;
+    client.write_all(REQUEST).await.unwrap();
+    let began = Instant::now();
+    timeout(PATIENCE, served).await.expect("a client that takes nothing is dropped").unwrap();
+    assert!(began.elapsed() > write / 2, "{:?}", began.elapsed());
+}
+
+#[actix_web::test]
+async fn connection_is_counted_until_its_end() {
+    let connections = Connections::at_most(1, Timeouts::default());
+    let (mut client, served) = connect_counted(&connections, async |_| Vec::new()).await;
+    ask(&mut client).await;
+    assert_eq!(connections.open(), 1);
+    drop(client);
+    timeout(PATIENCE, served).await.expect("the task ends with its client").unwrap();
+    assert_eq!(connections.open(), 0);
 }

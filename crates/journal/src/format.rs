@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_survives_and_a_changed_one_is_refused() {
+    fn segment_header_round_trips_unless_changed() {
         let header =
             SegmentHeader { journal: JournalId(Uuid::from_u128(9)), first: Position(12), previous: Position(4) };
         let bytes = header.encode();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_that_were_never_given_are_damage() {
+    fn position_never_assigned_is_corrupt() {
         let journal = JournalId(Uuid::from_u128(1));
         for (first, previous) in [(0, 0), (5, 5), (5, 6), (u64::MAX, 4)] {
             let header = SegmentHeader { journal, first: Position(first), previous: Position(previous) };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_another_journal_is_no_frame() {
+    fn frame_of_another_journal_is_corrupt() {
         let mut bytes = Vec::new();
         FrameCodec::new(JournalId(Uuid::from_u128(2))).encode(Position(1), 0, b"x", &mut bytes);
         assert_eq!(codec().parse(&bytes), Parsed::Damaged);
@@ -239,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_payload_survives(payload in proptest::collection::vec(any::<u8>(), 0..500), position in 1..=Position::MAX.0, at in any::<u64>()) {
+        fn frame_of_any_payload_round_trips(payload in proptest::collection::vec(any::<u8>(), 0..500), position in 1..=Position::MAX.0, at in any::<u64>()) {
             let mut bytes = Vec::new();
             codec().encode(Position(position), at, &payload, &mut bytes);
             prop_assert_eq!(
@@ -252,7 +252,7 @@ mod tests {
         }
 
         #[test]
-        fn one_flipped_bit_is_always_noticed(payload in proptest::collection::vec(any::<u8>(), 1..80), bit in any::<proptest::sample::Index>()) {
+        fn frame_with_flipped_bit_is_detected(payload in proptest::collection::vec(any::<u8>(), 1..80), bit in any::<proptest::sample::Index>()) {
             let mut bytes = Vec::new();
             codec().encode(Position(5), 6, &payload, &mut bytes);
             let bit = bit.index(bytes.len() * 8);
@@ -261,7 +261,7 @@ mod tests {
         }
 
         #[test]
-        fn the_next_whole_frame_is_found_after_any_rubbish(rubbish in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn frame_after_garbage_is_found(rubbish in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut bytes = rubbish.clone();
             codec().encode(Position(5), 6, b"payload", &mut bytes);
             prop_assert_eq!(codec().find(&bytes, 0), Ok(rubbish.len()));

@@ -103,7 +103,7 @@ mod tests {
     use super::refuses_record;
 
     #[test]
-    fn only_the_records_own_faults_are_refusals() {
+    fn store_error_is_refusal_only_for_record_faults() {
         for code in ["22021", "23505", "23514", "54000", "19", "2067", "1555", "18", "20"] {
             assert!(refuses_record(code, "c"), "{code}");
         }

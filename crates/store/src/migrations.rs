@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_migration_file_is_listed_once() {
+    fn migration_files_are_each_listed_once() {
         let lists = [
             ("analytics/postgres", ANALYTICS_POSTGRES),
             ("analytics/sqlite", ANALYTICS_SQLITE),

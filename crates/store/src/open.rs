@@ -95,6 +95,17 @@ impl MainSink {
 }
 
 impl AnalyticsSink {
+    /// Statements that an operator should run in the database, for its sake and the journal's.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn advice(&self) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Postgres(sink) => sink.advice().await,
+        }
+    }
+
     /// How far journals are applied.
     #[must_use]
     pub fn positions(&self) -> &dyn Positions {

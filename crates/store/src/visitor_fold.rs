@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_id_counts_before_a_referral_code() {
+    fn inviter_hash_id_wins_over_referral_code() {
         let mut inviters = Inviters::default();
         inviters.add("one", "h1".into(), "same".into());
         inviters.add("two", "same".into(), "r2".into());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_never_changes_and_nobody_invites_themselves() {
+    fn visitor_fill_keeps_set_fields_and_ignores_self_invitation() {
         let mut inviters = Inviters::default();
         inviters.add("self", "own".into(), "own-code".into());
         inviters.add("other", "other".into(), "other-code".into());

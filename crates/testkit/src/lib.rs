@@ -32,6 +32,7 @@
 //!         assert_eq!(rows[0]["id"], created["id"]);
 //!     }
 //! }
+//! # fn main() {}
 //! ```
 //!
 //! PostgreSQL comes from `TEST_POSTGRES_URL`, which `scripts/test` sets. A test that needs it fails without; it never

@@ -13,7 +13,7 @@ use crate::workspace;
 /// A running server with a cluster of its own; removed when it is dropped.
 pub struct PostgresServer {
     /// Ends the server when its standard input is closed.
-    keeper: Child,
+    cluster: Child,
     /// Of a superuser, to the database `postgres`.
     pub url: String,
     programs: PathBuf,
@@ -23,14 +23,14 @@ pub struct PostgresServer {
 impl PostgresServer {
     /// Makes and starts one, with `scripts/with-postgres`.
     pub fn start() -> Self {
-        let mut keeper = Command::new(workspace::root().join("scripts/with-postgres"))
+        let mut cluster = Command::new(workspace::root().join("scripts/with-postgres"))
             .args(["sh", "-c", "env | grep ^TEST_POSTGRES_; echo; exec cat"])
             .env("TEST_POSTGRES_DURABLE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(keeper.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let lines = BufReader::new(cluster.stdout.take().unwrap()).lines().map_while(Result::ok);
         let told: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
         let find = |name: &str| {
             let value = told.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -40,7 +40,7 @@ impl PostgresServer {
             url: find("TEST_POSTGRES_URL"),
             programs: find("TEST_POSTGRES_BIN").into(),
             data: find("TEST_POSTGRES_DATA").into(),
-            keeper,
+            cluster,
         }
     }
 
@@ -91,7 +91,7 @@ impl PostgresServer {
 impl Drop for PostgresServer {
     fn drop(&mut self) {
         self.signal("CONT");
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+        drop(self.cluster.stdin.take());
+        let _ = self.cluster.wait();
     }
 }

@@ -40,7 +40,7 @@ pub fn top_of(config: &Config, interval_seconds: u64) -> Done {
     top(&url, interval_seconds)
 }
 
-/// The Weir at this URL: on a terminal until somebody has seen enough, elsewhere once.
+/// The Weir at this URL: on a terminal until a key ends it, elsewhere once.
 pub fn top(url: &str, interval_seconds: u64) -> Done {
     let server = Server::at(url, PATIENCE)?;
     let interval = Duration::from_secs(interval_seconds);
@@ -140,7 +140,7 @@ fn show(terminal: &mut DefaultTerminal, url: &str, readings: &Receiver<Result<Sc
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => {
-                    return Err(Failure { message: "nobody reads the metrics any more".to_owned(), code: 1 });
+                    return Err(Failure { message: "the thread that reads the metrics is gone".to_owned(), code: 1 });
                 }
             }
         }

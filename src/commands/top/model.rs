@@ -62,7 +62,7 @@ pub struct Quantiles {
 #[derive(Debug, Default)]
 pub struct Database {
     pub name: &'static str,
-    pub takes_records: Option<bool>,
+    pub writable: Option<bool>,
     pub queue: Level,
     pub disk: Level,
     pub appended_per_second: Option<f64>,
@@ -240,7 +240,7 @@ impl Change<'_> {
         let now = |metric, labels: Labels<'_>| self.now.value(metric, labels);
         Database {
             name,
-            takes_records: now("weir_journal_writable", &journal).map(is_so),
+            writable: now("weir_journal_writable", &journal).map(is_so),
             queue: Level {
                 now: now("weir_journal_queue_records", &journal),
                 most: now("weir_journal_queue_capacity_records", &journal),
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_what_counters_grew_by() {
+    fn rate_is_a_counters_growth_a_second() {
         let picture = pair(
             "weir_requests_total{outcome=\"accepted\"} 100",
             "weir_requests_total{outcome=\"accepted\"} 160\nweir_requests_total{outcome=\"bot\"} 4",
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_in_whole_seconds_is_told_over_several() {
+    fn cpu_use_is_averaged_over_several_seconds() {
         let (began, mut cpu) = (Instant::now(), CpuUse::default());
         let mut look = |second: u64, seconds: u64| {
             let text = format!("weir_ready 1\nprocess_cpu_seconds_total {seconds}");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn one_scrape_tells_no_rate() {
+    fn first_scrape_gives_no_rate() {
         let now =
             Scrape::parse("weir_requests_total{outcome=\"accepted\",route=\"session\"} 9", Instant::now()).unwrap();
         let picture = Picture::of(None, &now, 0.0);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_is_no_rate() {
+    fn restart_between_scrapes_gives_no_rate() {
         let restarted = pair(
             "weir_requests_total 10\nprocess_start_time_seconds 1000",
             "weir_requests_total 20\nprocess_start_time_seconds 1900",
@@ -344,15 +344,13 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_of_what_was_measured_between_the_scrapes() {
+    fn quantiles_cover_samples_between_the_scrapes() {
         let buckets = |counts: [u32; 4]| {
             let bounds = ["0.001", "0.01", "0.1", "+Inf"];
-            let lines = bounds.iter().zip(counts);
-            lines
-                .map(|(le, count)| {
-                    format!("weir_stage_duration_seconds_bucket{{stage=\"parse\",le=\"{le}\"}} {count}\n")
-                })
-                .collect::<String>()
+            let line =
+                |(le, count)| format!("weir_stage_duration_seconds_bucket{{stage=\"parse\",le=\"{le}\"}} {count}\n");
+            let lines: String = bounds.iter().zip(counts).map(line).collect();
+            format!("# TYPE weir_stage_duration_seconds histogram\n{lines}")
         };
         let parse = |before, now| pair(&buckets(before), &buckets(now), 1).stages.remove(0).quantiles;
         // A slow past is not the present: of the new ones half are below 1 ms, the others up to 10 ms.

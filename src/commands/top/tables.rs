@@ -7,7 +7,7 @@ use crate::commands::words::{UNKNOWN, bytes, count, duration, rate, short, time}
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     pub text: String,
-    /// Somebody should look.
+    /// An operator should look.
     pub alarms: bool,
 }
 
@@ -28,7 +28,7 @@ const LATE_SECONDS: f64 = 10.0;
 /// Outcomes that are no client's doing.
 const OWN_FAULTS: [&str; 2] = ["unavailable", "failed"];
 
-/// What it is, and whether it takes records.
+/// Whether it is ready, and for how long it runs.
 pub fn state(picture: &Picture) -> Cell {
     let up = picture.process.uptime.map_or(String::new(), |uptime| format!(", up {}", duration(uptime)));
     match picture.ready {
@@ -105,7 +105,7 @@ pub fn database(database: &Database) -> [Cell; 11] {
         if seconds < 60.0 { time(seconds) } else { duration(std::time::Duration::from_secs_f64(seconds)) }
     });
     [
-        word(database.takes_records, "takes records", "refuses"),
+        word(database.writable, "accepts records", "refuses"),
         level(database.queue, short),
         level(database.disk, bytes),
         Cell::plain(known(database.appended_per_second, rate)),

@@ -26,7 +26,7 @@ pageview              4.0 2.5 ms 9.6 ms  fsync main            2.5 625 µs 2.4 m
 track_init            4.0 186 µs 480 µs  apply analytics        20 6.8 ms  45 ms
                                          apply main            2.5 1.9 ms 4.9 ms
              analytics            main                  in memory
-journal      takes records        takes records         mailer       0 / 256
+journal      accepts records      accepts records       mailer       0 / 256
 queue        0 / 16k              0 / 16k               user agent   0 / 2.0k
 disk         9.9 MiB / 8.0 GiB    320.8 KiB / 8.0 GiB   throttles    2 / 1.0M
 appended/s   939                  2.5                   fingerprints 1 / 1.0M
@@ -90,7 +90,7 @@ fn with(text: &str, series: &str, value: &str) -> String {
 }
 
 #[test]
-fn everything_is_on_a_screen_of_80_by_24() {
+fn screen_of_80_by_24_shows_everything() {
     let lines = lines(&draw(&seen(BEFORE, NOW), 80, 24));
     assert_eq!(lines[1..], SCREEN.lines().collect::<Vec<_>>());
     assert!(
@@ -99,7 +99,7 @@ fn everything_is_on_a_screen_of_80_by_24() {
 }
 
 #[test]
-fn a_larger_screen_shows_more() {
+fn larger_screen_shows_more() {
     let lines = lines(&draw(&seen(BEFORE, NOW), 120, 40));
     assert_eq!(lines.iter().filter(|line| line.matches("p90").count() == 2).count(), 1, "{lines:#?}");
     // More routes than seven have room.
@@ -111,7 +111,7 @@ fn a_larger_screen_shows_more() {
 }
 
 #[test]
-fn what_somebody_should_look_at_is_red() {
+fn values_that_need_an_operator_are_red() {
     assert_eq!(alarms(&draw(&seen(BEFORE, NOW), 100, 30)), Vec::<String>::new());
     let mut bad = NOW.to_owned();
     for (series, value) in [
@@ -144,7 +144,7 @@ fn what_somebody_should_look_at_is_red() {
 }
 
 #[test]
-fn a_server_that_is_gone_stays_on_the_screen_and_comes_back() {
+fn unreachable_server_keeps_its_last_picture_until_it_is_back() {
     let mut seen = seen(BEFORE, NOW);
     let there = lines(&draw(&seen, 80, 24));
     for second in 3..5 {
@@ -166,7 +166,7 @@ fn a_server_that_is_gone_stays_on_the_screen_and_comes_back() {
 }
 
 #[test]
-fn a_screen_of_any_size_is_drawn() {
+fn screen_of_any_size_is_drawn() {
     let crowded = seen(BEFORE, NOW);
     for (width, height) in [(1, 1), (3, 40), (20, 5), (79, 23), (81, 25), (400, 200)] {
         draw(&crowded, width, height);
@@ -175,7 +175,7 @@ fn a_screen_of_any_size_is_drawn() {
 }
 
 #[test]
-fn it_is_left_by_the_keys_that_people_try() {
+fn keys_q_escape_and_control_c_end_it() {
     let key = |code, modifiers| ends(KeyEvent::new(code, modifiers));
     assert!(key(KeyCode::Char('q'), KeyModifiers::NONE) && key(KeyCode::Esc, KeyModifiers::NONE));
     assert!(key(KeyCode::Char('c'), KeyModifiers::CONTROL));
@@ -183,7 +183,7 @@ fn it_is_left_by_the_keys_that_people_try() {
 }
 
 #[test]
-fn where_there_is_no_terminal_the_same_is_printed() {
+fn output_without_a_terminal_is_printed_once() {
     let (before, now) = scrapes(BEFORE, NOW);
     let lines = plain::lines(URL, &Picture::of(Some(&before), &now, unix_seconds(at(2))));
     assert_eq!(lines[0], "weir 0.1.0 at http://127.0.0.1:8080: ready, up 7 s");

@@ -15,7 +15,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
 
 /// The three device classes (the contract's session rule 4).
@@ -38,21 +38,20 @@ impl DeviceClass {
     }
 }
 
-/// What a token in a user agent hints at. The values are bits of a set.
-#[derive(Clone, Copy)]
-#[repr(u8)]
+/// What a token in a user agent hints at, in the order of the expressions in [`EXPRESSIONS`].
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Hint {
     /// A television, a box beneath one, or a console.
-    BigScreen = 1,
-    Tablet = 1 << 1,
-    Mobile = 1 << 2,
+    BigScreen,
+    Tablet,
+    Mobile,
     /// A tablet if it runs Android; on its own the token proves little.
-    AndroidTablet = 1 << 3,
+    AndroidTablet,
     /// A browser's layout engine speaks, and on Android those say `Mobile` on a phone.
-    Engine = 1 << 4,
-    Android = 1 << 5,
+    Engine,
+    Android,
     /// Tablet PC services, which Windows on any laptop announces.
-    TabletServices = 1 << 6,
+    TabletServices,
 }
 
 /// Matched anywhere, whatever the case.
@@ -130,27 +129,40 @@ const HINTS: &[(&str, Hint)] = &[
     ("android", Hint::Android),
 ];
 
-static TOKENS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(HINTS.iter().map(|(token, _)| token))
-        .expect("a few dozen short constant tokens are far below the automaton's limits")
+impl Hint {
+    const ALL: [Self; 7] = [
+        Self::BigScreen,
+        Self::Tablet,
+        Self::Mobile,
+        Self::AndroidTablet,
+        Self::Engine,
+        Self::Android,
+        Self::TabletServices,
+    ];
+}
+
+/// One expression for each hint: any of its tokens.
+static EXPRESSIONS: LazyLock<RegexSet> = LazyLock::new(|| {
+    let tokens = |hint| HINTS.iter().filter(move |(_, of)| *of == hint).map(|(token, _)| regex::escape(token));
+    let expressions = Hint::ALL.map(|hint| tokens(hint).collect::<Vec<_>>().join("|"));
+    RegexSetBuilder::new(expressions)
+        .case_insensitive(true)
+        .unicode(false)
+        .build()
+        .expect("a few dozen short constant tokens are far below the expressions' limits")
 });
 
-/// The hints that a user agent contains.
+/// The hints that a user agent contains, as bits by their place in [`Hint::ALL`].
 #[derive(Clone, Copy)]
 struct Hints(u8);
 
 impl Hints {
     fn found_in(user_agent: &str) -> Self {
-        // Overlapping, because a token that lies within another one counts too.
-        let found = TOKENS.find_overlapping_iter(user_agent);
-        Self(found.fold(0, |hints, token| hints | HINTS[token.pattern().as_usize()].1 as u8))
+        Self(EXPRESSIONS.matches(user_agent.as_bytes()).iter().fold(0, |hints, found| hints | 1 << found))
     }
 
     fn has(self, hint: Hint) -> bool {
-        self.0 & hint as u8 != 0
+        self.0 & 1 << hint as u8 != 0
     }
 }
 
@@ -231,14 +243,21 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_contract() {
+    fn device_class_names_match_contract() {
         assert_eq!(DeviceClass::Mobile.as_str(), "mobile");
         assert_eq!(DeviceClass::Tablet.as_str(), "tablet");
         assert_eq!(DeviceClass::Desktop.as_str(), "desktop");
     }
 
     #[test]
-    fn hints_are_lower_case_and_distinct() {
+    fn hints_stand_at_their_own_place() {
+        for (place, hint) in Hint::ALL.iter().enumerate() {
+            assert_eq!(*hint as usize, place);
+        }
+    }
+
+    #[test]
+    fn device_hints_are_lower_case_and_distinct() {
         let mut tokens: Vec<_> = HINTS.iter().map(|(token, _)| *token).collect();
         assert!(tokens.iter().all(|token| !token.is_empty() && *token == token.to_ascii_lowercase()));
         tokens.sort_unstable();
@@ -247,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn android_browsers_without_mobile_are_tablets() {
+    fn device_class_of_android_browser_without_mobile_is_tablet() {
         let tablet =
             "Mozilla/5.0 (Linux; Android 14; X) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130 Safari/537.36";
         let phone = tablet.replace("Safari", "Mobile Safari");
@@ -258,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn android_apps_are_mobile_although_they_never_say_so() {
+    fn device_class_of_android_app_is_mobile() {
         let apps = ["Dalvik/2.1.0 (Linux; U; Android 13; X Build/T1)", "App/1.0 (Android 14)"];
         all_are(DeviceClass::Mobile, Some("Android"), Some("Android"), &apps);
         all_are(DeviceClass::Tablet, None, Some("Android"), &["Dalvik/2.1.0 (Linux; U; Android 13; SM-X700)"]);
     }
 
     #[test]
-    fn tablets_that_say_mobile_are_tablets() {
+    fn device_class_of_tablet_saying_mobile_is_tablet() {
         let ipad =
             "Mozilla/5.0 (iPad; CPU OS 12_5 like Mac OS X) AppleWebKit/605.1 Version/12.1 Mobile/15E148 Safari/604";
         all_are(DeviceClass::Tablet, Some("Mobile Safari"), Some("iOS"), &[ipad]);
@@ -278,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn other_tablets_and_readers_are_tablets() {
+    fn device_class_of_other_tablets_and_readers_is_tablet() {
         let silk = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_6_3) Silk/1.1 Safari/533.16 Silk-Accelerated=true";
         all_are(DeviceClass::Tablet, Some("Amazon Silk"), Some("Mac OS X"), &[silk]);
         all_are(
@@ -292,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn phones_are_mobile() {
+    fn device_class_of_phone_is_mobile() {
         let systems = [
             ("iOS", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) Mobile/15E148"),
             ("iOS", "Mozilla/5.0 (iPod touch; CPU iPhone OS 12_0 like Mac OS X) Mobile/16A366"),
@@ -310,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_mobile() {
+    fn device_class_of_watch_is_mobile() {
         all_are(DeviceClass::Mobile, None, Some("WatchOS"), &["atc/1.0 watchOS/5.2 model/Watch4,4"]);
     }
 
     #[test]
-    fn televisions_boxes_and_consoles_are_desktops() {
+    fn device_class_of_television_or_console_is_desktop() {
         let android = [
             "Mozilla/5.0 (Linux; Android 9; BRAVIA 4K UR2) AppleWebKit/537.36 Chrome/120 Safari/537.36",
             "Mozilla/5.0 (Linux; Android 9; AFTMM Build/PS7) AppleWebKit/537.36 Silk/120 Mobile Safari/537.36",
@@ -334,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn computers_are_desktops_with_a_pen_too() {
+    fn device_class_of_computer_with_pen_is_desktop() {
         let pen = "Mozilla/5.0 (compatible; MSIE 10.0; Windows NT 6.2; Trident/6.0; Touch; Tablet PC 2.0)";
         all_are(DeviceClass::Desktop, Some("IE"), Some("Windows"), &[pen]);
         all_are(DeviceClass::Desktop, Some("Firefox"), Some("Ubuntu"), &["Mozilla/5.0 (X11; Ubuntu) Gecko/20100101"]);
@@ -342,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_parsed_and_no_hint_is_no_class() {
+    fn device_class_of_unparsed_without_hint_is_none() {
         assert_eq!(of("", None, None), None);
         assert_eq!(of("anything", None, None), None);
     }
 
     #[test]
-    fn a_hint_is_enough_where_nothing_was_parsed() {
+    fn device_class_of_unparsed_with_hint_is_known() {
         all_are(DeviceClass::Mobile, None, None, &["SomePhone"]);
     }
 }

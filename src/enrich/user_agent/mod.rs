@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iphone_is_read_whole() {
+    fn user_agent_of_iphone_is_fully_parsed() {
         let user_agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like \
                           Gecko) Version/17.4.1 Mobile/15E148 Safari/604.1";
         let expected = facts(DeviceClass::Mobile, "Mobile Safari", "iOS", Some("17.4.1"));
@@ -147,27 +147,27 @@ mod tests {
     }
 
     #[test]
-    fn a_windows_desktop_is_read_whole() {
+    fn user_agent_of_windows_desktop_is_fully_parsed() {
         let user_agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
                           Chrome/137.0.0.0 Safari/537.36";
         assert_eq!(PARSER.parse(user_agent), facts(DeviceClass::Desktop, "Chrome", "Windows", Some("10")));
     }
 
     #[test]
-    fn a_version_that_is_a_name_is_no_version() {
+    fn os_version_not_numeric_is_dropped() {
         let user_agent = "Mozilla/5.0 (Windows NT 5.1; rv:52.0) Gecko/20100101 Firefox/52.0";
         assert_eq!(PARSER.parse(user_agent), facts(DeviceClass::Desktop, "Firefox", "Windows", None));
     }
 
     #[test]
-    fn text_that_is_no_user_agent_yields_nothing() {
+    fn user_agent_of_foreign_text_yields_nothing() {
         for user_agent in ["", " ", "x", "\u{0}", "Mozilla/5.0", "日本語"] {
             assert_eq!(PARSER.parse(user_agent), UserAgentFacts::default(), "{user_agent:?}");
         }
     }
 
     #[test]
-    fn a_version_is_its_leading_parts_of_digits() {
+    fn os_version_keeps_leading_numeric_parts() {
         let cases = [
             ([Some("17"), Some("4"), Some("1"), None], Some("17.4.1")),
             ([Some("1"), Some("2"), Some("3"), Some("4")], Some("1.2.3.4")),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_version_loses_whole_parts_at_its_end() {
+    fn os_version_too_long_loses_trailing_parts() {
         let cases = [
             ([Some("1234567890"), Some("123456789"), None, None], Some("1234567890.123456789")),
             ([Some("1234567890"), Some("1234567890"), Some("1"), None], Some("1234567890")),
@@ -215,13 +215,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn no_text_makes_it_panic(user_agent in proptest::collection::vec(any::<char>(), 0..=1024)) {
+        fn user_agent_of_any_text_holds_invariants(user_agent in proptest::collection::vec(any::<char>(), 0..=1024)) {
             holds_its_invariants(&user_agent.into_iter().collect::<String>());
         }
 
         // Arbitrary characters hardly ever reach an expression; fragments of user agents in any order do.
         #[test]
-        fn no_mixture_of_fragments_makes_it_panic(
+        fn user_agent_of_mixed_fragments_holds_invariants(
             fragments in proptest::collection::vec(
                 prop_oneof![
                     proptest::sample::select(&[

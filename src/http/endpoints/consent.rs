@@ -12,7 +12,8 @@ use weir_domain::{ConsentPreferences, ConsentRecord, JournalRecord, MainRecord, 
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::Wrapped;
-use crate::http::protocol::fields::{self, json_fields};
+use crate::http::protocol::fields;
+use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
 use crate::http::protocol::rules::Rules;
 
@@ -179,7 +180,7 @@ pub fn read_preferences(body: &[u8]) -> Result<ConsentPreferences, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::fields::assert_described;
+    use crate::http::protocol::json_fields::assert_described;
 
     #[test]
     fn document_of_the_body_has_the_fields_that_are_read() {

@@ -12,7 +12,8 @@ use crate::auth::ExternalUser;
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::BareError;
-use crate::http::protocol::fields::{self, Field, json_fields};
+use crate::http::protocol::fields::{self, Field};
+use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
 use crate::http::protocol::rules::{Rules, TEXT_MAX};
 
@@ -149,7 +150,7 @@ async fn origin(call: &Call<'_>, origin: UserOrigin, token: Option<VisitorToken>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::fields::assert_described;
+    use crate::http::protocol::json_fields::assert_described;
 
     #[test]
     fn document_of_the_body_has_the_fields_that_are_read() {

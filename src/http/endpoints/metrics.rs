@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use weir_apply::ApplierPhase;
-use weir_domain::Outcome;
+use weir_domain::{Outcome, approximate};
 use weir_journal::JournalState;
 
 use super::health::readiness;
@@ -75,10 +75,4 @@ fn gather_database(app: &AppState, database: &DatabaseState) {
     let now_ms = app.clock.now().0.unsigned_abs();
     let age_ms = status.oldest_unapplied_at_ms.map_or(0, |since| now_ms.saturating_sub(since));
     set(name::WRITER_OLDEST_SECONDS, approximate(age_ms) / 1000.0);
-}
-
-/// Prometheus knows floating point only.
-#[allow(clippy::cast_precision_loss)] // exact up to 2^53
-fn approximate(value: u64) -> f64 {
-    value as f64
 }

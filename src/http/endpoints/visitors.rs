@@ -8,7 +8,8 @@ use weir_domain::{Attributes, Outcome, VisitorToken};
 
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
-use crate::http::protocol::fields::{self, json_fields};
+use crate::http::protocol::fields;
+use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
 use crate::http::protocol::rules::{Rules, TEXT_MAX, URL_MAX};
 use crate::visitors::Visit;
@@ -75,7 +76,7 @@ pub struct InitAnswer {
 )]
 pub async fn init(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
-    let visit = call.parsed(|| read_visit(&body))?;
+    let visit = call.parsed(|| read_visitor(&body))?;
     let client = call.client.ip;
     let visit =
         Visit { user_agent: visit.user_agent.or_else(|| call.user_agent().map(Cow::into_owned)), client, ..visit };
@@ -90,7 +91,7 @@ pub async fn init(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_visit(body: &[u8]) -> Result<Visit, ApiError> {
+pub fn read_visitor(body: &[u8]) -> Result<Visit, ApiError> {
     let body: InitBody<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     // An empty string says as little as none, and must not keep a later one out.
@@ -120,7 +121,7 @@ pub fn read_visit(body: &[u8]) -> Result<Visit, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::fields::assert_described;
+    use crate::http::protocol::json_fields::assert_described;
 
     #[test]
     fn document_of_the_body_has_the_fields_that_are_read() {

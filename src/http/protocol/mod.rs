@@ -9,6 +9,7 @@ pub mod body;
 pub mod client;
 pub mod envelope;
 pub mod fields;
+pub mod json_fields;
 pub mod lone_surrogates;
 pub mod path;
 pub mod reply;

@@ -83,7 +83,7 @@ impl Rules {
     /// A number within bounds that may be missing or null.
     pub fn optional_number_within(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<f64> {
         let before = self.details.len();
-        let value = self.within(name, field, min, max)?;
+        let value = self.number_between(name, field, min, max)?;
         if value.is_nan() {
             self.violated(name, format_args!("must be a number conforming to the specified constraints"));
         }
@@ -93,7 +93,7 @@ impl Rules {
     /// A whole number within bounds that may be missing or null.
     pub fn optional_integer(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<u32> {
         let before = self.details.len();
-        let value = self.within(name, field, min, max)?;
+        let value = self.number_between(name, field, min, max)?;
         if value.fract() != 0.0 {
             self.violated(name, format_args!("must be an integer number"));
         }
@@ -102,7 +102,7 @@ impl Rules {
     }
 
     /// What is no number is NaN, and breaks every rule, as it does with class-validator.
-    fn within(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<f64> {
+    fn number_between(&mut self, name: &'static str, field: &Field<'_>, min: u32, max: u32) -> Option<f64> {
         let value = match field {
             Field::Absent | Field::Null => return None,
             Field::Number(value) => *value,

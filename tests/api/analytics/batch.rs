@@ -75,7 +75,7 @@ async fn is_there_once(app: &TestApp, first: &[Value]) {
 }
 
 on_both_databases! {
-    async fn a_whole_visit_in_one_batch_is_what_single_requests_would_have_made(backend) {
+    async fn batch_of_whole_visit_equals_single_requests(backend) {
         let app = TestApp::start(backend).await;
         let earlier = begun(&app).await;
         let seen = viewed(&app, &earlier).await;
@@ -115,7 +115,7 @@ on_both_databases! {
         assert_eq!(view(&app, id_of(&results[7])).await["path"], json!("/c"));
     }
 
-    async fn a_batch_that_is_sent_again_gets_its_first_answer_and_stores_nothing(backend) {
+    async fn batch_sent_again_gets_first_response_and_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let first = results(&app, &visit("again")).await;
         for _ in 0..3 {
@@ -134,7 +134,7 @@ on_both_databases! {
         is_there_once(&app, &first).await;
     }
 
-    async fn keys_survive_kill_9_after_their_items_were_applied(backend) {
+    async fn idempotency_keys_survive_kill_after_apply(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let first = results(&app, &visit("applied")).await;
         app.applied().await;
@@ -150,7 +150,7 @@ on_both_databases! {
         assert_eq!(count(&app, "analytics_sessions").await, 1);
     }
 
-    async fn one_key_from_many_connections_at_once_stores_once(backend) {
+    async fn idempotency_key_sent_concurrently_stores_once(backend) {
         const ROUNDS: usize = 30;
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for round in 0..ROUNDS {
@@ -169,7 +169,7 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    async fn a_batch_that_is_sent_until_it_is_answered_is_stored_once_whatever_dies(backend) {
+    async fn batch_retried_across_kills_is_stored_once(backend) {
         const ROUNDS: u64 = 8;
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         for round in 0..ROUNDS {
@@ -194,7 +194,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn keys_survive_kill_9_before_their_items_were_applied() {
+async fn idempotency_keys_survive_kill_before_apply() {
     let mut app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     app.databases.allow_connections(Database::Analytics, false).await;
     let first = results(&app, &visit("waiting")).await;
@@ -215,7 +215,7 @@ async fn keys_survive_kill_9_before_their_items_were_applied() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_at_a_start_an_unknown_key_is_answered_with_null_rather_than_stored_twice() {
+async fn idempotency_key_unknown_during_database_outage_stores_nothing() {
     let mut app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let first = results(&app, &visit("early")).await;
     app.applied().await;
@@ -240,7 +240,7 @@ async fn while_the_database_is_away_at_a_start_an_unknown_key_is_answered_with_n
 }
 
 #[tokio::test]
-async fn a_key_is_of_its_type_and_at_most_64_characters() {
+async fn idempotency_key_is_per_type_and_bounded_in_length() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = begun(&app).await;
     let view = json!({"url": "/", "sessionId": session});
@@ -269,7 +269,7 @@ async fn a_key_is_of_its_type_and_at_most_64_characters() {
 }
 
 #[tokio::test]
-async fn a_key_whose_item_was_refused_or_discarded_is_still_free() {
+async fn idempotency_key_of_item_not_stored_stays_free() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let with = |body: Value| item("session", &json!({"key": "k", "body": body}));
     assert_eq!(statuses(&[result(&app, &with(json!({}))).await]), [400]);
@@ -280,7 +280,7 @@ async fn a_key_whose_item_was_refused_or_discarded_is_still_free() {
 }
 
 #[tokio::test]
-async fn times_are_now_minus_the_age() {
+async fn batch_item_time_is_now_minus_age() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for age in [0, 1, 60_000, DAY_MS - 1, DAY_MS] {
         let sent = chrono::Utc::now().timestamp_millis();
@@ -330,7 +330,7 @@ async fn times_are_now_minus_the_age() {
 }
 
 #[tokio::test]
-async fn a_reference_that_leads_nowhere_is_refused_and_the_others_hold() {
+async fn batch_reference_to_missing_item_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let view = json!({"url": "/"});
     let denied = session_with(&json!({"consentAnalytics": "denied"}));
@@ -372,7 +372,7 @@ async fn a_reference_that_leads_nowhere_is_refused_and_the_others_hold() {
 }
 
 #[tokio::test]
-async fn one_bad_item_does_not_spoil_the_others() {
+async fn batch_item_invalid_does_not_affect_others() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let kinds = "type must be one of the following values: session, pageview, leave, heartbeat";
     let bad: [(Value, &[&str]); 12] = [
@@ -428,7 +428,7 @@ async fn one_bad_item_does_not_spoil_the_others() {
 }
 
 #[tokio::test]
-async fn a_bots_items_are_answered_with_null_and_cannot_be_referred_to() {
+async fn batch_from_bot_returns_null_ids_and_stores_nothing() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let before = journalled(&app).await;
     let items = json!({"items": [
@@ -450,7 +450,7 @@ async fn a_bots_items_are_answered_with_null_and_cannot_be_referred_to() {
 }
 
 #[tokio::test]
-async fn every_item_passes_its_own_routes_throttle_and_a_known_key_passes_by_it() {
+async fn batch_items_count_against_route_limits_unless_key_known() {
     let app = TestApp::start(Backend::Sqlite).await;
     let items: Vec<Value> = (0..12).map(|number| item("session", &json!({"key": number.to_string()}))).collect();
     let first = results(&app, &json!(items)).await;
@@ -485,7 +485,7 @@ async fn every_item_passes_its_own_routes_throttle_and_a_known_key_passes_by_it(
 }
 
 #[tokio::test]
-async fn a_batch_has_one_to_a_hundred_items() {
+async fn batch_accepts_only_1_to_100_items() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let items = |count: usize| (0..count).map(|_| item("heartbeat", &json!({}))).collect::<Vec<_>>();
     for count in [1, 100] {
@@ -525,7 +525,7 @@ async fn a_batch_has_one_to_a_hundred_items() {
 }
 
 #[tokio::test]
-async fn of_a_repeated_field_the_last_one_counts() {
+async fn batch_repeated_field_takes_last_value() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = minimal_session();
     let item = format!(r#"{{"type":"leave","type":"session","body":[],"body":{{}},"body":{session}}}"#);
@@ -536,7 +536,7 @@ async fn of_a_repeated_field_the_last_one_counts() {
 }
 
 #[tokio::test]
-async fn a_batch_is_read_from_every_encoding_and_up_to_256_kib() {
+async fn batch_body_in_any_encoding_has_256_kib_limit() {
     const MAX_BYTES: usize = 256 << 10;
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let of_bytes = |bytes: usize| {

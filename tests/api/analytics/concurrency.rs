@@ -24,7 +24,7 @@ struct View {
 }
 
 on_both_databases! {
-    async fn ten_thousand_views_of_a_hundred_sessions_by_fifty_clients_are_counted_exactly(backend) {
+    async fn pageviews_from_fifty_concurrent_clients_are_counted_exactly(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut sessions = Vec::new();
         for _ in 0..OWN + SHARED {

@@ -5,7 +5,7 @@ use weir_testkit::time;
 use super::*;
 
 on_both_databases! {
-    async fn a_heartbeat_adds_thirty_seconds_and_is_the_last_activity(backend) {
+    async fn heartbeat_adds_thirty_seconds_and_updates_last_activity(backend) {
         let app = TestApp::start(backend).await;
         let (session, other) = (begun(&app).await, begun(&app).await);
         let untouched = app.session(&other).await;
@@ -30,7 +30,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn any_id_and_any_body_are_answered_alike() {
+async fn heartbeat_with_any_id_and_body_gets_same_response() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = begun(&app).await;
     for id in [UNKNOWN, "d9428888-122b-41e1-b85c-61d2e8b8a5f3", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {

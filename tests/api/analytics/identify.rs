@@ -7,7 +7,7 @@ async fn user_of(app: &TestApp, session: &str) -> Value {
 }
 
 on_both_databases! {
-    async fn a_session_gets_the_user_of_the_token(backend) {
+    async fn identify_sets_user_of_token_on_session(backend) {
         let app = TestApp::start(backend).await;
         let (session, other) = (begun(&app).await, begun(&app).await);
         assert_eq!(user_of(&app, &session).await, json!(null));
@@ -24,7 +24,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn any_id_and_any_body_are_answered_alike() {
+async fn identify_with_any_id_and_body_gets_same_response() {
     let app = TestApp::start(Backend::Sqlite).await;
     let session = begun(&app).await;
     let with_token = |id: &str| patch(&app, &identify_of(id)).bearer_auth(token_of("alice"));
@@ -45,7 +45,7 @@ async fn any_id_and_any_body_are_answered_alike() {
 }
 
 #[tokio::test]
-async fn without_a_good_bearer_it_is_401_whatever_the_id() {
+async fn identify_without_valid_bearer_is_401() {
     let app = TestApp::start(Backend::Sqlite).await;
     let session = begun(&app).await;
     let now = chrono::Utc::now().timestamp();

@@ -9,7 +9,7 @@ async fn ending(app: &TestApp, id: &str) -> (Option<f64>, Option<f64>) {
 }
 
 on_both_databases! {
-    async fn a_leave_says_how_long_and_how_far_by_either_method(backend) {
+    async fn leave_by_either_method_stores_duration_and_depth(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let session = begun(&app).await;
         let id = viewed(&app, &session).await;
@@ -27,7 +27,7 @@ on_both_databases! {
         assert_eq!(app.session(&session).await, before, "the session is not concerned");
     }
 
-    async fn a_leave_overwrites_what_the_next_view_told_and_not_the_other_way_round(backend) {
+    async fn leave_duration_wins_over_next_pageview(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let session = begun(&app).await;
         let first = viewed(&app, &session).await;
@@ -40,7 +40,7 @@ on_both_databases! {
         assert_eq!(ending(&app, &second).await.0, Some(900.0));
     }
 
-    async fn what_is_out_of_bounds_is_clamped(backend) {
+    async fn leave_values_out_of_bounds_are_clamped(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let id = viewed(&app, &begun(&app).await).await;
         for (given, kept) in [
@@ -60,7 +60,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_beacon_is_a_leave() {
+async fn leave_as_beacon_is_accepted() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let id = viewed(&app, &begun(&app).await).await;
     for (seconds, content_type) in
@@ -76,7 +76,7 @@ async fn a_beacon_is_a_leave() {
 }
 
 #[tokio::test]
-async fn any_id_is_answered_alike() {
+async fn leave_with_any_id_gets_same_response() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let duration = json!({"duration": 1});
     for id in [UNKNOWN, "d9428888-122b-41e1-b85c-61d2e8b8a5f3", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
@@ -93,7 +93,7 @@ async fn any_id_is_answered_alike() {
 }
 
 #[tokio::test]
-async fn what_is_no_number_is_named_and_stores_nothing() {
+async fn leave_with_non_numbers_is_refused_and_stores_nothing() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let id = viewed(&app, &begun(&app).await).await;
     let wrong = |field: &str| format!("{field} must be a number conforming to the specified constraints");

@@ -115,7 +115,7 @@ fn messages(error: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_route_has_its_own_limit() {
+async fn analytics_routes_have_separate_rate_limits() {
     let app = TestApp::start(Backend::Sqlite).await;
     let one = json!({"items": [{"type": "heartbeat", "id": "x"}]});
     let view = json!({"sessionId": UNKNOWN, "url": "/"});
@@ -158,7 +158,7 @@ async fn every_route_has_its_own_limit() {
 }
 
 #[tokio::test]
-async fn identify_has_no_limit() {
+async fn identify_has_no_rate_limit() {
     let app = TestApp::start(Backend::Sqlite).await;
     for _ in 0..40 {
         let response = patch(&app, &identify_of(UNKNOWN)).bearer_auth(token_of("alice")).send().await.unwrap();
@@ -167,7 +167,7 @@ async fn identify_has_no_limit() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_405_and_names_the_right_ones() {
+async fn analytics_route_with_wrong_method_is_405_with_allow() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (path, allowed) in [
         (PAGEVIEW, "POST"),
@@ -193,7 +193,7 @@ async fn a_wrong_method_is_405_and_names_the_right_ones() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_not_acknowledged() {
+async fn analytics_request_with_journal_full_is_not_acknowledged() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_ANALYTICS_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere");
     app.set("WEIR_JOURNAL__MAX_BYTES", "1MiB");
@@ -271,7 +271,7 @@ async fn has_lived(app: &TestApp, session: &str) {
 }
 
 on_both_databases! {
-    async fn what_follows_a_sessions_answer_at_once_is_never_lost(backend) {
+    async fn session_events_right_after_response_are_never_lost(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for _ in 0..40 {
             let session = begun(&app).await;
@@ -280,7 +280,7 @@ on_both_databases! {
         }
     }
 
-    async fn what_follows_a_sessions_answer_survives_kill_9(backend) {
+    async fn session_events_after_response_survive_kill(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut sessions = Vec::new();
         for _ in 0..3 {
@@ -298,7 +298,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn what_follows_a_sessions_answer_survives_an_outage() {
+async fn session_events_after_response_survive_database_outage() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let before = begun(&app).await;
     app.databases.allow_connections(Database::Analytics, false).await;

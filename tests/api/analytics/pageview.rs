@@ -23,7 +23,7 @@ async fn stored(app: &TestApp, body: &Value) -> Value {
 }
 
 on_both_databases! {
-    async fn a_view_is_stored_and_its_session_counts_it(backend) {
+    async fn pageview_is_stored_and_counted_by_session(backend) {
         let app = TestApp::start(backend).await;
         let (session, other) = (begun(&app).await, begun(&app).await);
         let untouched = app.session(&other).await;
@@ -71,7 +71,7 @@ on_both_databases! {
         assert_eq!(app.session(&other).await, untouched);
     }
 
-    async fn a_view_of_an_unknown_session_is_stored_and_counts_nowhere(backend) {
+    async fn pageview_of_unknown_session_is_stored_uncounted(backend) {
         let app = TestApp::start(backend).await;
         let known = begun(&app).await;
         let untouched = app.session(&known).await;
@@ -89,7 +89,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn the_path_is_that_of_the_url_when_none_is_given() {
+async fn pageview_without_path_derives_path_from_url() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = begun(&app).await;
     for (fields, path) in [
@@ -110,7 +110,7 @@ async fn the_path_is_that_of_the_url_when_none_is_given() {
 }
 
 #[tokio::test]
-async fn bots_and_ids_that_are_no_uuid_are_answered_with_null_and_not_stored() {
+async fn pageview_by_bot_or_malformed_session_id_stores_nothing() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = begun(&app).await;
     let body = with(&session, &json!({})).to_string();
@@ -137,7 +137,7 @@ async fn done_with_id(request: reqwest::RequestBuilder) {
 }
 
 #[tokio::test]
-async fn every_violated_rule_is_named_in_the_fields_order() {
+async fn pageview_violations_are_all_listed_in_field_order() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = begun(&app).await;
     let before = journalled(&app).await;
@@ -188,7 +188,7 @@ async fn every_violated_rule_is_named_in_the_fields_order() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_as_every_routes_is() {
+async fn pageview_body_follows_common_body_rules() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let session = begun(&app).await;
     let body = with(&session, &json!({})).to_string();

@@ -11,7 +11,7 @@ async fn history(app: &TestApp, bearer: &str) -> Vec<Value> {
 }
 
 on_both_databases! {
-    async fn a_user_sees_their_own_choices_the_newest_first(backend) {
+    async fn consent_history_lists_own_choices_newest_first(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (ann, bob) = (access_token("ann"), access_token("bob"));
         assert_eq!(history(&app, &ann).await, Vec::<Value>::new());
@@ -35,7 +35,7 @@ on_both_databases! {
         assert_eq!(history(&app, &bob).await.len(), 1);
     }
 
-    async fn the_history_ends_with_the_last_hundred(backend) {
+    async fn consent_history_is_limited_to_last_hundred(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let ann = access_token("ann");
         for _ in 0..103 {
@@ -50,7 +50,7 @@ on_both_databases! {
         assert_eq!(times.last(), rows.get(3).map(|row| time(&row["created_at"])).as_ref());
     }
 
-    async fn whoever_is_not_signed_in_sees_nothing(backend) {
+    async fn consent_history_without_valid_bearer_is_401(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for bearer in [None, Some("x".to_owned()), Some(access_token("ann") + "x")] {
             for path in [HISTORY, "/api/v1/users/attribution"] {
@@ -68,7 +68,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_saved_choice_can_be_neither_changed_nor_removed(backend) {
+    async fn consent_record_update_or_delete_is_refused(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for _ in 0..2 {
             app.post(CONSENT, &choice(true)).bearer_auth(access_token("ann")).send().await.unwrap();
@@ -120,7 +120,7 @@ on_both_databases! {
         assert_eq!(rows(&app).await.len(), 3);
     }
 
-    async fn who_must_erase_says_so_and_the_door_closes_behind_them(backend) {
+    async fn consent_record_erasure_works_only_in_maintenance_mode(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for user in ["ann", "bob"] {
             app.post(CONSENT, &choice(true)).bearer_auth(access_token(user)).send().await.unwrap();
@@ -144,7 +144,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn the_policy_names_four_categories_in_both_languages() {
+async fn consent_policy_lists_four_categories_in_two_languages() {
     let app = TestApp::start(Backend::Sqlite).await;
     for _ in 0..30 {
         let response = app.client.get(app.url("/api/v1/consent/cookies/policy")).send().await.unwrap();

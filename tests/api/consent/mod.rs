@@ -50,7 +50,7 @@ async fn minted(app: &TestApp, user: &str, variables: &[(&str, &str)]) -> String
 }
 
 on_both_databases! {
-    async fn a_choice_is_stored_as_it_was_made(backend) {
+    async fn consent_choice_is_stored_as_sent(backend) {
         let app = TestApp::start(backend).await;
         let began = chrono::Utc::now();
         let row = saved(&app, from(&app, "203.0.113.9", &choice(true))).await;
@@ -67,7 +67,7 @@ on_both_databases! {
         assert!((-1000..60_000).contains(&off), "{off}");
     }
 
-    async fn the_address_is_kept_only_with_consent_to_analytics(backend) {
+    async fn consent_ip_address_is_kept_only_with_analytics_consent(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         assert_eq!(saved(&app, from(&app, "203.0.113.9", &choice(false))).await["ip_address"], json!(null));
         let all_else = json!({"analytics": false, "marketing": true, "functional": true});
@@ -82,7 +82,7 @@ on_both_databases! {
         }
     }
 
-    async fn every_choice_is_a_row_of_its_own(backend) {
+    async fn consent_choices_repeated_are_separate_rows(backend) {
         let app = TestApp::start(backend).await;
         let token = minted(&app, "user-1", &[]).await;
         for analytics in [true, false, true, true] {
@@ -94,7 +94,7 @@ on_both_databases! {
         assert!(rows.iter().all(|row| row["user_id"] == json!("user-1")));
     }
 
-    async fn a_new_privacy_version_is_on_the_choices_made_within_five_seconds(backend) {
+    async fn consent_privacy_version_change_applies_within_seconds(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         assert_eq!(saved(&app, app.post(CONSENT, &choice(true))).await["document_version"], json!("1.0"));
         let set = app.run(&["settings", "set", "legal.privacy_version", "2.1"]).await;
@@ -109,7 +109,7 @@ on_both_databases! {
         assert!(versions.is_sorted_by_key(ToString::to_string), "an old row was changed: {versions:?}");
     }
 
-    async fn a_user_is_known_by_a_valid_bearer_only(backend) {
+    async fn consent_user_is_set_only_by_valid_bearer(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let longest = "ü".repeat(255);
         for user in ["user-1", "0190a1b2-0000-7000-8000-00000000000a", "a user with spaces", &longest] {
@@ -149,7 +149,7 @@ on_both_databases! {
         assert_eq!(row["user_id"], json!("user-1"), "a scheme has no case");
     }
 
-    async fn a_choice_that_breaks_a_rule_stores_nothing(backend) {
+    async fn consent_choice_invalid_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let all = ["analytics", "marketing", "functional"];
         let broken = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>();
@@ -179,7 +179,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn the_user_agent_is_kept_cut_or_null() {
+async fn consent_user_agent_is_truncated_or_null() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let silent = || app.client.post(app.url(CONSENT)).body(choice(true).to_string());
     assert_eq!(saved(&app, silent()).await["user_agent"], json!(null));
@@ -191,7 +191,7 @@ async fn the_user_agent_is_kept_cut_or_null() {
 }
 
 #[tokio::test]
-async fn ten_choices_a_minute_and_not_one_more() {
+async fn consent_rate_limit_is_ten_per_minute() {
     let app = TestApp::start(Backend::Sqlite).await;
     for left in (0..10).rev() {
         let response = app.post(CONSENT, &choice(true)).send().await.unwrap();

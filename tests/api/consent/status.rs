@@ -23,7 +23,7 @@ fn says(current: &str, user: Option<&str>) -> Value {
 }
 
 on_both_databases! {
-    async fn a_choice_holds_until_the_policy_changes(backend) {
+    async fn consent_status_holds_until_policy_version_changes(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (ann, bob) = (access_token("ann"), access_token("bob"));
         assert_eq!(status(&app, None).await, says("1.0", None));
@@ -44,7 +44,7 @@ on_both_databases! {
         assert_eq!(status(&app, Some(&ann)).await, says("2.0", Some("2.0")));
     }
 
-    async fn a_bad_bearer_counts_as_none(backend) {
+    async fn consent_status_with_invalid_bearer_is_anonymous(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let ann = access_token("ann");
         app.post(CONSENT, &choice(true)).bearer_auth(&ann).send().await.unwrap();
@@ -61,7 +61,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_status_sees_every_choice_that_was_acknowledged_before_it_under_load(backend) {
+    async fn consent_status_under_load_sees_every_acknowledged_choice(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..12 {
@@ -83,7 +83,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_nothing_old_is_told() {
+async fn consent_status_during_database_outage_is_never_stale() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let ann = access_token("ann");
     app.post(CONSENT, &choice(true)).bearer_auth(&ann).send().await.unwrap();
@@ -114,7 +114,7 @@ async fn while_the_database_is_away_nothing_old_is_told() {
 }
 
 #[tokio::test]
-async fn ten_questions_a_minute_and_not_one_more() {
+async fn consent_status_rate_limit_is_ten_per_minute() {
     let app = TestApp::start(Backend::Sqlite).await;
     for left in (0..10).rev() {
         let response = app.client.get(app.url(STATUS)).send().await.unwrap();

@@ -58,7 +58,7 @@ fn session_of(bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn json_is_read_from_every_type_that_a_client_sends_it_as() {
+async fn body_content_type_accepts_json_and_plain_text_only() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let body = || minimal_session().to_string();
     for accepted in [
@@ -91,7 +91,7 @@ async fn json_is_read_from_every_type_that_a_client_sends_it_as() {
 }
 
 #[tokio::test]
-async fn compressed_bodies_are_read() {
+async fn body_in_known_encoding_is_decoded_else_415() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (name, encode) in ENCODINGS {
         let body = session_with(&json!({"landingPage": format!("https://example.org/{name}")})).to_string();
@@ -108,7 +108,7 @@ async fn compressed_bodies_are_read() {
 }
 
 #[tokio::test]
-async fn a_broken_compressed_body_is_400() {
+async fn body_with_broken_compression_is_400() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (name, encode) in ENCODINGS {
         let whole = encode(session_of(4000).as_slice());
@@ -122,7 +122,7 @@ async fn a_broken_compressed_body_is_400() {
 }
 
 #[tokio::test]
-async fn a_decompression_bomb_is_413_at_once() {
+async fn body_decompression_bomb_is_413_at_once() {
     // It looks at how long answers take.
     let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
@@ -142,7 +142,7 @@ async fn a_decompression_bomb_is_413_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_has_at_most_64_kib() {
+async fn body_over_64_kib_is_413() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     stored(&app, session_of(MAX_BYTES), &[]).await;
     for bytes in [MAX_BYTES + 1, 2 * MAX_BYTES, 1 << 20] {
@@ -154,7 +154,7 @@ async fn a_body_has_at_most_64_kib() {
 }
 
 #[tokio::test]
-async fn malformed_json_is_told_by_its_place_and_never_echoed() {
+async fn body_malformed_json_reports_place_without_echo() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let cases: [(&[u8], &str); 10] = [
         (b"{\n  \"visitorId\": hunter2}", "line 2 column 16"),
@@ -180,7 +180,7 @@ async fn malformed_json_is_told_by_its_place_and_never_echoed() {
 }
 
 #[tokio::test]
-async fn half_an_emoji_is_stored_as_the_replacement_character() {
+async fn body_lone_surrogate_is_stored_as_replacement_character() {
     let app = TestApp::start(Backend::Sqlite).await;
     // JSON.stringify of a text that was cut in the middle of a pair.
     let body = r#"{"visitorId":"v","consentAnalytics":"granted","landingPage":"https://example.org/\ud83d","utmSource":"\ud83d\ude00"}"#;
@@ -190,7 +190,7 @@ async fn half_an_emoji_is_stored_as_the_replacement_character() {
 }
 
 #[tokio::test]
-async fn json_that_is_no_object_breaks_a_rule() {
+async fn body_json_other_than_object_is_validation_error() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for body in ["[]", "[{}]", "\"text\"", "7", "null", "true"] {
         let (status, error) = refused(&app, body, &[]).await;
@@ -201,7 +201,7 @@ async fn json_that_is_no_object_breaks_a_rule() {
 }
 
 #[tokio::test]
-async fn an_empty_body_is_an_empty_object() {
+async fn json_fields_of_empty_body_are_absent() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let (_, of_empty_object) = refused(&app, "{}", &[]).await;
     let (status, of_nothing) = refused(&app, "", &[("content-type", "application/json")]).await;
@@ -212,7 +212,7 @@ async fn an_empty_body_is_an_empty_object() {
 }
 
 #[tokio::test]
-async fn of_a_repeated_field_the_last_one_counts() {
+async fn body_repeated_field_takes_last_value() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let row = stored(
         &app,
@@ -227,7 +227,7 @@ async fn of_a_repeated_field_the_last_one_counts() {
 }
 
 #[tokio::test]
-async fn deep_nesting_harms_nobody() {
+async fn body_nested_deeply_does_not_crash_server() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let arrays = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
     let objects = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));

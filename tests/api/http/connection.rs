@@ -27,7 +27,7 @@ fn error_code(answer: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_survives_a_refusal() {
+async fn connection_survives_refused_requests() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "1/60s")]).await;
     let session = minimal_session().to_string();
     let long = format!("{{\"padding\":\"{}\"}}", "x".repeat(60_000));
@@ -54,7 +54,7 @@ async fn a_connection_survives_a_refusal() {
 }
 
 #[tokio::test]
-async fn requests_that_come_together_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let mut wire = Wire::open(&app);
     let wrong_type = request("POST", SESSION, &["Content-Type: text/html"], b"<p>");
@@ -65,7 +65,7 @@ async fn requests_that_come_together_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_body_in_chunks_is_read_and_bounded() {
+async fn chunked_body_is_read_and_bounded() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let chunked = format!("POST {SESSION} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     let session = minimal_session().to_string();
@@ -97,7 +97,7 @@ async fn a_body_in_chunks_is_read_and_bounded() {
 }
 
 #[tokio::test]
-async fn slow_requests_are_ended() {
+async fn slow_requests_are_ended_by_timeout() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -142,7 +142,7 @@ async fn slow_requests_are_ended() {
 }
 
 on_both_databases! {
-    async fn a_client_that_has_closed_its_own_side_still_gets_its_answer(backend) {
+    async fn client_half_closed_still_gets_response(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for _ in 0..10 {
             let mut wire = Wire::open(&app);
@@ -152,7 +152,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_client_that_goes_away_is_counted_and_harms_nobody(backend) {
+    async fn client_disconnect_mid_request_is_counted_and_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let whole = good();
         for cut in [whole.len() - 1, whole.len() - 20] {
@@ -169,7 +169,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn what_is_no_http_harms_nobody() {
+async fn malformed_http_does_not_harm_server() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let long_header = format!("POST {SESSION} HTTP/1.1\r\nX-Long: {}\r\n\r\n", "x".repeat(1 << 20));
     let two_lengths = format!("POST {SESSION} HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}");
@@ -198,7 +198,7 @@ async fn what_is_no_http_harms_nobody() {
 }
 
 #[tokio::test]
-async fn an_answer_does_not_wait_until_the_one_before_it_is_confirmed() {
+async fn response_does_not_wait_for_tcp_acknowledgement() {
     // It looks at how long answers take.
     let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;

@@ -35,7 +35,7 @@ async fn preflight(app: &TestApp, path: &str, origin: &str) -> reqwest::Response
 }
 
 #[tokio::test]
-async fn beacons_may_carry_credentials_and_read_every_answer() {
+async fn cors_beacon_routes_allow_credentials_on_every_response() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "2/60s")]).await;
     for (method, path, status) in [
         ("POST", SESSION, 200),
@@ -62,7 +62,7 @@ async fn beacons_may_carry_credentials_and_read_every_answer() {
 }
 
 #[tokio::test]
-async fn everything_else_is_open_without_credentials() {
+async fn cors_other_routes_are_open_without_credentials() {
     let app = TestApp::start(Backend::Sqlite).await;
     for (path, status) in
         [("/health/live", 200), ("/metrics", 200), ("/nothing", 404), ("/api/v1/users/consent", 401), ("/auth/x", 404)]
@@ -76,7 +76,7 @@ async fn everything_else_is_open_without_credentials() {
 }
 
 #[tokio::test]
-async fn a_preflight_allows_what_it_asks_for_a_day_and_is_neither_counted_nor_stored() {
+async fn cors_preflight_is_allowed_and_neither_counted_nor_stored() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "1/60s")]).await;
     for (path, expected) in [
         (SESSION, (Some(ORIGIN), Some("true"))),
@@ -98,7 +98,7 @@ async fn a_preflight_allows_what_it_asks_for_a_day_and_is_neither_counted_nor_st
 }
 
 #[tokio::test]
-async fn only_listed_origins_may_read_where_there_is_a_list() {
+async fn cors_origin_not_listed_cannot_read() {
     let variables = [UNTHROTTLED, &[("WEIR_CORS_ORIGINS", "https://shop.example, https://www.shop.example:8443")]];
     let app = TestApp::start_with(Backend::Sqlite, &variables.concat()).await;
     for origin in [ORIGIN, "https://www.shop.example:8443"] {

@@ -28,7 +28,7 @@ fn post(headers: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_request_whose_end_is_in_doubt_is_refused_with_all_that_follows() {
+async fn framing_ambiguous_request_end_is_400_and_closes() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for headers in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
@@ -73,7 +73,7 @@ async fn a_request_whose_end_is_in_doubt_is_refused_with_all_that_follows() {
 }
 
 #[tokio::test]
-async fn what_is_told_of_the_end_is_believed() {
+async fn framing_with_clear_request_end_is_accepted() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let body = minimal_session().to_string();
     let chunked = |body: &str| format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -102,7 +102,7 @@ async fn what_is_told_of_the_end_is_believed() {
 }
 
 #[tokio::test]
-async fn chunks_are_read_by_the_letter() {
+async fn framing_chunk_syntax_is_strict() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let body = minimal_session().to_string();
     let size = format!("{:x}", body.len());
@@ -153,7 +153,7 @@ async fn chunks_are_read_by_the_letter() {
 }
 
 #[tokio::test]
-async fn http_1_0_is_spoken_and_ends_the_connection() {
+async fn framing_http_1_0_is_served_and_closes_connection() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let body = minimal_session().to_string();
     let old = |headers: &str| {
@@ -182,7 +182,7 @@ async fn http_1_0_is_spoken_and_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn every_form_of_a_target_means_its_path() {
+async fn request_target_in_any_form_resolves_to_path() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (line, status) in [
         ("GET http://elsewhere.example/health/live HTTP/1.1", 200),

@@ -70,7 +70,7 @@ fn with_each_field(body: &Value, text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn whatever_stands_in_whichever_field_is_answered() {
+async fn json_fields_with_hostile_values_are_always_answered() {
     let app = start().await;
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let deep_object = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
@@ -118,7 +118,7 @@ async fn whatever_stands_in_whichever_field_is_answered() {
 }
 
 #[tokio::test]
-async fn properties_nest_as_deep_as_the_parser_goes_and_are_stored_whole() {
+async fn track_event_properties_nest_up_to_parser_depth() {
     let app = start().await;
     let nested = |levels: usize| {
         format!("{{\"event\":\"deep\",\"properties\":{}1{}}}", "{\"a\":".repeat(levels), "}".repeat(levels))
@@ -144,7 +144,7 @@ fn over_the_wire(app: &TestApp, head: &str) -> Option<Answer> {
 }
 
 #[tokio::test]
-async fn a_head_has_at_most_128_kib_and_96_lines() {
+async fn request_head_beyond_size_or_line_limit_is_431() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let get = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
     let long = |bytes: usize| format!("X-Long: {}\r\n", "x".repeat(bytes));
@@ -202,7 +202,7 @@ fn zstandard_with_window(log: u32, plain: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn compression_is_no_way_around_a_bound() {
+async fn body_compression_cannot_bypass_limits() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let body = minimal_session().to_string().into_bytes();
     let nothing = gzip(b"");

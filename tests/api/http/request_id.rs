@@ -7,7 +7,7 @@ use weir_testkit::{Backend, TestApp, UNTHROTTLED, error, header, minimal_session
 use crate::SESSION;
 
 #[tokio::test]
-async fn a_usable_request_id_is_echoed_on_every_answer() {
+async fn request_id_valid_is_echoed_on_every_response() {
     let app = TestApp::start(Backend::Sqlite).await;
     let longest = "x".repeat(128);
     for id in ["a", "!~", "0190a1b2-0000-7000-8000-00000000000a", "{\"quoted\"}", &longest] {
@@ -40,7 +40,7 @@ async fn a_usable_request_id_is_echoed_on_every_answer() {
 }
 
 #[tokio::test]
-async fn an_unusable_request_id_is_replaced_by_a_uuid() {
+async fn request_id_absent_or_invalid_is_replaced_by_uuid() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let too_long = "x".repeat(129);
     let unusable: [&[u8]; 6] = [b"", b" ", too_long.as_bytes(), b"two words", "ü".as_bytes(), b"\xff"];

@@ -15,7 +15,7 @@ async fn bare(response: reqwest::Response) -> Value {
 }
 
 #[tokio::test]
-async fn an_unknown_route_is_404_in_the_envelope_of_its_prefix() {
+async fn route_unknown_is_404_in_prefix_envelope() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for path in ["/api/v1/nothing", "/api/v1/", "/api/v1", "/api/v1/analytics/sessions", "/api/v1/analytics/session/x"]
     {
@@ -41,7 +41,7 @@ async fn an_unknown_route_is_404_in_the_envelope_of_its_prefix() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_405_and_names_the_right_ones() {
+async fn route_with_wrong_method_is_405_with_allow() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for path in [SESSION, CONSENT] {
         for method in ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
@@ -65,7 +65,7 @@ async fn a_wrong_method_is_405_and_names_the_right_ones() {
 }
 
 #[tokio::test]
-async fn what_allow_names_is_allowed() {
+async fn route_methods_in_allow_header_work() {
     let app = TestApp::start(Backend::Sqlite).await;
     for path in ["/health/live", "/health/ready", "/metrics"] {
         assert_eq!(send(&app, "GET", path).await.status(), 200, "GET {path}");
@@ -78,7 +78,7 @@ async fn what_allow_names_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_path_means_the_same_however_it_is_escaped() {
+async fn route_path_percent_encoded_matches_plain() {
     let app = TestApp::start(Backend::Sqlite).await;
     let path = "/%61pi/v1/analytics/%73ession";
     let response = app.post(path, &json!({})).header("origin", "https://example.org").send().await.unwrap();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_testkit::{Backend, JWT_SECRET, TestApp, UNTHROTTLED, minimal_session, on_both_databases};
 
 #[tokio::test]
-async fn help_and_version_are_there() {
+async fn cli_help_and_version_are_printed() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let help = app.run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
@@ -24,7 +24,7 @@ async fn help_and_version_are_there() {
 }
 
 #[tokio::test]
-async fn what_is_no_command_exits_with_2() {
+async fn cli_invalid_arguments_exit_with_2() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let long_user = "x".repeat(256);
     for arguments in [
@@ -53,7 +53,7 @@ async fn what_is_no_command_exits_with_2() {
 }
 
 #[tokio::test]
-async fn every_problem_of_a_configuration_is_listed_at_once() {
+async fn cli_configuration_problems_are_all_listed_at_once() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let good = app.run(&["check"]).await;
     assert_eq!(good.code, Some(0), "{good:?}");
@@ -97,7 +97,7 @@ async fn every_problem_of_a_configuration_is_listed_at_once() {
 }
 
 #[tokio::test]
-async fn what_a_configuration_points_to_is_checked_with_it() {
+async fn cli_check_verifies_referenced_paths() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_GEOIP_DATABASE", "/nowhere/city.mmdb");
     app.set("WEIR_DATA_DIR", &app.directory.path().join("a-file").display().to_string());
@@ -115,9 +115,9 @@ async fn what_a_configuration_points_to_is_checked_with_it() {
 }
 
 #[tokio::test]
-async fn keys_and_the_mail_server_are_checked_before_they_are_needed() {
+async fn cli_check_verifies_keys_and_mail_server() {
     let app = TestApp::prepare(Backend::Sqlite).await;
-    let key = |name: &str| format!("{}/tests/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let key = |name: &str| format!("{}/crates/testkit/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR"));
     let (good, p384) = (key("rsa.pub.pem"), key("p384.pub.pem"));
     let provider = [
         ("WEIR_PROVIDERS__IDP__ISSUER", "https://idp.example"),
@@ -143,7 +143,7 @@ async fn keys_and_the_mail_server_are_checked_before_they_are_needed() {
 }
 
 #[tokio::test]
-async fn a_configuration_file_is_read_and_variables_override_it() {
+async fn cli_configuration_file_is_overridden_by_variables() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let file = app.directory.path().join("other.toml");
     std::fs::write(&file, "listen = \"127.0.0.1:1\"\n[throttle]\nsession = \"ten\"\n").unwrap();
@@ -158,7 +158,7 @@ async fn a_configuration_file_is_read_and_variables_override_it() {
 }
 
 on_both_databases! {
-    async fn the_journals_can_be_looked_at_while_a_server_runs(backend) {
+    async fn journal_status_is_readable_while_server_runs(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for _ in 0..3 {
             app.still_serves().await;
@@ -184,7 +184,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn where_no_journal_is_yet_its_status_says_so() {
+async fn journal_status_without_journal_fails() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let refused = app.run(&["journal", "status"]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -192,7 +192,7 @@ async fn where_no_journal_is_yet_its_status_says_so() {
 }
 
 #[tokio::test]
-async fn a_data_directory_belongs_to_one_server() {
+async fn data_directory_in_use_refuses_second_server() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let refused = app.run(&["serve"]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -201,7 +201,7 @@ async fn a_data_directory_belongs_to_one_server() {
 }
 
 #[tokio::test]
-async fn an_address_belongs_to_one_server() {
+async fn listen_address_in_use_refuses_second_server() {
     let app = TestApp::start(Backend::Sqlite).await;
     let other = TestApp::prepare(Backend::Sqlite).await;
     let refused = other.run_with(&[], &[("WEIR_LISTEN", &app.authority())]).await;
@@ -210,7 +210,7 @@ async fn an_address_belongs_to_one_server() {
 }
 
 #[tokio::test]
-async fn secrets_are_made_at_the_first_start_and_kept_for_their_owner_only() {
+async fn secrets_absent_at_first_start_are_generated_and_kept() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.unset("WEIR_TRACKING_HMAC_SECRET");
     app.unset("WEIR_JWT_SECRET");
@@ -237,7 +237,7 @@ async fn secrets_are_made_at_the_first_start_and_kept_for_their_owner_only() {
 }
 
 #[tokio::test]
-async fn looking_at_the_journals_makes_no_database() {
+async fn journal_status_creates_no_database() {
     let mut app = TestApp::start(Backend::Sqlite).await;
     app.stop().await;
     let file = app.directory.path().join("analytics.db");
@@ -249,7 +249,7 @@ async fn looking_at_the_journals_makes_no_database() {
 }
 
 #[tokio::test]
-async fn a_command_that_makes_secrets_says_so_and_keeps_them_to_their_owner() {
+async fn secrets_generated_by_command_are_announced_and_private() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.unset("WEIR_JWT_SECRET");
     let made = app.run(&["jwt", "alice"]).await;

@@ -45,7 +45,7 @@ async fn duration(app: &TestApp, session: &str) -> Value {
 }
 
 on_both_databases! {
-    async fn a_letter_is_applied_once_after_its_cause_was_mended(backend) {
+    async fn dead_letter_replayed_after_repair_is_applied_once(backend) {
         let app = TestApp::start(backend).await;
         let (session, position) = with_a_letter(&app).await;
         let position = position.to_string();
@@ -65,7 +65,7 @@ on_both_databases! {
         app.still_serves().await;
     }
 
-    async fn a_letter_that_was_applied_and_could_not_be_taken_out_is_not_applied_again(backend) {
+    async fn dead_letter_applied_but_not_removed_is_not_reapplied(backend) {
         let app = TestApp::start(backend).await;
         let (session, _) = with_a_letter(&app).await;
         refuse_heartbeats(&app, false).await;
@@ -79,7 +79,7 @@ on_both_databases! {
         assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (0, json!(30)));
     }
 
-    async fn a_letter_that_its_database_has_not_passed_is_judged_again_and_counts_once(backend) {
+    async fn dead_letter_beyond_applied_position_is_retried_by_applier(backend) {
         let mut app = TestApp::start(backend).await;
         let (session, position) = with_a_letter(&app).await;
         app.stop().await;
@@ -98,7 +98,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_letter_can_be_looked_at_and_dropped() {
+async fn dead_letter_can_be_listed_shown_and_dropped() {
     let app = TestApp::start(Backend::Sqlite).await;
     let (session, position) = with_a_letter(&app).await;
     let position = position.to_string();

@@ -8,7 +8,7 @@ async fn get(app: &TestApp, path: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn every_route_is_described() {
+async fn openapi_document_lists_every_route() {
     let app = TestApp::start(Backend::Sqlite).await;
     let response = get(&app, "/openapi.json").await;
     assert_eq!((response.status().as_u16(), header(&response, "content-type")), (200, Some("application/json")));
@@ -53,7 +53,7 @@ async fn every_route_is_described() {
 }
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
+async fn docs_page_loads_nothing_external() {
     let app = TestApp::start(Backend::Sqlite).await;
     let response = get(&app, "/docs").await;
     assert_eq!(response.status(), 200);
@@ -75,7 +75,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn there_is_nothing_else_beside_the_page() {
+async fn docs_page_serves_no_other_paths() {
     let app = TestApp::start(Backend::Sqlite).await;
     for path in ["/docs/", "/docs/index.html", "/docs/swagger-initializer.js", "/docs/../secrets.toml", "/docs/%2e%2e"]
     {

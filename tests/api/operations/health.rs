@@ -12,7 +12,7 @@ async fn ready(app: &TestApp) -> (u16, Value) {
 }
 
 on_both_databases! {
-    async fn a_server_that_takes_records_is_live_and_ready(backend) {
+    async fn health_of_running_server_is_live_and_ready(backend) {
         let app = TestApp::start(backend).await;
         let response = app.client.get(app.url("/health/live")).send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -26,7 +26,7 @@ on_both_databases! {
         assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
     }
 
-    async fn a_database_that_fails_degrades_and_recovers(backend) {
+    async fn health_with_failing_database_degrades_and_recovers(backend) {
         let app = TestApp::start(backend).await;
         let well = ready(&app).await.1["components"].clone();
         app.databases.execute(Database::Analytics, "ALTER TABLE analytics_sessions RENAME TO away").await;
@@ -49,7 +49,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_server_that_drains_is_not_ready_and_answers_what_is_in_flight() {
+async fn health_while_draining_is_503_and_requests_complete() {
     let mut app = TestApp::start(Backend::Sqlite).await;
     let whole = request("POST", SESSION, &[], minimal_session().to_string().as_bytes());
     let (first, rest) = whole.split_at(whole.len() - 5);

@@ -107,7 +107,7 @@ fn value(line: &str) -> f64 {
 }
 
 on_both_databases! {
-    async fn the_outcomes_sum_to_the_requests(backend) {
+    async fn metrics_outcomes_sum_to_requests(backend) {
         let app = TestApp::start_with(backend, &[("WEIR_THROTTLE__SESSION", "7/60s")]).await;
         for (route, outcome, expected) in mix(&app).await {
             assert_eq!(app.outcomes(route, outcome).await, expected, "{route} {outcome}");
@@ -123,7 +123,7 @@ on_both_databases! {
         assert_documented(&metrics);
     }
 
-    async fn every_stage_has_its_series(backend) {
+    async fn metrics_series_exist_for_every_stage(backend) {
         let app = TestApp::start(backend).await;
         mix_of_one(&app).await;
         app.applied().await;
@@ -154,7 +154,7 @@ on_both_databases! {
         assert_eq!(app.metric(rows).await, 2.0);
     }
 
-    async fn what_is_on_disk_is_applied_set_aside_or_behind(backend) {
+    async fn metrics_appended_equals_applied_plus_dead_letters_plus_lag(backend) {
         let app = TestApp::start(backend).await;
         with_a_letter(&app).await;
         assert_eq!(balance(&app).await, Balance { appended: 2.0, applied: 1.0, set_aside: 1.0, behind: 0.0 });
@@ -206,7 +206,7 @@ async fn mix_of_one(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn metrics_can_have_a_listener_of_their_own() {
+async fn metrics_on_separate_listener_are_served_only_there() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let own = format!("127.0.0.1:{port}");

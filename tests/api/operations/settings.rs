@@ -15,7 +15,7 @@ async fn get(app: &TestApp, key: &str) -> String {
 }
 
 on_both_databases! {
-    async fn settings_are_set_and_read(backend) {
+    async fn settings_set_by_command_are_read_back(backend) {
         // No server has ever run: the command makes what it needs.
         let app = TestApp::prepare(backend).await;
         for (key, default) in KEYS {
@@ -39,7 +39,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) FROM settings").await, 3);
     }
 
-    async fn unknown_settings_and_bad_values_are_refused(backend) {
+    async fn settings_unknown_or_invalid_are_refused(backend) {
         let app = TestApp::prepare(backend).await;
         let migrated = app.run(&["migrate"]).await;
         assert_eq!(migrated.code, Some(0), "{migrated:?}");
@@ -66,7 +66,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) FROM settings").await, 1);
     }
 
-    async fn migrating_twice_changes_nothing(backend) {
+    async fn migrate_run_twice_changes_nothing(backend) {
         let mut app = TestApp::prepare(backend).await;
         for _ in 0..2 {
             let migrated = app.run(&["migrate"]).await;

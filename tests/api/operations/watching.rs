@@ -14,7 +14,7 @@ fn nobody() -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_records_is_healthy() {
+async fn health_command_on_ready_server_succeeds() {
     let app = TestApp::start(Backend::Sqlite).await;
     let (url, everywhere) = (app.url(""), app.authority().replace("127.0.0.1", "0.0.0.0"));
     let nobody = nobody();
@@ -32,7 +32,7 @@ async fn a_server_that_takes_records_is_healthy() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_not_healthy() {
+async fn health_command_on_unresponsive_server_fails() {
     let app = TestApp::prepare(Backend::Sqlite).await;
     let absent = format!("http://{}", nobody());
     let refused = app.run(&["health", "--url", &absent]).await;
@@ -46,7 +46,7 @@ async fn a_server_that_does_not_answer_is_not_healthy() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_readiness_of_a_weir_is_not_healthy() {
+async fn health_command_on_foreign_endpoint_fails() {
     let app = TestApp::start(Backend::Sqlite).await;
     let elsewhere = app.run(&["health", "--url", &app.url("/api")]).await;
     assert!(elsewhere.code == Some(1) && elsewhere.stderr.contains("status 404"), "{elsewhere:?}");
@@ -58,7 +58,7 @@ async fn what_is_not_the_readiness_of_a_weir_is_not_healthy() {
 }
 
 #[tokio::test]
-async fn without_a_terminal_top_prints_what_happened_between_two_looks() {
+async fn top_without_terminal_prints_rates_between_two_scrapes() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     app.still_serves().await;
     let url = app.url("");
@@ -77,7 +77,7 @@ async fn without_a_terminal_top_prints_what_happened_between_two_looks() {
     let accepted: f64 = row("accepted")[1].trim_end_matches("/s").parse().unwrap();
     assert!(accepted > 0.0, "{seen:?}");
     assert!(row("session")[2].parse::<f64>().unwrap() > 0.0, "its median: {seen:?}");
-    for part in ["weir 0.1.0 at http", "analytics", "takes records", "dead letters", "throttles"] {
+    for part in ["weir 0.1.0 at http", "analytics", "accepts records", "dead letters", "throttles"] {
         assert!(seen.stdout.contains(part), "{part} is not in {}", seen.stdout);
     }
 }
@@ -95,7 +95,7 @@ impl Drop for Ended {
 /// `script` gives it a terminal; on other systems it takes other arguments.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn on_a_terminal_top_stays_until_it_is_told_to_go_and_leaves_no_trace() {
+async fn top_on_terminal_runs_until_quit_and_restores_terminal() {
     let app = TestApp::start(Backend::Sqlite).await;
     let output = app.directory.path().join("terminal");
     let top = format!("'{}' top --url {}", env!("CARGO_BIN_EXE_weir"), app.url(""));
@@ -120,7 +120,7 @@ async fn on_a_terminal_top_stays_until_it_is_told_to_go_and_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn top_finds_the_metrics_where_the_configuration_has_them() {
+async fn top_finds_metrics_listener_from_configuration() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     let metrics = nobody();
     app.set("WEIR_METRICS_LISTEN", &metrics);
@@ -135,7 +135,7 @@ async fn top_finds_the_metrics_where_the_configuration_has_them() {
 }
 
 on_both_databases! {
-    async fn a_journal_is_followed_until_its_database_has_everything(backend) {
+    async fn journal_status_follow_ends_when_all_is_applied(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         app.still_serves().await;
         app.databases.execute(Database::Analytics, "ALTER TABLE analytics_sessions RENAME TO away").await;
@@ -176,7 +176,7 @@ on_both_databases! {
         assert_eq!(app.run(&["journal", "status", "--until-applied"]).await.code, Some(2));
     }
 
-    async fn every_change_of_the_schema_is_named_once(backend) {
+    async fn migrate_names_every_schema_change_once(backend) {
         let app = TestApp::prepare(backend).await;
         let first = app.run(&["migrate"]).await;
         assert_eq!(first.code, Some(0), "{first:?}");
@@ -188,7 +188,7 @@ on_both_databases! {
         assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 2), "{again:?}");
     }
 
-    async fn a_first_start_logs_the_changes_of_the_schema(backend) {
+    async fn schema_changes_at_first_start_are_logged(backend) {
         let app = TestApp::start(backend).await;
         app.applied().await;
         let log = app.log();

@@ -18,7 +18,7 @@ fn with_user_agent(app: &TestApp, user_agent: &str, body: &Value) -> reqwest::Re
 }
 
 on_both_databases! {
-    async fn a_bot_stores_nothing(backend) {
+    async fn session_from_bot_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for token in BOT_TOKENS {
             let upper = token.to_uppercase();
@@ -32,7 +32,7 @@ on_both_databases! {
         assert_eq!(app.outcomes("session", "bot").await, 66.0);
     }
 
-    async fn consent_denied_stores_nothing(backend) {
+    async fn session_without_consent_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let refusals = ["denied", "Granted", "GRANTED", " granted", "granted ", "granted\n", "grante", "true", ""];
         for consent in refusals {
@@ -48,7 +48,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn silence_about_the_browser_is_no_bot() {
+async fn session_without_user_agent_is_stored() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let facts = json!({"device": "tv", "browser": "B", "os": "O", "osVersion": "1.2"});
     for request in [
@@ -62,7 +62,7 @@ async fn silence_about_the_browser_is_no_bot() {
 }
 
 #[tokio::test]
-async fn the_throttle_comes_before_validation() {
+async fn session_throttle_precedes_validation() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "2/60s")]).await;
     for expected in [400, 400, 429, 429] {
         let response = app.post(SESSION, &json!({})).send().await.unwrap();
@@ -74,7 +74,7 @@ async fn the_throttle_comes_before_validation() {
 }
 
 #[tokio::test]
-async fn validation_comes_before_the_bot_filter_and_the_consent_gate() {
+async fn session_validation_precedes_bot_filter_and_consent() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for request in [
         with_user_agent(&app, "curl/8.5.0", &session_with(&json!({"visitorId": ""}))),
@@ -89,7 +89,7 @@ async fn validation_comes_before_the_bot_filter_and_the_consent_gate() {
 }
 
 #[tokio::test]
-async fn the_bot_filter_comes_before_the_consent_gate_and_that_before_the_token() {
+async fn session_bot_filter_precedes_consent_and_token() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let denied = json!({"consentAnalytics": "denied", "bioPageId": "no page", "trackingToken": "no token"});
     app.discarded(with_user_agent(&app, "curl/8.5.0", &session_with(&denied))).await;

@@ -20,7 +20,7 @@ fn without_user_agent(app: &TestApp, body: &Value) -> reqwest::RequestBuilder {
 }
 
 on_both_databases! {
-    async fn every_field_of_a_session_is_stored(backend) {
+    async fn session_fields_are_all_stored(backend) {
         let app = TestApp::start(backend).await;
         let body = json!({
             "visitorId": "visitor-ü", "landingPage": "https://example.org/ü?a=b#c", "consentAnalytics": "granted",
@@ -48,7 +48,7 @@ on_both_databases! {
         assert_eq!(row.as_object().unwrap().len(), expected.as_object().unwrap().len() + beside.len(), "{row}");
     }
 
-    async fn a_new_session_has_bounced_and_begins_when_the_answer_says(backend) {
+    async fn session_new_is_bounced_and_starts_at_response_time(backend) {
         let app = TestApp::start(backend).await;
         let created = app.create_session(&minimal_session()).await;
         let created_at = created["createdAt"].as_str().unwrap();
@@ -68,7 +68,7 @@ on_both_databases! {
         assert!(truth(&row["bounced"]));
     }
 
-    async fn each_request_is_a_session_of_its_own(backend) {
+    async fn session_requests_repeated_are_separate_sessions(backend) {
         let app = TestApp::start(backend).await;
         let mut ids = Vec::new();
         for _ in 0..3 {
@@ -80,7 +80,7 @@ on_both_databases! {
         assert_eq!(rows.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>(), ids);
     }
 
-    async fn a_landing_page_of_8192_characters_is_stored_whole(backend) {
+    async fn session_landing_page_of_8192_characters_is_stored_whole(backend) {
         let app = TestApp::start(backend).await;
         let longest = format!("https://example.org/{}", "ü".repeat(8192 - 20));
         let row = app.stored(app.post(SESSION, &session_with(&json!({"landingPage": longest})))).await;
@@ -92,7 +92,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn the_referring_host_is_stored_without_its_leading_www() {
+async fn session_referrer_host_is_stored_without_www() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (referrer, domain) in [
         (json!("https://www.instagram.com/alice"), "instagram.com"),
@@ -117,7 +117,7 @@ async fn the_referring_host_is_stored_without_its_leading_www() {
 }
 
 on_both_databases! {
-    async fn a_creator_id_that_is_no_uuid_is_dropped(backend) {
+    async fn session_creator_id_malformed_is_dropped(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for creator in ["", "alice", "0190a1b2-0000-7000-8000-00000000000", "0190a1b2-0000-7000-8000-00000000000g"] {
             let row = app.stored(app.post(SESSION, &session_with(&json!({"creatorId": creator})))).await;
@@ -128,7 +128,7 @@ on_both_databases! {
         assert_eq!(row["creator_id"], json!(id));
     }
 
-    async fn the_visitor_is_stored_as_a_hash_only(backend) {
+    async fn session_visitor_id_is_stored_only_as_hash(backend) {
         let app = TestApp::start(backend).await;
         let row = app.stored(app.post(SESSION, &session_with(&json!({"visitorId": "a very personal id"})))).await;
         // printf 'a very personal id' | sha256sum

@@ -80,7 +80,7 @@ fn from_proxy(country: Value, city: Value) -> [Value; 5] {
 }
 
 on_both_databases! {
-    async fn a_known_address_has_its_place_stored(backend) {
+    async fn geo_location_of_known_address_is_stored(backend) {
         let app = start(backend).await;
         for ip in [KNOWN, "2001:db8:77::7", "::ffff:203.0.113.9", "[2001:db8:77::7]:443"] {
             assert_eq!(place(&app, ip, &[]).await, whole("Linköping"), "{ip}");
@@ -90,7 +90,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_row_wins_over_the_proxys_headers_whole() {
+async fn geo_location_row_wins_over_proxy_headers() {
     let app = start(Backend::Sqlite).await;
     let headers = [("cf-ipcountry", "TR"), ("cf-ipcity", "Ankara")];
     assert_eq!(place(&app, KNOWN, &headers).await, whole("Linköping"));
@@ -99,7 +99,7 @@ async fn a_row_wins_over_the_proxys_headers_whole() {
 }
 
 #[tokio::test]
-async fn a_look_up_that_fails_leaves_the_place_unknown() {
+async fn geo_location_with_failed_lookup_is_unknown() {
     let app = start(Backend::Sqlite).await;
     let headers = [("cf-ipcountry", "TR"), ("cf-ipcity", "Ankara")];
     assert_eq!(place(&app, "192.0.2.200", &headers).await, from_proxy(json!(null), json!(null)));
@@ -127,17 +127,17 @@ async fn headers_are_read(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn an_address_without_a_row_has_the_place_that_the_proxy_names() {
+async fn geo_location_without_row_comes_from_proxy_headers() {
     headers_are_read(&start(Backend::Sqlite).await).await;
 }
 
 #[tokio::test]
-async fn without_a_database_the_place_is_what_the_proxy_names() {
+async fn geo_location_without_database_comes_from_proxy_headers() {
     headers_are_read(&TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await).await;
 }
 
 #[tokio::test]
-async fn nobody_but_a_trusted_proxy_names_a_place() {
+async fn geo_headers_from_untrusted_proxy_are_ignored() {
     let mut app = prepare(Backend::Sqlite).await;
     app.set("WEIR_TRUSTED_PROXIES", "192.0.2.1");
     app.launch().await;
@@ -150,7 +150,7 @@ async fn nobody_but_a_trusted_proxy_names_a_place() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_replaced_while_weir_runs_is_used() {
+async fn geoip_database_replaced_while_running_is_used() {
     let app = start(Backend::Sqlite).await;
     assert_eq!(place(&app, KNOWN, &[]).await, whole("Linköping"));
     replace_database(&app, &database("Norrköping"));
@@ -159,7 +159,7 @@ async fn a_database_that_is_replaced_while_weir_runs_is_used() {
 }
 
 #[tokio::test]
-async fn a_broken_database_never_replaces_a_good_one() {
+async fn geoip_database_broken_does_not_replace_good() {
     let app = start(Backend::Sqlite).await;
     let good = database("Norrköping");
     let other =
@@ -181,7 +181,7 @@ async fn a_broken_database_never_replaces_a_good_one() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_refuses_the_start_by_name() {
+async fn geoip_database_unusable_at_start_is_refused_by_name() {
     let app = prepare(Backend::Sqlite).await;
     let path = database_path(&app).display().to_string();
     let good = database("Linköping");

@@ -40,7 +40,7 @@ async fn is_stored(app: &TestApp, page: &str, make: impl Fn(i64) -> Option<Strin
 }
 
 on_both_databases! {
-    async fn a_page_is_stored_with_its_token_of_this_or_the_last_bucket_only(backend) {
+    async fn tracking_token_of_current_or_previous_bucket_is_accepted(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let own = |shift: i64| move |bucket: i64| Some(token(TRACKING_SECRET, PAGE, bucket + shift));
         for (shift, stored) in [(0, true), (-1, true), (-2, false), (1, false), (-1_000_000, false)] {
@@ -50,7 +50,7 @@ on_both_databases! {
         assert_eq!(rows, 2);
     }
 
-    async fn a_page_without_its_very_token_stores_nothing(backend) {
+    async fn tracking_token_missing_or_wrong_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let right = |bucket| token(TRACKING_SECRET, PAGE, bucket);
         let other = "0190a1b2-0000-7000-8000-00000000abce";
@@ -71,7 +71,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_page_that_is_no_uuid_is_refused_even_when_it_is_signed() {
+async fn tracking_token_for_malformed_page_id_stores_nothing() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for page in ["alice", "0190a1b2-0000-7000-8000-00000000abc", "0190a1b2-0000-7000-8000-00000000abcg"] {
         assert!(!is_stored(&app, page, |bucket| Some(token(TRACKING_SECRET, page, bucket))).await, "{page}");
@@ -80,7 +80,7 @@ async fn a_page_that_is_no_uuid_is_refused_even_when_it_is_signed() {
 }
 
 #[tokio::test]
-async fn the_token_signs_the_page_as_it_is_written() {
+async fn tracking_token_signs_page_id_as_written() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let upper = PAGE.to_uppercase();
     assert!(is_stored(&app, &upper, |bucket| Some(token(TRACKING_SECRET, &upper, bucket))).await);
@@ -89,7 +89,7 @@ async fn the_token_signs_the_page_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn the_token_command_prints_a_token_that_is_believed() {
+async fn tracking_token_printed_by_command_is_accepted() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for page in [PAGE, &PAGE.to_uppercase()] {
         let printed = app.run(&["token", page]).await;

@@ -40,7 +40,7 @@ const CASES: [(&str, [&str; 4]); 8] = [
 ];
 
 on_both_databases! {
-    async fn what_the_user_agent_says_overrides_the_client(backend) {
+    async fn session_user_agent_overrides_client_fields(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let own = json!({"device": "own", "browser": "own", "os": "own", "osVersion": "own"});
         // The second time the answer comes out of the cache.
@@ -54,7 +54,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn what_nobody_says_stays_null() {
+async fn session_user_agent_unknown_facts_stay_null() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (user_agent, expected) in CASES {
         let request = without_user_agent(&app, &minimal_session()).header("user-agent", user_agent);
@@ -66,7 +66,7 @@ async fn what_nobody_says_stays_null() {
 }
 
 #[tokio::test]
-async fn a_user_agent_that_is_too_long_is_cut_and_not_refused() {
+async fn session_user_agent_too_long_is_truncated() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let long = format!("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0 {}", "ü".repeat(3000));
     let header = reqwest::header::HeaderValue::from_bytes(long.as_bytes()).unwrap();

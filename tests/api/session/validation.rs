@@ -65,7 +65,7 @@ async fn nothing_but_the_control_is_stored(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn every_string_has_its_maximum_in_characters() {
+async fn session_string_over_maximum_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (field, max) in STRINGS {
         let found = messages(&app, json!({field: "ü".repeat(max + 1)})).await;
@@ -78,7 +78,7 @@ async fn every_string_has_its_maximum_in_characters() {
 }
 
 #[tokio::test]
-async fn a_nul_is_refused_in_every_string() {
+async fn session_string_with_nul_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (field, _) in STRINGS {
         for text in ["\0", "a\0b", "granted\0"] {
@@ -93,7 +93,7 @@ async fn a_nul_is_refused_in_every_string() {
 }
 
 #[tokio::test]
-async fn every_string_refuses_values_of_other_types() {
+async fn session_string_of_other_type_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for (field, _) in STRINGS {
         for value in [json!(1), json!(1.5), json!(true), json!(["granted"]), json!({"a": "b"})] {
@@ -105,7 +105,7 @@ async fn every_string_refuses_values_of_other_types() {
 }
 
 #[tokio::test]
-async fn what_is_required_must_be_there_and_not_be_empty() {
+async fn session_required_field_missing_or_empty_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     for field in REQUIRED {
         assert_eq!(messages(&app, json!({field: ""})).await, [format!("{field} should not be empty")]);
@@ -120,7 +120,7 @@ async fn what_is_required_must_be_there_and_not_be_empty() {
 }
 
 #[tokio::test]
-async fn null_counts_as_absent_for_what_is_optional() {
+async fn session_optional_null_counts_as_absent() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let mut body = minimal_session();
     let optional = STRINGS.iter().map(|(field, _)| *field).filter(|field| body.get(field).is_none());
@@ -138,7 +138,7 @@ async fn null_counts_as_absent_for_what_is_optional() {
 }
 
 #[tokio::test]
-async fn empty_strings_are_kept_where_nothing_is_required() {
+async fn session_optional_empty_string_is_kept() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let fields = json!({"utmSource": "", "language": "", "osVersion": "", "timezone": ""});
     let row = app.stored(super::without_user_agent(&app, &session_with(&fields))).await;
@@ -148,7 +148,7 @@ async fn empty_strings_are_kept_where_nothing_is_required() {
 }
 
 #[tokio::test]
-async fn a_screen_is_whole_and_within_bounds() {
+async fn session_screen_size_out_of_bounds_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let greater = "must not be greater than 7680";
     let less = "must not be less than 0";
@@ -181,7 +181,7 @@ async fn a_screen_is_whole_and_within_bounds() {
 }
 
 #[tokio::test]
-async fn every_violation_is_listed_at_once_in_the_order_of_the_fields() {
+async fn session_violations_are_all_listed_in_field_order() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let mut order: Vec<&str> = STRINGS.iter().map(|(field, _)| *field).collect();
     order.splice(order.len() - 1..order.len() - 1, SCREEN);
@@ -212,7 +212,7 @@ async fn every_violation_is_listed_at_once_in_the_order_of_the_fields() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_ignored_whatever_they_hold() {
+async fn session_unknown_fields_are_ignored() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let fields = json!({"id": 7, "visitor_id": [], "utm_source": "x", "VISITORID": null, "extra": {"deep": ["a\0b"]}});
     let row = app.stored(app.post(SESSION, &session_with(&fields))).await;

@@ -51,7 +51,7 @@ fn bad_claims() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test]
-async fn the_shared_secret_passes_hs256_and_nothing_else() {
+async fn access_token_with_shared_secret_accepts_only_hs256() {
     let app = TestApp::start(Backend::Sqlite).await;
     user(&app, "user-1", "h", "c").await;
     for claims in [
@@ -111,7 +111,7 @@ async fn with_public_key(signer: Signer) -> TestApp {
 }
 
 #[tokio::test]
-async fn a_public_key_passes_what_its_owner_signed_and_nothing_else() {
+async fn access_token_with_public_key_accepts_only_owner_signatures() {
     for (signer, stranger) in [(RSA, P256_1), (P256_1, P256_2), (ED25519, RSA)] {
         let app = with_public_key(signer).await;
         let algorithm = format!("{:?}", signer.algorithm);
@@ -137,7 +137,7 @@ async fn a_public_key_passes_what_its_owner_signed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_key_set_rotates_while_weir_runs() {
+async fn access_token_key_set_rotates_while_running() {
     let app = with_public_key(P256_1).await;
     let (old, new) =
         (format!("Bearer {}", P256_1.sign(Some("1"), &good())), format!("Bearer {}", P256_2.sign(Some("2"), &good())));
@@ -152,7 +152,7 @@ async fn a_key_set_rotates_while_weir_runs() {
 }
 
 #[tokio::test]
-async fn where_another_service_makes_the_tokens_nobody_signs_in_here() {
+async fn sign_in_routes_without_signing_key_are_404() {
     let app = with_public_key(RSA).await;
     for path in [REQUEST_CODE, VERIFY, EXTERNAL] {
         for body in [json!({"email": "ann@example.org", "code": "123456"}), json!({})] {

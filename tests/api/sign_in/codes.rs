@@ -29,7 +29,7 @@ async fn shape(request: reqwest::RequestBuilder) -> (u16, Vec<String>, String) {
 }
 
 on_both_databases! {
-    async fn the_live_code_lets_its_address_in_once(backend) {
+    async fn sign_in_code_live_is_accepted_once(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let code = code_for(&app, "ann@example.org").await;
         assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
@@ -54,7 +54,7 @@ on_both_databases! {
         assert_eq!(attribution.send().await.unwrap().status(), 200, "the access token is good");
     }
 
-    async fn whatever_is_wrong_with_a_code_the_answer_is_the_same(backend) {
+    async fn sign_in_code_invalid_always_gets_same_response(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         is_refused(verify(&app, "nobody@example.org", "123456"), "never asked").await;
         let code = code_for(&app, "wrong@example.org").await;
@@ -84,7 +84,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 2);
     }
 
-    async fn asking_for_a_code_tells_nothing_of_accounts(backend) {
+    async fn sign_in_code_request_reveals_no_account(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         sign_in(&app, "known@example.org", None).await;
         let ask = |email: &str| app.post(REQUEST_CODE, &json!({"email": email}));
@@ -98,7 +98,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
     }
 
-    async fn twenty_wrong_attempts_at_once_count_five_and_then_the_right_code_is_refused(backend) {
+    async fn sign_in_code_after_five_wrong_attempts_is_refused(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let code = code_for(&app, "ann@example.org").await;
         let mut attempts = JoinSet::new();
@@ -123,7 +123,7 @@ on_both_databases! {
         signed_in(verify(&app, "ann@example.org", &next)).await;
     }
 
-    async fn failures_count_over_all_codes_of_an_address(backend) {
+    async fn sign_in_failures_count_across_codes_of_address(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for number in 0..5 {
             let code = code_for(&app, "ann@example.org").await;
@@ -134,7 +134,7 @@ on_both_databases! {
         }
     }
 
-    async fn one_code_lets_one_of_two_in_at_the_same_instant(backend) {
+    async fn sign_in_code_used_concurrently_admits_one(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for round in 0..5 {
             let address = format!("ann-{round}@example.org");
@@ -148,7 +148,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 5);
     }
 
-    async fn an_address_gets_five_codes_an_hour_and_the_last_one_stays_good(backend) {
+    async fn sign_in_codes_are_limited_to_five_per_hour(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut last = String::new();
         for _ in 0..5 {
@@ -168,7 +168,7 @@ on_both_databases! {
         code_for(&app, "ann@example.org").await;
     }
 
-    async fn an_address_is_the_same_in_any_case_and_with_spaces_around_it(backend) {
+    async fn sign_in_address_ignores_case_and_spaces(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let first = sign_in(&app, "Ann@Example.ORG", None).await;
         assert_eq!(first["user"]["email"], json!("ann@example.org"));
@@ -178,7 +178,7 @@ on_both_databases! {
         assert_eq!(rows(&app).await.len(), 1);
     }
 
-    async fn neither_an_address_nor_a_code_can_be_read_from_what_is_stored(backend) {
+    async fn sign_in_code_and_address_are_stored_only_hashed(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let code = code_for(&app, "ann@example.org").await;
         let row = rows(&app).await.remove(0);
@@ -197,7 +197,7 @@ on_both_databases! {
         assert_eq!(rows(&app).await[0]["code_hash"], Value::Null, "a used code is gone");
     }
 
-    async fn what_breaks_a_rule_is_named(backend) {
+    async fn sign_in_code_violations_are_all_listed(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let detail = |field: &str, rule: &str| json!({"field": field, "message": format!("{field} {rule}")});
         let no_email = || detail("email", "must be an email");
@@ -229,7 +229,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn codes_go_by_mail_where_there_is_a_mail_server_and_are_in_no_log() {
+async fn sign_in_code_with_mail_server_is_not_logged() {
     let server = SmtpServer::start();
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_SMTP_URL", &server.url());
@@ -250,7 +250,7 @@ async fn codes_go_by_mail_where_there_is_a_mail_server_and_are_in_no_log() {
 }
 
 #[tokio::test]
-async fn without_a_mail_server_the_banner_says_that_codes_go_to_the_log() {
+async fn banner_without_mail_server_says_codes_are_logged() {
     let app = TestApp::start(Backend::Sqlite).await;
     app.until("the banner says it", async || {
         app.printed().iter().any(|line| line.contains("codes go into this log, which is for development only"))
@@ -260,7 +260,7 @@ async fn without_a_mail_server_the_banner_says_that_codes_go_to_the_log() {
 }
 
 #[tokio::test]
-async fn a_mail_server_that_says_nothing_holds_nobody_up() {
+async fn mail_server_silent_does_not_delay_sign_in_codes() {
     let server = SmtpServer::start_with(weir_testkit::smtp::Behaviour::Hangs);
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_SMTP_URL", &server.url());
@@ -276,7 +276,7 @@ async fn a_mail_server_that_says_nothing_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_nobody_signs_in_and_everybody_is_told_when_to_come_back() {
+async fn sign_in_during_database_outage_is_503() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let code = code_for(&app, "ann@example.org").await;
     app.databases.allow_connections(Database::Main, false).await;
@@ -295,7 +295,7 @@ async fn while_the_database_is_away_nobody_signs_in_and_everybody_is_told_when_t
 }
 
 #[tokio::test]
-async fn a_sign_in_waits_for_what_was_acknowledged_and_not_for_an_outage() {
+async fn sign_in_waits_for_acknowledged_visitor_but_not_outage() {
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     let code = code_for(&app, "ann@example.org").await;
     app.databases.allow_connections(Database::Main, false).await;
@@ -310,7 +310,7 @@ async fn a_sign_in_waits_for_what_was_acknowledged_and_not_for_an_outage() {
 }
 
 #[tokio::test]
-async fn each_route_has_its_limit() {
+async fn sign_in_routes_have_separate_rate_limits() {
     let app = TestApp::start(Backend::Sqlite).await;
     let email = json!({"email": "not an address", "code": "1", "provider": "x", "idToken": "x"});
     for (path, name, limit) in
@@ -333,7 +333,7 @@ async fn each_route_has_its_limit() {
 
 on_both_databases! {
     /// So the time that it takes tells nothing either.
-    async fn asking_for_a_code_looks_at_no_account(backend) {
+    async fn sign_in_code_request_reads_no_account(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         sign_in(&app, "known@example.org", None).await;
         app.databases

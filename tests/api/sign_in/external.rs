@@ -53,7 +53,7 @@ async fn count(app: &TestApp, table: &str) -> i64 {
 }
 
 on_both_databases! {
-    async fn each_provider_names_people_by_a_subject_of_its_own(backend) {
+    async fn external_sign_in_identifies_user_by_provider_and_subject(backend) {
         let app = start(backend).await;
         let mut ids = std::collections::BTreeSet::new();
         for (provider, signer) in PROVIDERS {
@@ -70,7 +70,7 @@ on_both_databases! {
         assert_eq!((count(&app, "users").await, count(&app, "user_identities").await), (3, 3));
     }
 
-    async fn a_verified_address_joins_its_account_and_another_one_neither_joins_nor_claims_it(backend) {
+    async fn external_sign_in_joins_account_only_by_verified_email(backend) {
         let app = start(backend).await;
         let ann = sign_in(&app, "ann@example.org", None).await;
         let says = |subject: &str, email: &str, verified: Value| {
@@ -95,7 +95,7 @@ on_both_databases! {
         assert_eq!((&by_code["isNewUser"], &by_code["user"]), (&json!(false), &carol["user"]));
     }
 
-    async fn first_sign_ins_at_the_same_instant_make_one_user(backend) {
+    async fn external_sign_in_concurrent_with_others_creates_one_user(backend) {
         let app = start(backend).await;
         for round in 0..4 {
             let email = format!("ann-{round}@example.org");
@@ -121,7 +121,7 @@ on_both_databases! {
         assert_eq!((count(&app, "users").await, count(&app, "user_identities").await), (8, 12));
     }
 
-    async fn the_visitor_is_linked_as_with_a_code(backend) {
+    async fn external_sign_in_links_visitor(backend) {
         let app = start(backend).await;
         let (token, _) =
             init(app.post(INIT, &json!({"utmSource": "news", "landingUrl": "https://example.org/x"}))).await;
@@ -144,7 +144,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_an_id_token_the_answer_is_the_same() {
+async fn external_sign_in_invalid_token_always_gets_same_response() {
     let app = start(Backend::Sqlite).await;
     for (provider, signer) in PROVIDERS {
         let good = claims(provider, "s-1", &json!({}));
@@ -181,7 +181,7 @@ async fn whatever_is_wrong_with_an_id_token_the_answer_is_the_same() {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_named() {
+async fn external_sign_in_violations_are_all_listed() {
     let app = start(Backend::Sqlite).await;
     let detail = |field: &str, rule: &str| json!({"field": field, "message": format!("{field} {rule}")});
     let known = "must be one of the following values: ec, ed, rsa";
@@ -217,7 +217,7 @@ async fn what_breaks_a_rule_is_named() {
 }
 
 #[tokio::test]
-async fn keys_rotate_while_people_sign_in() {
+async fn external_sign_in_keys_rotate_while_running() {
     let app = start(Backend::Sqlite).await;
     let file = app.directory.path().join("ec");
     let (old, new) = (
@@ -246,7 +246,7 @@ async fn keys_rotate_while_people_sign_in() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_nobody_signs_in_and_bad_tokens_are_still_refused() {
+async fn external_sign_in_during_database_outage_is_503() {
     let app = start(Backend::Postgres).await;
     app.databases.allow_connections(Database::Main, false).await;
     let token = RSA.sign(Some("1"), &claims("rsa", "s-1", &json!({})));

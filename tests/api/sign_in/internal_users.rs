@@ -34,7 +34,7 @@ async fn stored(app: &TestApp, id: &str) -> Value {
 }
 
 on_both_databases! {
-    async fn without_the_key_there_is_nothing_to_see(backend) {
+    async fn internal_user_without_key_is_401(backend) {
         let app = start(backend).await;
         for key in [None, Some(""), Some("a key"), Some("A key for tests"), Some("a key for testsx")] {
             for body in ["{\"id\":\"u\"}", "{}", "{"] {
@@ -50,7 +50,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 0);
     }
 
-    async fn a_user_is_made_once_and_told_again_unchanged(backend) {
+    async fn internal_user_sent_again_is_unchanged(backend) {
         let app = start(backend).await;
         let body = json!({
             "id": "11111111-2222-3333-4444-555555555555", "email": " Ann@Example.org", "referralCode": "ANN-1",
@@ -79,7 +79,7 @@ on_both_databases! {
         assert_eq!((&by_code["isNewUser"], &by_code["user"]["id"]), (&json!(false), &first["hash_id"]));
     }
 
-    async fn a_user_needs_no_more_than_an_id(backend) {
+    async fn internal_user_needs_only_id(backend) {
         let app = start(backend).await;
         let began = chrono::Utc::now();
         let nulls =
@@ -92,7 +92,7 @@ on_both_databases! {
         assert!((time(&row["created_at"]) - began).num_milliseconds().abs() < 60_000);
     }
 
-    async fn what_another_user_has_is_a_conflict_and_changes_nothing(backend) {
+    async fn internal_user_with_taken_email_or_code_is_409(backend) {
         let app = start(backend).await;
         assert!(created(&app, &json!({"id": "u1", "email": "ann@example.org", "referralCode": "ANN"})).await);
         for (body, message) in [
@@ -107,7 +107,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
     }
 
-    async fn a_user_that_is_told_of_twice_at_the_same_instant_is_made_once(backend) {
+    async fn internal_user_sent_concurrently_is_created_once(backend) {
         let app = start(backend).await;
         for round in 0..4 {
             let (id, email) = (format!("u{round}"), format!("u{round}@example.org"));
@@ -117,7 +117,7 @@ on_both_databases! {
         }
     }
 
-    async fn any_referral_code_that_is_short_enough_is_kept(backend) {
+    async fn internal_user_referral_code_of_maximum_length_is_kept(backend) {
         let app = start(backend).await;
         // Nothing in it repeats, so that no database can make it smaller.
         let longest: String =
@@ -129,7 +129,7 @@ on_both_databases! {
         assert_eq!(row(&app, &token).await["invited_by_id"], json!("u1"));
     }
 
-    async fn what_breaks_a_rule_is_named(backend) {
+    async fn internal_user_violations_are_all_listed(backend) {
         let app = start(backend).await;
         let detail = |field: &str, rule: &str| json!({"field": field, "message": format!("{field} {rule}")});
         let mut cases = vec![
@@ -171,7 +171,7 @@ on_both_databases! {
         assert_eq!(app.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 0);
     }
 
-    async fn any_moment_that_has_a_name_is_a_time_of_creation(backend) {
+    async fn internal_user_created_at_extremes_are_accepted(backend) {
         let app = start(backend).await;
         for (number, at) in
             ["0000-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z", "2016-12-31T23:59:60Z"]
@@ -197,7 +197,7 @@ on_both_databases! {
         }
     }
 
-    async fn the_visitor_is_linked_with_its_own_device_and_country(backend) {
+    async fn internal_user_links_visitor_with_own_device_and_country(backend) {
         let app = start(backend).await;
         user(&app, "inviter", "hash1", "code1").await;
         let brought = json!({
@@ -237,7 +237,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_no_user_is_made_and_the_service_is_told_when_to_come_back() {
+async fn internal_user_during_database_outage_is_503() {
     let app = start(Backend::Postgres).await;
     app.databases.allow_connections(Database::Main, false).await;
     for body in [json!({"id": "u1"}), json!({"id": "u1", "visitorToken": "visitor_00112233445566778899aabbccddeeff"})] {
@@ -250,7 +250,7 @@ async fn while_the_database_is_away_no_user_is_made_and_the_service_is_told_when
 }
 
 #[tokio::test]
-async fn the_account_service_has_no_throttle() {
+async fn internal_user_has_no_rate_limit() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_INTERNAL_KEY", KEY)]).await;
     for number in 0..70 {
         let response = create(&app, &json!({"id": format!("u{number}")})).send().await.unwrap();

@@ -10,7 +10,7 @@ async fn users(app: &TestApp) -> Vec<Value> {
 }
 
 on_both_databases! {
-    async fn the_first_sign_in_links_the_visitor_and_takes_the_whole_snapshot(backend) {
+    async fn sign_in_first_links_visitor_and_copies_attribution(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "inviter", "hash1", "code1").await;
         let brought = json!({
@@ -43,7 +43,7 @@ on_both_databases! {
         assert_eq!((&visitor["user_id"], &visitor["country"]), (&stored["id"], &json!("DE")));
     }
 
-    async fn later_sign_ins_change_nothing(backend) {
+    async fn sign_in_later_changes_no_attribution(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (first, _) = init(app.post(INIT, &json!({"utmSource": "first"}))).await;
         sign_in(&app, "ann@example.org", Some(&first)).await;
@@ -59,7 +59,7 @@ on_both_databases! {
         assert_eq!(row(&app, &first).await["user_id"], before[0]["id"]);
     }
 
-    async fn a_token_that_is_linked_or_unknown_gives_a_new_user_nothing(backend) {
+    async fn sign_in_with_linked_or_unknown_visitor_copies_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "inviter", "hash1", "code1").await;
         let (linked, _) = init(app.post(INIT, &json!({"utmSource": "first", "invitedBy": "code1"}))).await;
@@ -82,7 +82,7 @@ on_both_databases! {
         assert_eq!(row(&app, &linked).await["user_id"], ann);
     }
 
-    async fn a_visitor_is_linked_once_however_many_sign_in_with_it_at_the_same_instant(backend) {
+    async fn visitor_used_by_concurrent_sign_ins_is_linked_once(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (token, _) = init(app.post(INIT, &json!({"utmSource": "news"}))).await;
         let mut bodies = Vec::new();
@@ -99,7 +99,7 @@ on_both_databases! {
         assert_eq!(row(&app, &token).await["user_id"], with_origin[0]["id"]);
     }
 
-    async fn an_own_code_brought_later_invites_nobody(backend) {
+    async fn referral_code_of_own_account_is_ignored(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (token, _) = init(app.post(INIT, &json!({}))).await;
         let ann = sign_in(&app, "ann@example.org", Some(&token)).await;
@@ -114,7 +114,7 @@ on_both_databases! {
         assert_eq!(bob["user"]["invitedBy"], ann["user"]["id"]);
     }
 
-    async fn the_country_counts_only_from_a_trusted_proxy(backend) {
+    async fn registration_country_from_untrusted_proxy_is_ignored(backend) {
         let app = TestApp::start_with(backend, &[UNTHROTTLED, &[("WEIR_TRUSTED_PROXIES", "192.0.2.1")]].concat()).await;
         sign_in_as(&app, "ann@example.org", None, MOBILE, "TR").await;
         let stored = users(&app).await.remove(0);

@@ -3,7 +3,7 @@
 use super::*;
 
 on_both_databases! {
-    async fn a_fingerprint_that_is_in_the_table_is_known_after_kill_9(backend) {
+    async fn visitor_fingerprint_in_table_is_known_after_kill(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (token, _) = init(from(&app, "203.0.113.1", &json!({"utmSource": "first"}))).await;
         app.applied().await;
@@ -21,7 +21,7 @@ on_both_databases! {
         assert_eq!(count(&app).await, 1);
     }
 
-    async fn a_fingerprint_whose_window_is_over_makes_a_new_visitor_after_a_restart(backend) {
+    async fn visitor_fingerprint_expired_creates_new_visitor_after_restart(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let (token, _) = init(from(&app, "203.0.113.1", &json!({}))).await;
         app.applied().await;
@@ -41,7 +41,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn a_visitor_that_is_only_in_the_journal_is_known_after_kill_9() {
+async fn visitor_only_in_journal_is_known_after_kill() {
     let mut app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
     app.databases.allow_connections(Database::Main, false).await;
     let (token, is_new) = init(from(&app, "203.0.113.1", &json!({"utmSource": "first"}))).await;
@@ -60,7 +60,7 @@ async fn a_visitor_that_is_only_in_the_journal_is_known_after_kill_9() {
 }
 
 on_both_databases! {
-    async fn no_visitor_is_doubled_by_kills_in_full_flow(backend) {
+    async fn visitor_is_not_duplicated_by_kills_under_load(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut tokens: Vec<Option<String>> = vec![None; 40];
         for _ in 0..3 {

@@ -34,7 +34,7 @@ async fn fingerprints(app: &TestApp) -> Vec<Value> {
 }
 
 on_both_databases! {
-    async fn nobody_can_search_what_is_kept_for_an_address(backend) {
+    async fn fingerprint_stored_cannot_be_searched_for_address(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         for ip in ADDRESSES {
             init(from(&app, ip, &json!({"utmSource": "news"}))).await;
@@ -59,7 +59,7 @@ on_both_databases! {
         assert!(backend == Backend::Postgres || !holders(&app, &token).0.is_empty());
     }
 
-    async fn without_a_key_the_plain_form_is_kept_as_the_original_has_it(backend) {
+    async fn fingerprint_without_key_is_plain_hash(backend) {
         let app = TestApp::start_with(backend, &[("WEIR_FINGERPRINT_KEY", "")]).await;
         init(from(&app, ADDRESSES[0], &json!({}))).await;
         assert_eq!(fingerprints(&app).await, [json!(hex::encode(plain(ADDRESSES[0])))]);
@@ -67,7 +67,7 @@ on_both_databases! {
         assert_eq!(held.iter().filter(|path| path.to_string_lossy().contains("journal/main")).count(), 1, "{held:?}");
     }
 
-    async fn a_fingerprint_is_cleared_once_its_window_is_over(backend) {
+    async fn fingerprint_after_window_is_cleared(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for ip in ["203.0.113.1", "203.0.113.2"] {
             init(from(&app, ip, &json!({}))).await;

@@ -58,7 +58,7 @@ pub async fn user(app: &TestApp, id: &str, hash_id: &str, referral_code: &str) {
 }
 
 on_both_databases! {
-    async fn a_new_visitor_is_stored_with_everything_it_brought(backend) {
+    async fn visitor_new_is_stored_with_all_attributes(backend) {
         let app = TestApp::start(backend).await;
         let began = chrono::Utc::now();
         let body = json!({
@@ -92,7 +92,7 @@ on_both_databases! {
         assert_eq!(time(&row["created_at"]), time(&row["updated_at"]));
     }
 
-    async fn an_empty_body_makes_a_visitor_of_whom_nothing_is_known(backend) {
+    async fn visitor_with_empty_body_has_unknown_attributes(backend) {
         let app = TestApp::start(backend).await;
         let (token, is_new) = init(app.client.post(app.url(INIT))).await;
         assert!(is_new);
@@ -107,7 +107,7 @@ on_both_databases! {
         assert_eq!(init(app.client.post(app.url(INIT)).body(nulls.to_string())).await, (token, false));
     }
 
-    async fn the_same_browser_at_the_same_address_is_one_visitor_and_any_other_another(backend) {
+    async fn visitor_of_same_browser_and_address_is_one(backend) {
         let app = TestApp::start(backend).await;
         let (first, is_new) = init(from(&app, "203.0.113.1", &json!({}))).await;
         assert!(is_new);
@@ -136,13 +136,13 @@ on_both_databases! {
         assert_eq!(count(&app).await, 6);
     }
 
-    async fn the_bodys_user_agent_is_the_one_that_is_stored(backend) {
+    async fn visitor_user_agent_in_body_is_stored(backend) {
         let app = TestApp::start(backend).await;
         let (token, _) = init(from(&app, "203.0.113.1", &json!({"userAgent": "told by the page"}))).await;
         assert_eq!(row(&app, &token).await["user_agent"], json!("told by the page"));
     }
 
-    async fn fifty_requests_at_once_get_one_token_and_one_of_them_is_new(backend) {
+    async fn visitor_requested_concurrently_is_created_once(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for round in 0..4 {
             let mut requests = JoinSet::new();
@@ -157,7 +157,7 @@ on_both_databases! {
         assert_eq!(count(&app).await, 4);
     }
 
-    async fn a_known_token_is_known_from_anywhere(backend) {
+    async fn visitor_token_known_is_accepted_from_anywhere(backend) {
         let app = TestApp::start(backend).await;
         let (token, _) = init(from(&app, "203.0.113.1", &json!({}))).await;
         let elsewhere = from(&app, "203.0.113.99", &json!({"token": token, "userAgent": "another browser"}));
@@ -166,7 +166,7 @@ on_both_databases! {
         assert_eq!(row(&app, &token).await["user_agent"], json!(BROWSER), "what is set stays");
     }
 
-    async fn a_token_that_another_process_stored_is_known(backend) {
+    async fn visitor_token_stored_by_another_process_is_known(backend) {
         let app = TestApp::start(backend).await;
         let sql = format!(
             "INSERT INTO visitors (token, created_at, updated_at) VALUES ('{STRANGE}', {now}, {now})",
@@ -177,7 +177,7 @@ on_both_databases! {
         assert_eq!(count(&app).await, 1);
     }
 
-    async fn a_token_that_nobody_has_is_replaced(backend) {
+    async fn visitor_token_unknown_is_replaced(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let strangers = [STRANGE, &STRANGE.to_uppercase(), &STRANGE[..39], &format!("{STRANGE}0"), "x", "visitor_", ""];
         for (number, token) in strangers.into_iter().enumerate() {
@@ -191,7 +191,7 @@ on_both_databases! {
         assert_eq!(count(&app).await, 7);
     }
 
-    async fn what_is_missing_is_filled_in_and_what_is_set_never_changes(backend) {
+    async fn visitor_attributes_are_filled_once_and_never_overwritten(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "u1", "hash1", "code1").await;
         user(&app, "u2", "hash2", "code2").await;
@@ -236,7 +236,7 @@ on_both_databases! {
         assert_eq!(count(&app).await, 1);
     }
 
-    async fn an_inviter_is_found_by_hash_id_before_referral_code_and_else_ignored(backend) {
+    async fn inviter_is_found_by_hash_id_before_referral_code(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "by-code", "h1", "same").await;
         user(&app, "by-hash", "same", "c2").await;
@@ -259,7 +259,7 @@ on_both_databases! {
         }
     }
 
-    async fn nobody_invites_themselves(backend) {
+    async fn inviter_equal_to_own_user_is_ignored(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         user(&app, "u1", "hash1", "code1").await;
         user(&app, "u2", "hash2", "code2").await;
@@ -276,7 +276,7 @@ on_both_databases! {
         assert_eq!(row(&app, &token).await["invited_by_id"], json!("u2"));
     }
 
-    async fn a_visit_that_breaks_a_rule_stores_nothing(backend) {
+    async fn visitor_request_invalid_stores_nothing(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let fields = [
             "token",
@@ -318,7 +318,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn thirty_visits_a_minute_and_not_one_more() {
+async fn visitor_rate_limit_is_thirty_per_minute() {
     let app = TestApp::start(Backend::Sqlite).await;
     for left in (0..30).rev() {
         let response = from(&app, "203.0.113.1", &json!({})).send().await.unwrap();
@@ -334,7 +334,7 @@ async fn thirty_visits_a_minute_and_not_one_more() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_tokens_are_believed_and_visitors_are_made() {
+async fn visitor_requests_during_database_outage_are_served() {
     // It looks at how long answers take.
     let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Postgres, UNTHROTTLED).await;
@@ -379,7 +379,7 @@ async fn while_the_database_is_away_tokens_are_believed_and_visitors_are_made() 
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_reached_at_all_holds_no_visitor_up() {
+async fn visitor_requests_without_reachable_database_are_not_delayed() {
     // It looks at how long answers take.
     let _alone = exclusive().await;
     let mut app = TestApp::prepare(Backend::Sqlite).await;

@@ -2,7 +2,7 @@
 //!
 //! `tests/fixtures/journal-v1` has both journals as the binary of that version wrote them, with records of every kind, and
 //! the rows that they came to. Its bytes are never to be changed. A later version of the format gets a directory of its own,
-//! from what `this_version_writes_journals_with_records_of_every_kind` leaves in `target/tmp/journals`.
+//! from what `journal_current_format_writes_every_record_kind` leaves in `target/tmp/journals`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,13 +120,13 @@ fn payloads(directory: &Path) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_journals_of_version_1_have_records_of_every_kind() {
+fn journal_v1_fixture_has_every_record_kind() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(kinds_of(Path::new(FIXTURE), directory.path()), BTreeMap::from(EVERY_KIND));
 }
 
 on_both_databases! {
-    async fn the_journals_of_version_1_come_to_the_rows_that_they_always_came_to(backend) {
+    async fn journal_v1_fixture_applies_to_expected_rows(backend) {
         let mut app = TestApp::prepare(backend).await;
         for journal in ["analytics", "main"] {
             copy(&Path::new(FIXTURE).join(journal), &app.data_dir().join("journal").join(journal));
@@ -216,7 +216,7 @@ async fn people(app: &TestApp) {
 
 /// What the fixture has, this version writes; before anything was released the fixture was made so.
 #[tokio::test]
-async fn this_version_writes_journals_with_records_of_every_kind() {
+async fn journal_current_format_writes_every_record_kind() {
     let mut app = TestApp::start(Backend::Sqlite).await;
     visits(&app).await;
     people(&app).await;

@@ -11,7 +11,7 @@ use super::*;
 const DISTANCE: Duration = Duration::from_millis(200);
 
 #[tokio::test]
-async fn a_transaction_keeps_its_distance_after_many_records_and_not_after_one() {
+async fn commit_interval_applies_only_after_many_records() {
     const LONE: u32 = 20;
     let directory = tempfile::tempdir().unwrap();
     let databases = Databases::fresh(Backend::Sqlite, directory.path()).await;
@@ -38,7 +38,7 @@ async fn a_transaction_keeps_its_distance_after_many_records_and_not_after_one()
 }
 
 #[tokio::test]
-async fn rows_that_nobody_waits_for_take_their_time_and_their_commit_is_at_its_end() {
+async fn pacing_window_spreads_only_large_batches() {
     let store = Store::fresh(Backend::Postgres).await;
     let while_of = |from, pacing_window| Step { pacing_window, ..store.step(from, from + 1) };
     let session = session_at(DAY).id;

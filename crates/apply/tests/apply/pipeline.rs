@@ -67,7 +67,7 @@ fn view_at(session: Uuid, id: Uuid, at: UnixMillis) -> AnalyticsRecord {
 }
 
 #[tokio::test]
-async fn what_is_begun_is_seen_by_nobody_until_its_turn_and_then_with_the_position() {
+async fn pipelined_step_is_invisible_until_committed_with_position() {
     let (store, sink) = fresh().await;
     for size in [3, MANY] {
         let at = store.analytics_position().await;
@@ -91,7 +91,7 @@ async fn what_is_begun_is_seen_by_nobody_until_its_turn_and_then_with_the_positi
 }
 
 #[tokio::test]
-async fn what_is_begun_and_dropped_was_never_there() {
+async fn pipelined_step_dropped_rolls_back() {
     let (store, sink) = fresh().await;
     let batch = Encoded::of(&sessions(MANY));
     drop(sink.prepare(&batch.records()).await.unwrap().expect("there are sessions"));
@@ -102,7 +102,7 @@ async fn what_is_begun_and_dropped_was_never_there() {
 }
 
 #[tokio::test]
-async fn a_begun_step_that_is_not_next_stores_nothing() {
+async fn pipelined_step_out_of_turn_stores_nothing() {
     let (store, sink) = fresh().await;
     let batch = Encoded::of(&sessions(3));
     let begun = sink.prepare(&batch.records()).await.unwrap().expect("there are sessions");
@@ -114,7 +114,7 @@ async fn a_begun_step_that_is_not_next_stores_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_of_records_without_a_new_row_or_with_one_that_cannot_be() {
+async fn pipelined_prepare_of_unsuitable_records_leaves_no_transaction() {
     let (store, sink) = fresh().await;
     store.databases.refuse_poison().await;
     let (known, known_view) = (session_at(DAY), viewed(session_at(DAY).id));
@@ -139,7 +139,7 @@ fn left(view: Uuid, duration_seconds: f64) -> AnalyticsRecord {
 }
 
 #[tokio::test]
-async fn a_begun_step_comes_to_what_it_comes_to_in_one_go() {
+async fn pipelined_step_stores_same_rows_as_direct_apply() {
     let after = |seconds: i64| UnixMillis(DAY.0 + seconds * 1_000);
     // Each from a source of its own: one source never goes back.
     let id_at = |seconds| weir_domain::IdSource::default().next(after(seconds));
@@ -215,7 +215,7 @@ async fn a_begun_step_comes_to_what_it_comes_to_in_one_go() {
 }
 
 #[tokio::test]
-async fn a_step_does_not_wait_for_one_that_is_begun_where_views_have_a_foreign_key() {
+async fn pipelined_step_with_foreign_key_blocks_no_earlier_step() {
     let (store, sink) = fresh().await;
     let known = session_at(DAY);
     store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
@@ -230,7 +230,7 @@ async fn a_step_does_not_wait_for_one_that_is_begun_where_views_have_a_foreign_k
 }
 
 #[tokio::test]
-async fn a_begun_step_with_a_record_that_is_refused_leaves_nothing_behind() {
+async fn pipelined_step_with_refused_record_rolls_back() {
     let (store, sink) = fresh().await;
     let known = session_at(DAY);
     store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
@@ -247,7 +247,7 @@ async fn a_begun_step_with_a_record_that_is_refused_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_servers_own_idea_of_isolation_does_not_matter() {
+async fn pipelined_step_under_serializable_default_commits() {
     let store = Store::fresh(Backend::Postgres).await;
     let name = store.databases.analytics_url.rsplit('/').next().unwrap();
     let sql = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
@@ -348,7 +348,7 @@ async fn apply_all(journal: &Journal, applier: &mut Applier<Waiting>) {
 }
 
 #[tokio::test]
-async fn while_a_step_is_tried_again_nothing_is_begun_after_it() {
+async fn pipelined_steps_during_retry_are_not_prepared() {
     let (store, inner) = fresh().await;
     let (sink, directory) = (Waiting::of(inner, true), tempfile::tempdir().unwrap());
     let (journal, mut applier) = backlog(directory.path(), &sink).await;
@@ -366,7 +366,7 @@ async fn while_a_step_is_tried_again_nothing_is_begun_after_it() {
 }
 
 #[tokio::test]
-async fn steps_whose_begun_part_the_server_has_ended_are_applied_all_the_same() {
+async fn pipelined_steps_terminated_by_server_are_still_applied() {
     let (store, inner) = fresh().await;
     let (sink, directory) = (Waiting::of(inner, false), tempfile::tempdir().unwrap());
     let (journal, mut applier) = backlog(directory.path(), &sink).await;
@@ -383,7 +383,7 @@ async fn steps_whose_begun_part_the_server_has_ended_are_applied_all_the_same() 
 }
 
 #[tokio::test]
-async fn a_step_that_waits_for_what_is_begun_after_it_waits_once() {
+async fn pipelined_step_blocking_earlier_step_delays_once() {
     let (store, inner) = fresh().await;
     // What an operator might do: each new session changes one row, which whoever comes first has until its commit.
     for sql in [

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_and_silence_are_no_bots() {
+    fn bot_filter_passes_browser_and_empty_user_agent() {
         let browser = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 \
                        Safari/537.36";
         assert!(!is_bot(browser));
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ascii_letters_are_folded() {
+    fn bot_filter_folds_only_ascii_letters() {
         for user_agent in ["\u{17f}pider", "\u{17f}lurp", "faceboo\u{212a}", "lın\u{212a}edin", "b\u{3bf}t"] {
             assert!(!is_bot(user_agent), "{user_agent}");
         }

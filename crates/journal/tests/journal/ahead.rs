@@ -7,7 +7,7 @@ fn length(path: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn the_newest_file_runs_ahead_while_records_come_and_gives_it_back_at_an_orderly_end() {
+async fn zero_fill_of_active_segment_is_cut_on_close() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions::default());
     append(&journal, numbered(0..10)).await;
@@ -29,7 +29,7 @@ async fn the_newest_file_runs_ahead_while_records_come_and_gives_it_back_at_an_o
 }
 
 #[tokio::test]
-async fn a_sealed_segment_ends_with_its_records() {
+async fn zero_fill_of_sealed_segment_is_cut() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), small_segments());
     for batch in 0..10 {
@@ -44,7 +44,7 @@ async fn a_sealed_segment_ends_with_its_records() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_synced_nothing_runs_ahead() {
+async fn zero_fill_without_fsync_is_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions { fsync: false, ..JournalOptions::default() });
     append(&journal, numbered(0..10)).await;
@@ -53,7 +53,7 @@ async fn where_nothing_is_synced_nothing_runs_ahead() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_zeros_that_are_no_torn_record() {
+async fn zero_fill_after_crash_is_cut_without_torn_tail() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..10)).unwrap();
     let file = segments(directory.path()).remove(0);
@@ -64,7 +64,7 @@ async fn a_crash_leaves_zeros_that_are_no_torn_record() {
 }
 
 #[tokio::test]
-async fn pages_of_the_last_batch_that_arrived_without_one_before_them_flow_and_the_gap_is_named() {
+async fn zeroed_record_in_last_batch_loses_only_that_record() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..10)).unwrap();
     let file = segments(directory.path()).remove(0);

@@ -9,10 +9,10 @@ use super::*;
 
 /// In the process under the limit: the directory that it works in.
 const CHILD: &str = "JOURNAL_UNDER_A_FILE_LIMIT";
-const NAME: &str = "file_limit::a_write_that_fails_halfway_is_refused_as_a_whole_and_the_next_is_taken";
+const NAME: &str = "file_limit::partial_write_refuses_batch_and_accepts_next";
 
 #[tokio::test]
-async fn a_write_that_fails_halfway_is_refused_as_a_whole_and_the_next_is_taken() {
+async fn partial_write_refuses_batch_and_accepts_next() {
     if let Ok(directory) = std::env::var(CHILD) {
         return under_the_limit(Path::new(&directory)).await;
     }

@@ -81,7 +81,7 @@ fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn acknowledged_records_are_read_back_in_order_across_segments() {
+async fn log_reader_across_segments_reads_records_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), small_segments());
     append(&journal, numbered(0..50)).await;
@@ -97,7 +97,7 @@ async fn acknowledged_records_are_read_back_in_order_across_segments() {
 }
 
 #[tokio::test]
-async fn a_record_longer_than_a_read_is_read_whole() {
+async fn log_reader_record_beyond_limit_is_read_whole() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions::default());
     let long = vec![vec![7; 100_000], vec![8; 1], vec![9; 200_000]];
@@ -107,7 +107,7 @@ async fn a_record_longer_than_a_read_is_read_whole() {
 }
 
 #[tokio::test]
-async fn positions_go_on_after_an_orderly_stop_and_jump_after_a_crash() {
+async fn positions_continue_after_close_and_skip_after_crash() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), small_segments());
     append(&first, numbered(0..3)).await;
@@ -130,7 +130,7 @@ async fn positions_go_on_after_an_orderly_stop_and_jump_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_torn_tail_is_cut_and_everything_before_it_flows() {
+async fn torn_tail_is_truncated_and_prior_records_read() {
     let directory = tempfile::tempdir().unwrap();
     let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
     crashed.append(&numbered(0..10)).unwrap();
@@ -146,7 +146,7 @@ async fn a_torn_tail_is_cut_and_everything_before_it_flows() {
 }
 
 #[tokio::test]
-async fn a_zeroed_tail_is_cut() {
+async fn zeroed_tail_at_start_is_truncated() {
     let directory = tempfile::tempdir().unwrap();
     let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
     crashed.append(&numbered(0..10)).unwrap();
@@ -161,7 +161,7 @@ async fn a_zeroed_tail_is_cut() {
 }
 
 #[tokio::test]
-async fn flipped_bytes_cost_only_the_record_they_hit_and_are_named() {
+async fn corrupt_record_is_reported_and_others_are_read() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions::default());
     append(&journal, vec![vec![b'a'; 100]; 20]).await;
@@ -179,7 +179,7 @@ async fn flipped_bytes_cost_only_the_record_they_hit_and_are_named() {
 }
 
 #[tokio::test]
-async fn a_damaged_header_costs_nothing() {
+async fn corrupt_segment_header_loses_no_record() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), small_segments());
     append(&first, numbered(0..100)).await;
@@ -202,7 +202,7 @@ fn assert_nothing_is_hidden(journal: &Journal, given: u64) {
 }
 
 #[tokio::test]
-async fn a_record_in_anothers_place_hides_none() {
+async fn misplaced_record_hides_no_other_record() {
     let directory = tempfile::tempdir().unwrap();
     let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
     crashed.append(&vec![vec![b'a'; 100]; 10]).unwrap();
@@ -218,7 +218,7 @@ async fn a_record_in_anothers_place_hides_none() {
 }
 
 #[tokio::test]
-async fn the_header_of_another_segment_hides_none() {
+async fn misplaced_segment_header_hides_no_record() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), small_segments());
     for batch in 0..10 {
@@ -234,7 +234,7 @@ async fn the_header_of_another_segment_hides_none() {
 }
 
 #[tokio::test]
-async fn nothing_is_appended_to_a_segment_that_lost_its_header() {
+async fn segment_cut_to_header_or_less_reports_lost_records() {
     for left in [0, 63, 64] {
         let directory = tempfile::tempdir().unwrap();
         let first = start(directory.path(), JournalOptions::default());
@@ -251,7 +251,7 @@ async fn nothing_is_appended_to_a_segment_that_lost_its_header() {
 }
 
 #[tokio::test]
-async fn positions_that_no_column_can_name_are_not_believed() {
+async fn positions_beyond_column_range_are_ignored_or_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
     crashed.append(&numbered(0..3)).unwrap();
@@ -271,7 +271,7 @@ async fn positions_that_no_column_can_name_are_not_believed() {
 }
 
 #[tokio::test]
-async fn damage_longer_than_many_reads_is_named_from_where_it_begins() {
+async fn corrupt_range_beyond_read_limit_is_reported_whole() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions::default());
     append(&journal, vec![vec![b'a'; 100]; 400]).await;
@@ -287,7 +287,7 @@ async fn damage_longer_than_many_reads_is_named_from_where_it_begins() {
 }
 
 #[tokio::test]
-async fn the_longest_record_has_an_age_after_a_start() {
+async fn oldest_unapplied_age_at_start_covers_longest_record() {
     let directory = tempfile::tempdir().unwrap();
     let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
     crashed.append(&[vec![1; 256 << 10]]).unwrap();
@@ -296,7 +296,7 @@ async fn the_longest_record_has_an_age_after_a_start() {
 }
 
 #[tokio::test]
-async fn a_missing_segment_is_named_and_the_rest_flows() {
+async fn missing_segment_is_reported_and_rest_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), small_segments());
     for batch in 0..10 {
@@ -317,7 +317,7 @@ async fn a_missing_segment_is_named_and_the_rest_flows() {
 }
 
 #[tokio::test]
-async fn missing_newest_segments_are_named_after_an_orderly_stop() {
+async fn missing_newest_segment_after_close_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), small_segments());
     for batch in 0..10 {
@@ -335,7 +335,7 @@ async fn missing_newest_segments_are_named_after_an_orderly_stop() {
 }
 
 #[tokio::test]
-async fn a_journal_whose_segments_were_deleted_gives_no_position_twice() {
+async fn positions_after_all_segments_deleted_are_not_reused() {
     let directory = tempfile::tempdir().unwrap();
     let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();
     let given = crashed.append(&numbered(0..10)).unwrap();
@@ -348,7 +348,7 @@ async fn a_journal_whose_segments_were_deleted_gives_no_position_twice() {
 }
 
 #[tokio::test]
-async fn a_journal_that_lost_its_newest_segments_gives_no_position_twice() {
+async fn positions_after_newest_segments_lost_are_not_reused() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..3)).unwrap();
     let mut given = Position(3);
@@ -363,7 +363,7 @@ async fn a_journal_that_lost_its_newest_segments_gives_no_position_twice() {
 }
 
 #[tokio::test]
-async fn a_lost_identity_is_taken_from_the_segments_and_a_wholly_unreadable_journal_is_refused() {
+async fn journal_identity_lost_is_read_from_segments_or_refused() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), JournalOptions::default());
     append(&first, numbered(0..3)).await;
@@ -381,7 +381,7 @@ async fn a_lost_identity_is_taken_from_the_segments_and_a_wholly_unreadable_jour
 }
 
 #[tokio::test]
-async fn a_segment_of_another_journal_is_refused_by_name() {
+async fn segment_of_another_journal_refuses_open() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for directory in [&one, &other] {
         let mut storage = open(directory.path(), small_segments()).unwrap();
@@ -394,7 +394,7 @@ async fn a_segment_of_another_journal_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_segment_of_a_later_format_is_refused_and_left_as_it_is() {
+async fn segment_of_later_format_refuses_open_and_stays_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..5)).unwrap();
     let segment = segments(directory.path()).remove(0);
@@ -408,7 +408,7 @@ async fn a_segment_of_a_later_format_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_a_start_cuts_is_kept_aside() {
+async fn torn_tail_truncated_at_start_is_kept_as_file() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), JournalOptions::default()).unwrap().append(&numbered(0..2)).unwrap();
     let segment = segments(directory.path()).remove(0);
@@ -423,7 +423,7 @@ async fn what_a_start_cuts_is_kept_aside() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_bounded_and_survive_a_torn_line() {
+async fn dead_letter_file_is_bounded_and_survives_torn_line() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions { max_bytes: 1 << 20, ..JournalOptions::default() });
     let letters = journal.dead_letters();
@@ -447,7 +447,7 @@ async fn dead_letters_are_bounded_and_survive_a_torn_line() {
 }
 
 #[tokio::test]
-async fn one_directory_has_one_owner() {
+async fn journal_directory_in_use_refuses_second_open() {
     let directory = tempfile::tempdir().unwrap();
     let owner = open(directory.path(), JournalOptions::default()).unwrap();
     assert!(matches!(open(directory.path(), JournalOptions::default()), Err(OpenError::InUse { .. })));
@@ -456,7 +456,7 @@ async fn one_directory_has_one_owner() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once() {
+async fn journal_queue_full_refuses_append_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let options = JournalOptions { queue_bytes: 100, queue_records: 2, ..JournalOptions::default() };
     let journal = start(directory.path(), options);
@@ -481,7 +481,7 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test]
-async fn a_full_journal_refuses_and_takes_records_again_when_the_database_has_applied_some() {
+async fn journal_full_refuses_append_until_segments_are_trimmed() {
     let directory = tempfile::tempdir().unwrap();
     let options = JournalOptions { max_bytes: 1 << 20, ..JournalOptions::default() };
     let journal = start(directory.path(), options);
@@ -508,7 +508,7 @@ async fn a_full_journal_refuses_and_takes_records_again_when_the_database_has_ap
 }
 
 #[tokio::test]
-async fn a_failing_disk_is_never_acknowledged_and_recovers_by_itself() {
+async fn journal_disk_failure_acks_nothing_then_recovers() {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path().join("journal");
     let away = directory.path().join("away");
@@ -527,7 +527,7 @@ async fn a_failing_disk_is_never_acknowledged_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn the_oldest_record_that_waits_keeps_its_age_while_others_of_its_batch_are_applied() {
+async fn oldest_unapplied_age_during_partial_apply_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions::default());
     append(&journal, [b"one".to_vec(), b"two".to_vec()]).await;

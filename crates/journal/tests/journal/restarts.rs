@@ -13,7 +13,7 @@ fn newest(directory: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_start_that_dies_before_its_segment_has_a_header_loses_nothing_and_names_no_loss() {
+async fn crash_before_segment_header_loses_and_reports_nothing() {
     let directory = tempfile::tempdir().unwrap();
     die_after(directory.path(), small_segments(), 3);
     die_after(directory.path(), small_segments(), 0);
@@ -26,7 +26,7 @@ async fn a_start_that_dies_before_its_segment_has_a_header_loses_nothing_and_nam
 }
 
 #[tokio::test]
-async fn a_damaged_header_after_a_jump_names_what_was_lost_before_it_and_not_the_jump() {
+async fn corrupt_header_after_position_gap_reports_only_real_loss() {
     let directory = tempfile::tempdir().unwrap();
     die_after(directory.path(), small_segments(), 3);
     let first = newest(directory.path());
@@ -42,7 +42,7 @@ async fn a_damaged_header_after_a_jump_names_what_was_lost_before_it_and_not_the
 }
 
 #[tokio::test]
-async fn a_segment_that_ends_within_its_header_takes_no_record() {
+async fn segment_cut_within_header_loses_no_later_append() {
     for length in [0, 10, 63] {
         let directory = tempfile::tempdir().unwrap();
         open(directory.path(), small_segments()).unwrap().close();
@@ -54,7 +54,7 @@ async fn a_segment_that_ends_within_its_header_takes_no_record() {
 }
 
 #[tokio::test]
-async fn no_position_is_given_twice_when_the_segment_after_a_jump_is_lost() {
+async fn positions_after_gap_segment_lost_are_not_reused() {
     let directory = tempfile::tempdir().unwrap();
     die_after(directory.path(), small_segments(), 3);
     let mut given = Position::START;
@@ -72,7 +72,7 @@ async fn no_position_is_given_twice_when_the_segment_after_a_jump_is_lost() {
 }
 
 #[tokio::test]
-async fn a_lost_segment_after_a_jump_counts_as_its_records_and_not_as_the_jump() {
+async fn missing_segment_after_position_gap_counts_only_lost_records() {
     let directory = tempfile::tempdir().unwrap();
     for records in [3, 5, 2] {
         die_after(directory.path(), small_segments(), records);
@@ -86,7 +86,7 @@ async fn a_lost_segment_after_a_jump_counts_as_its_records_and_not_as_the_jump()
 }
 
 #[tokio::test]
-async fn a_process_that_dies_again_and_again_stays_under_the_bound() {
+async fn journal_crash_loop_stays_within_max_bytes() {
     let directory = tempfile::tempdir().unwrap();
     // 64 KiB of it are the reserve.
     let options = JournalOptions { max_bytes: 85_000, segment_bytes: 1, ..JournalOptions::default() };

@@ -43,7 +43,7 @@ async fn with_spare(directory: &Path, options: JournalOptions) -> (Journal, usiz
 }
 
 #[tokio::test]
-async fn a_segment_begins_in_the_file_that_was_written_ahead_and_is_read_like_any_other() {
+async fn preallocated_segment_is_used_and_cut_when_sealed() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, records) = with_spare(directory.path(), options()).await;
     let ahead = inode(&spare(directory.path()));
@@ -58,7 +58,7 @@ async fn a_segment_begins_in_the_file_that_was_written_ahead_and_is_read_like_an
 }
 
 #[tokio::test]
-async fn a_crash_in_a_segment_that_was_written_ahead_costs_nothing() {
+async fn preallocated_segment_after_crash_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut storage = open(directory.path(), options()).unwrap();
     let mut records = 0;
@@ -78,7 +78,7 @@ async fn a_crash_in_a_segment_that_was_written_ahead_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_it_takes_is_counted_live_and_from_outside() {
+async fn preallocated_segment_counts_in_disk_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = with_spare(directory.path(), options()).await;
     let all = bytes_of_all_files(directory.path());
@@ -89,7 +89,7 @@ async fn what_it_takes_is_counted_live_and_from_outside() {
 }
 
 #[tokio::test]
-async fn near_the_bound_it_gives_way_to_records() {
+async fn preallocated_segment_near_max_bytes_yields_to_records() {
     let directory = tempfile::tempdir().unwrap();
     // Four segments fill it, so that there is room for a spare file until the last of them.
     let options = JournalOptions { max_bytes: 4 * SEGMENT_BYTES + (70 << 10), ..options() };
@@ -109,7 +109,7 @@ async fn near_the_bound_it_gives_way_to_records() {
 }
 
 #[tokio::test]
-async fn an_orderly_end_removes_it_and_so_does_the_start_after_a_crash() {
+async fn preallocated_segment_is_removed_on_close_and_start() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = with_spare(directory.path(), options()).await;
     journal.appender().close();
@@ -122,7 +122,7 @@ async fn an_orderly_end_removes_it_and_so_does_the_start_after_a_crash() {
 }
 
 #[tokio::test]
-async fn where_it_cannot_be_made_segments_are_made_as_they_are_needed() {
+async fn preallocated_segment_failure_creates_segments_on_demand() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(spare(directory.path())).unwrap();
     let journal = start(directory.path(), options());
@@ -133,7 +133,7 @@ async fn where_it_cannot_be_made_segments_are_made_as_they_are_needed() {
 }
 
 #[tokio::test]
-async fn one_that_is_taken_away_costs_no_record() {
+async fn preallocated_segment_deleted_loses_no_record() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, records) = with_spare(directory.path(), options()).await;
     fs::remove_file(spare(directory.path())).unwrap();

@@ -7,7 +7,7 @@ use weir_journal::inspect;
 use super::*;
 
 #[tokio::test]
-async fn a_look_at_the_files_counts_the_bytes_that_the_server_counts() {
+async fn inspect_disk_bytes_equal_live_journal_status() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), small_segments());
     append(&journal, numbered(0..100)).await;
@@ -32,7 +32,7 @@ async fn a_look_at_the_files_counts_the_bytes_that_the_server_counts() {
 }
 
 #[tokio::test]
-async fn a_start_without_its_database_tells_what_was_behind_at_the_orderly_stop() {
+async fn status_without_database_reports_lag_at_last_close() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), JournalOptions::default());
     append(&first, numbered(0..100)).await;
@@ -55,7 +55,7 @@ async fn a_start_without_its_database_tells_what_was_behind_at_the_orderly_stop(
 }
 
 #[tokio::test]
-async fn what_waits_has_an_age_before_the_writer_has_read_it() {
+async fn oldest_unapplied_age_before_first_read_is_known() {
     let directory = tempfile::tempdir().unwrap();
     let journal = start(directory.path(), JournalOptions::default());
     append(&journal, numbered(0..10)).await;
@@ -70,7 +70,7 @@ async fn what_waits_has_an_age_before_the_writer_has_read_it() {
 }
 
 #[tokio::test]
-async fn looking_does_not_fail_when_segments_are_deleted_meanwhile() {
+async fn inspect_during_segment_deletion_succeeds() {
     let directory = tempfile::tempdir().unwrap();
     let options = JournalOptions { segment_bytes: 1, ..JournalOptions::default() };
     let mut storage = open(directory.path(), JournalOptions { fsync: false, ..options }).unwrap();
@@ -79,7 +79,7 @@ async fn looking_does_not_fail_when_segments_are_deleted_meanwhile() {
     }
     let mut doomed = segments(directory.path());
     let newest = doomed.pop();
-    let keeper = std::thread::spawn(move || {
+    let deleting = std::thread::spawn(move || {
         // Faster than all of them can be looked at: there is no moment without a change.
         for path in doomed {
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -87,17 +87,17 @@ async fn looking_does_not_fail_when_segments_are_deleted_meanwhile() {
         }
     });
     let mut looks = 0;
-    while !keeper.is_finished() {
+    while !deleting.is_finished() {
         inspect(directory.path()).unwrap();
         looks += 1;
     }
-    keeper.join().unwrap();
+    deleting.join().unwrap();
     assert!(looks > 1, "nobody looked meanwhile");
     assert_eq!(segments(directory.path()), Vec::from_iter(newest));
 }
 
 #[tokio::test]
-async fn a_segment_that_cannot_be_read_is_not_judged_but_named_until_it_is_moved_away() {
+async fn unreadable_segment_fails_read_and_open_until_removed() {
     let directory = tempfile::tempdir().unwrap();
     let first = start(directory.path(), small_segments());
     for batch in 0..10 {

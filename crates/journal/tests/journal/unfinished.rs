@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_segment_without_a_header_is_no_damage_and_its_positions_are_not_given() {
+async fn headerless_segment_is_no_loss_and_reuses_no_position() {
     for bytes in [0, 10, 63] {
         let directory = tempfile::tempdir().unwrap();
         let mut crashed = open(directory.path(), JournalOptions::default()).unwrap();

@@ -141,20 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_happened_within_the_hour_counts() {
+    fn sign_in_times_older_than_hour_are_dropped() {
         let now = UnixMillis(10_000_000);
         assert_eq!(recent(&moments("[6400000,6400001,9999999]"), now), [6_400_001, 9_999_999]);
         assert_eq!(moments("nonsense"), Vec::<i64>::new());
     }
 
     #[test]
-    fn what_lies_ahead_counts_as_done_now() {
+    fn sign_in_times_in_future_count_as_now() {
         let now = UnixMillis(10_000_000);
         assert_eq!(recent(&[9_999_999, 10_000_001, 13_600_000], now), [9_999_999, 10_000_000, 10_000_000]);
     }
 
     #[test]
-    fn only_what_is_more_than_a_minute_ahead_tells_of_a_step() {
+    fn sign_in_times_over_minute_ahead_reveal_clock_step() {
         let now = UnixMillis(10_000_000);
         assert!(!are_ahead(&[], now));
         assert!(!are_ahead(&[9_999_999, 10_060_000], now));

@@ -20,9 +20,9 @@ use super::super::fold::{Fold, PreImage, SessionState, ViewState, ViewStates, Wr
 use super::super::migrations::{self, MigrationObserver};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
-use super::batch_keys::insert_keys;
-use super::flush_after::FlushAfter;
+use super::flush_after;
 use super::inserts::{Repeats, insert_sessions, insert_views};
+use super::key_inserts::insert_keys;
 use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
@@ -80,7 +80,6 @@ pub struct PostgresAnalytics {
     pub(super) requests: PgPool,
     positions: PositionTable<Postgres>,
     partitions: Partitions,
-    flush_after: FlushAfter,
 }
 
 impl PostgresAnalytics {
@@ -95,9 +94,16 @@ impl PostgresAnalytics {
             requests,
             positions: PositionTable::new(&pool),
             partitions: Partitions::default(),
-            flush_after: FlushAfter::default(),
             pool,
         })
+    }
+
+    /// Statements that an operator should run: settings of the database that Weir's own connections cannot make for it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn advice(&self) -> Result<Vec<String>, StoreError> {
+        Ok(flush_after::advice(&self.pool).await?.into_iter().collect())
     }
 }
 
@@ -183,7 +189,6 @@ impl Sink for PostgresAnalytics {
         let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
         let mut maintained = self.partitions.maintain(&self.pool, now, retention_days).await?;
         maintained.rows_deleted += keys.rows_affected();
-        self.flush_after.look_after(&self.pool).await;
         Ok(maintained)
     }
 }

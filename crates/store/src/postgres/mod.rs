@@ -10,6 +10,7 @@ mod copy;
 mod fields;
 mod flush_after;
 mod inserts;
+mod key_inserts;
 mod main;
 mod pace;
 mod partitions;

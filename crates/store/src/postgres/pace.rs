@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_due_evenly_and_none_after_the_while() {
+    fn pacing_window_spreads_rows_evenly() {
         let pace = Pace::of(4_000, Duration::from_millis(100));
         let due = [0, 1_000, 2_000, 4_000, 9_000].map(|sent| pace.due_after(sent).as_millis());
         assert_eq!(due, [0, 25, 50, 100, 100]);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_take_their_while_and_none_waits_that_is_late() {
+    async fn pacing_window_is_kept_and_late_rows_never_wait() {
         let (over, rows) = (Duration::from_millis(50), 2 * ROWS as usize);
         let began = Instant::now();
         let mut pace = Pace::of(rows, over);

@@ -185,7 +185,7 @@ mod tests {
     use weir_domain::IdSource;
 
     #[test]
-    fn every_id_lies_within_its_day() {
+    fn partition_day_bounds_contain_id() {
         let ids = IdSource::default();
         for millis in [0, 86_399_999, 86_400_000, 1_777_543_200_000, 1_777_593_599_999, 1_777_593_600_000] {
             let id = ids.next(UnixMillis(millis));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_names_its_day() {
+    fn partition_name_round_trips_to_day() {
         let day = NaiveDate::from_ymd_opt(2026, 4, 30).unwrap();
         let name = partition_name("analytics_sessions", day);
         assert_eq!(name, "analytics_sessions_20260430");

@@ -50,14 +50,14 @@ async fn is_in(store: &Store, sign_in: &SignIn) -> bool {
 }
 
 on_both_databases! {
-    async fn a_code_ends_with_its_last_millisecond(backend) {
+    async fn sign_in_code_expires_to_the_millisecond(backend) {
         let store = Store::fresh(backend).await;
         assert!(store.accounts.put_code(&request("1", at(0))).await.unwrap());
         assert!(!is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS))).await);
         assert!(is_in(&store, &attempt("1", "a", at(TEN_MINUTES_MS - 1))).await);
     }
 
-    async fn codes_count_for_one_hour_to_the_millisecond(backend) {
+    async fn code_request_limit_counts_exactly_one_hour(backend) {
         let store = Store::fresh(backend).await;
         for number in 0..5 {
             assert!(store.accounts.put_code(&request("1", at(number))).await.unwrap(), "{number}");
@@ -69,7 +69,7 @@ on_both_databases! {
         assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "a refusal leaves the live code alone");
     }
 
-    async fn failures_count_for_one_hour_to_the_millisecond(backend) {
+    async fn sign_in_failure_limit_counts_exactly_one_hour(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(0))).await.unwrap();
         for number in 0..5 {
@@ -80,7 +80,7 @@ on_both_databases! {
         assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "what was refused unlooked at did not count");
     }
 
-    async fn a_clock_that_stepped_back_does_not_shut_an_address_for_longer_than_its_window(backend) {
+    async fn code_request_limit_after_clock_step_lasts_one_window(backend) {
         let store = Store::fresh(backend).await;
         let put = async |code: &str, now: i64| store.accounts.put_code(&request(code, at(now))).await.unwrap();
         for number in 0..5 {
@@ -98,7 +98,7 @@ on_both_databases! {
         assert!(!put("refused", HOUR_MS + 5).await, "the limit is the same as ever");
     }
 
-    async fn failures_of_a_clock_that_was_ahead_count_for_one_hour_from_the_first_look(backend) {
+    async fn sign_in_failures_with_future_time_last_one_hour(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
         for number in 0..5 {
@@ -111,7 +111,7 @@ on_both_databases! {
         assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await, "an hour after the first look");
     }
 
-    async fn a_failure_counts_on_when_the_clock_steps_back_before_the_limit_is_reached(backend) {
+    async fn sign_in_failures_before_clock_step_still_count(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
         for number in 0..4 {
@@ -125,7 +125,7 @@ on_both_databases! {
         assert!(is_in(&store, &attempt("3", "a", at(HOUR_MS + 1))).await);
     }
 
-    async fn a_code_made_while_the_clock_was_ahead_is_not_live_for_longer_than_its_lifetime(backend) {
+    async fn sign_in_code_from_future_is_refused(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
         // The clock is right again.
@@ -135,7 +135,7 @@ on_both_databases! {
         assert!(is_in(&store, &attempt("2", "a", at(HOUR_MS))).await);
     }
 
-    async fn a_code_made_while_the_clock_was_ahead_is_gone_also_where_attempts_are_over(backend) {
+    async fn sign_in_code_from_future_at_limit_is_dropped(backend) {
         let store = Store::fresh(backend).await;
         for number in 0..5 {
             store.accounts.put_code(&request("old", at(number))).await.unwrap();
@@ -147,13 +147,13 @@ on_both_databases! {
         assert!(!is_in(&store, &attempt("1", "a", at(HOUR_MS + TEN_MINUTES_MS))).await);
     }
 
-    async fn a_code_is_good_where_the_clock_is_a_little_behind(backend) {
+    async fn sign_in_code_slightly_from_future_is_accepted(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(1_000))).await.unwrap();
         assert!(is_in(&store, &attempt("1", "a", at(0))).await);
     }
 
-    async fn requests_that_overtake_each_other_are_counted_one_by_one(backend) {
+    async fn sign_in_requests_out_of_order_all_count(backend) {
         let store = Store::fresh(backend).await;
         for number in (1..=5).rev() {
             assert!(store.accounts.put_code(&request("1", at(number))).await.unwrap(), "{number}");
@@ -165,7 +165,7 @@ on_both_databases! {
         assert!(!is_in(&store, &attempt("1", "a", at(0))).await, "attempts are over");
     }
 
-    async fn what_an_address_did_while_the_clock_was_ahead_is_forgotten_after_the_first_look(backend) {
+    async fn sign_in_history_from_future_is_deleted_after_window(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(HOUR_MS))).await.unwrap();
         let rows = async || store.databases.count(Database::Main, "SELECT count(*) AS n FROM sign_in_codes").await;
@@ -176,7 +176,7 @@ on_both_databases! {
         assert_eq!(rows().await, 0);
     }
 
-    async fn what_an_address_did_is_forgotten_when_it_no_longer_counts(backend) {
+    async fn sign_in_history_is_deleted_when_limits_expire(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.put_code(&request("1", at(0))).await.unwrap();
         let rows = async || store.databases.count(Database::Main, "SELECT count(*) AS n FROM sign_in_codes").await;
@@ -186,7 +186,7 @@ on_both_databases! {
         assert_eq!((done.rows_deleted, rows().await), (1, 0));
     }
 
-    async fn a_sign_in_that_meets_a_taken_name_uses_up_nothing(backend) {
+    async fn sign_in_collision_keeps_code_usable(backend) {
         let store = Store::fresh(backend).await;
         store.accounts.create_user(&creation("a", None)).await.unwrap();
         store.accounts.put_code(&request("1", at(0))).await.unwrap();
@@ -202,7 +202,7 @@ on_both_databases! {
         assert!(!is_in(&store, &attempt("1", "new", at(1))).await, "and good once");
     }
 
-    async fn a_user_that_is_told_of_meets_each_conflict_by_its_name(backend) {
+    async fn create_user_conflicts_are_reported_by_kind(backend) {
         let store = Store::fresh(backend).await;
         let create = async |request: &CreateUser| store.accounts.create_user(request).await.unwrap();
         let made = |created: bool| CreateUserOutcome::User { hash_id: "hash-a".into(), created };
@@ -218,7 +218,7 @@ on_both_databases! {
         assert_eq!(store.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
     }
 
-    async fn only_cookie_consents_have_a_version_and_every_document_has_a_history(backend) {
+    async fn consent_version_ignores_documents_that_history_lists(backend) {
         let store = Store::fresh(backend).await;
         let consent = |number: u128, user: &str, version: &str| {
             MainRecord::Consent(Box::new(ConsentRecord {

@@ -86,7 +86,7 @@ fn all_kinds(count: usize) -> (Vec<AnalyticsRecord>, Vec<AnalyticsRecord>) {
 const FEW: usize = 100;
 
 on_both_databases! {
-    async fn many_records_leave_the_rows_that_few_leave(backend) {
+    async fn large_batch_stores_same_rows_as_small_batches(backend) {
         let (sessions, views) = all_kinds(MANY);
         let (at_once, in_steps) = (Store::fresh(backend).await, Store::fresh(backend).await);
         for (number, batch) in (0..).zip([&sessions, &views]) {
@@ -103,7 +103,7 @@ on_both_databases! {
         }
     }
 
-    async fn every_field_of_a_view_comes_back(backend) {
+    async fn pageview_row_keeps_every_field(backend) {
         let store = Store::fresh(backend).await;
         let session = session_at(DAY);
         let full = PageviewRecord {
@@ -130,7 +130,7 @@ on_both_databases! {
         assert_eq!((&rows[1]["duration"], &rows[1]["scroll_depth"]), (&json!(null), &json!(null)));
     }
 
-    async fn ids_that_no_server_made_are_nobodys(backend) {
+    async fn records_with_foreign_ids_change_no_session(backend) {
         let store = Store::fresh(backend).await;
         // The last two are of the server's kind, of the first moment and of the last.
         let (first, last) = (Uuid::from_u128(7 << 76), Uuid::from_u128(u128::MAX ^ (8 << 76)));
@@ -150,7 +150,7 @@ on_both_databases! {
         assert!(strays.iter().all(|view| view["duration"].is_null()), "{strays:?}");
     }
 
-    async fn a_view_of_the_day_before_is_still_the_previous_one(backend) {
+    async fn pageview_across_midnight_closes_previous_view(backend) {
         let store = Store::fresh(backend).await;
         // A visit over midnight: 2026-04-30T23:59:50Z to ten seconds past.
         let session = session_at(later(50_390));
@@ -164,7 +164,7 @@ on_both_databases! {
         assert_eq!(time(&stored[0]["last_activity_at"]).timestamp_millis(), later(50_440).0);
     }
 
-    async fn a_view_that_came_before_its_session_is_the_previous_one_of_the_next(backend) {
+    async fn pageview_stored_before_session_is_closed_by_next(backend) {
         // Two instances: the one that took the view was faster than the one that took the session.
         for cuts in [[3, 3, 3], [1, 3, 3], [2, 3, 3], [1, 2, 3]] {
             let store = Store::fresh(backend).await;
@@ -186,7 +186,7 @@ on_both_databases! {
         }
     }
 
-    async fn keys_are_stored_with_their_items_and_read_back(backend) {
+    async fn idempotency_keys_are_stored_with_items_and_read_back(backend) {
         let store = Store::fresh(backend).await;
         let session = session_at(DAY);
         let view = view_of(&session, later(1));
@@ -214,7 +214,7 @@ on_both_databases! {
         assert_eq!(views(&store).await.len(), 1);
     }
 
-    async fn a_key_of_a_refused_step_is_not_kept(backend) {
+    async fn idempotency_key_of_refused_step_is_not_stored(backend) {
         let store = Store::fresh(backend).await;
         store.databases.refuse_poison().await;
         let poison = SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) };
@@ -224,7 +224,7 @@ on_both_databases! {
         assert_eq!(store.keys.batch_keys(DAY, 100).await.unwrap(), []);
     }
 
-    async fn keys_of_more_than_a_day_ago_are_deleted(backend) {
+    async fn idempotency_keys_older_than_one_day_are_deleted(backend) {
         let store = Store::fresh(backend).await;
         let now = UnixMillis(DAY.0 + BATCH_KEY_LIFETIME_MS);
         let batch: Vec<_> = [-1, 0, 1]
@@ -255,7 +255,7 @@ fn mixed(count: usize) -> Vec<AnalyticsRecord> {
 }
 
 #[tokio::test]
-async fn a_batch_of_any_size_is_the_same_few_statements() {
+async fn batch_statement_count_is_independent_of_size() {
     let store = Store::fresh(Backend::Postgres).await;
     store.analytics.apply(&store.step(0, 100), &mixed(100)).await.unwrap();
     let name = store.databases.analytics_url.rsplit('/').next().unwrap().to_owned();
@@ -285,7 +285,7 @@ async fn a_batch_of_any_size_is_the_same_few_statements() {
 }
 
 #[tokio::test]
-async fn writers_that_touch_the_same_sessions_in_opposite_orders_do_not_block_each_other() {
+async fn concurrent_writers_in_opposite_order_do_not_deadlock() {
     const ROUNDS: u64 = 25;
     let store = Store::fresh(Backend::Postgres).await;
     let visits: Vec<_> = (0..60).map(|_| session_at(DAY)).map(|session| (view_of(&session, DAY), session)).collect();
@@ -328,7 +328,7 @@ async fn writers_that_touch_the_same_sessions_in_opposite_orders_do_not_block_ea
 }
 
 #[tokio::test]
-async fn writers_that_bring_the_same_keys_do_not_block_each_other() {
+async fn concurrent_writers_with_same_keys_do_not_deadlock() {
     let store = Store::fresh(Backend::Postgres).await;
     // A client that saw no answer turns to another instance: one batch, two journals.
     let batch: Vec<_> = (0..300).map(|number| keyed(alive(Uuid::new_v4(), DAY), &number.to_string(), DAY)).collect();

@@ -7,7 +7,7 @@ use weir_testkit::{Database, on_both_databases};
 use super::*;
 
 on_both_databases! {
-    async fn every_field_of_a_consent_comes_back(backend) {
+    async fn consent_row_keeps_every_field(backend) {
         let store = Store::fresh(backend).await;
         let full = ConsentRecord {
             id: Uuid::from_u128(1),
@@ -38,7 +38,7 @@ on_both_databases! {
         assert_eq!(rows.len(), 2);
     }
 
-    async fn settings_are_written_once_and_overwritten(backend) {
+    async fn settings_are_inserted_then_overwritten(backend) {
         let store = Store::fresh(backend).await;
         assert_eq!(store.settings.settings().await.unwrap(), []);
         store.settings.set_setting("b", "1").await.unwrap();

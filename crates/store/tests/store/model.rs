@@ -293,7 +293,7 @@ async fn follow(
 }
 
 /// How many batches were begun early.
-fn batches_end_as_if_every_record_were_one_by_one(backend: Backend, way: Way) -> usize {
+fn batches_match_model(backend: Backend, way: Way) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = runtime.block_on(Store::fresh(backend));
     let (position, early) = (AtomicU64::new(0), AtomicUsize::new(0));
@@ -312,17 +312,17 @@ fn batches_end_as_if_every_record_were_one_by_one(backend: Backend, way: Way) ->
 }
 
 #[test]
-fn batches_end_as_if_every_record_were_one_by_one_on_sqlite() {
-    batches_end_as_if_every_record_were_one_by_one(Backend::Sqlite, Way::OneAfterTheOther);
+fn analytics_batches_match_model_on_sqlite() {
+    batches_match_model(Backend::Sqlite, Way::OneAfterTheOther);
 }
 
 #[test]
-fn batches_end_as_if_every_record_were_one_by_one_on_postgres() {
-    batches_end_as_if_every_record_were_one_by_one(Backend::Postgres, Way::OneAfterTheOther);
+fn analytics_batches_match_model_on_postgres() {
+    batches_match_model(Backend::Postgres, Way::OneAfterTheOther);
 }
 
 #[test]
-fn batches_that_are_begun_early_end_as_if_every_record_were_one_by_one() {
-    let early = batches_end_as_if_every_record_were_one_by_one(Backend::Postgres, Way::BegunEarly);
+fn pipelined_batches_match_model_on_postgres() {
+    let early = batches_match_model(Backend::Postgres, Way::BegunEarly);
     assert!(early > 50, "only {early} were");
 }

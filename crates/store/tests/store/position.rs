@@ -10,7 +10,7 @@ use super::*;
 const COUNT: &str = "SELECT count(*) AS n FROM analytics_sessions";
 
 on_both_databases! {
-    async fn rows_and_position_move_together(backend) {
+    async fn position_commits_together_with_rows(backend) {
         let store = Store::fresh(backend).await;
         let applied = store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
         assert_eq!(applied.rows, [("analytics_sessions", 3)]);
@@ -21,7 +21,7 @@ on_both_databases! {
         assert_eq!(by, store.writer.to_string());
     }
 
-    async fn a_step_from_elsewhere_stores_nothing_and_says_who_was_there(backend) {
+    async fn fencing_step_from_wrong_position_stores_nothing(backend) {
         let store = Store::fresh(backend).await;
         store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
         for (from, through) in [(0, 3), (2, 4), (4, 5)] {
@@ -36,7 +36,7 @@ on_both_databases! {
         assert_eq!(store.analytics_position().await, 3);
     }
 
-    async fn a_refused_record_takes_its_whole_step_back(backend) {
+    async fn refused_record_rolls_back_whole_step(backend) {
         let store = Store::fresh(backend).await;
         store.databases.refuse_poison().await;
         store.analytics.apply(&store.step(0, 1), &sessions(1)).await.unwrap();
@@ -56,7 +56,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_record_that_an_index_of_the_operators_refuses_is_refused_and_not_tried_for_ever(backend) {
+    async fn record_violating_operator_index_is_refused(backend) {
         let store = Store::fresh(backend).await;
         let poison = || record(SessionRecord { landing_page: "poison".to_owned(), ..session_at(DAY) });
         store.analytics.apply(&store.step(0, 1), &[poison()]).await.unwrap();
@@ -70,7 +70,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_session_that_is_there_already_stays_as_it_is(backend) {
+    async fn session_already_stored_stays_unchanged(backend) {
         let store = Store::fresh(backend).await;
         let known = session_at(DAY);
         store.analytics.apply(&store.step(0, 1), &[record(known.clone())]).await.unwrap();
@@ -85,14 +85,14 @@ on_both_databases! {
         assert!(rows.iter().all(|row| row["landing_page"] == "https://example.org/"));
     }
 
-    async fn an_empty_step_moves_the_position_alone(backend) {
+    async fn step_without_records_moves_only_position(backend) {
         let store = Store::fresh(backend).await;
         store.analytics.apply::<AnalyticsRecord>(&store.step(0, 9), &[]).await.unwrap();
         assert_eq!(store.analytics_position().await, 9);
         store.main.apply::<MainRecord>(&store.step(0, 9), &[]).await.unwrap();
     }
 
-    async fn two_journals_do_not_know_of_each_other(backend) {
+    async fn positions_of_two_journals_are_independent(backend) {
         let store = Store::fresh(backend).await;
         let other = JournalId(Uuid::new_v4());
         assert_eq!(store.analytics.positions().position(other).await.unwrap(), None);
@@ -105,7 +105,7 @@ on_both_databases! {
         assert_eq!(store.analytics_position().await, 3);
     }
 
-    async fn registering_again_changes_nothing(backend) {
+    async fn register_again_keeps_position_and_writer(backend) {
         let store = Store::fresh(backend).await;
         store.analytics.apply(&store.step(0, 3), &sessions(3)).await.unwrap();
         assert_eq!(store.analytics.positions().register(store.journal, Uuid::new_v4(), DAY).await.unwrap(), Position(3));
@@ -113,7 +113,7 @@ on_both_databases! {
         assert_eq!(by, store.writer.to_string());
     }
 
-    async fn migrating_again_and_at_once_is_harmless(backend) {
+    async fn migrate_repeated_or_concurrent_is_harmless(backend) {
         let store = Store::fresh(backend).await;
         let (one, other) = tokio::join!(store.analytics.migrate(), store.analytics.migrate());
         one.unwrap();
@@ -123,7 +123,7 @@ on_both_databases! {
 }
 
 #[tokio::test]
-async fn registering_waits_for_a_step_whose_commit_is_on_its_way() {
+async fn register_waits_for_commit_in_flight() {
     let store = Store::fresh(Backend::Postgres).await;
     let mut on_its_way = PgConnection::connect(&store.databases.analytics_url).await.unwrap();
     let mut transaction = on_its_way.begin().await.unwrap();

@@ -176,7 +176,7 @@ async fn follow(
 }
 
 /// The same on either engine; a failing sequence is kept and tried again.
-fn any_batching_comes_to_the_same(backend: Backend, cases: u32) {
+fn visitor_batches_match_model(backend: Backend, cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = runtime.block_on(async {
         let store = Store::fresh(backend).await;
@@ -207,17 +207,17 @@ fn any_batching_comes_to_the_same(backend: Backend, cases: u32) {
 }
 
 #[test]
-fn any_batching_comes_to_the_same_as_one_by_one_on_sqlite() {
-    any_batching_comes_to_the_same(Backend::Sqlite, 150);
+fn visitor_batches_match_model_on_sqlite() {
+    visitor_batches_match_model(Backend::Sqlite, 150);
 }
 
 #[test]
-fn any_batching_comes_to_the_same_as_one_by_one_on_postgres() {
-    any_batching_comes_to_the_same(Backend::Postgres, 60);
+fn visitor_batches_match_model_on_postgres() {
+    visitor_batches_match_model(Backend::Postgres, 60);
 }
 
 on_both_databases! {
-    async fn every_field_of_a_visitor_comes_back(backend) {
+    async fn visitor_row_keeps_every_field(backend) {
         let store = Store::fresh(backend).await;
         let odd = "'\"\\ \u{1}ü漢🦀 %s $1";
         let full = VisitorRecord {
@@ -255,7 +255,7 @@ on_both_databases! {
         assert_eq!(weir_testkit::time(&row["created_at"]).timestamp_millis(), full.created_at.0);
     }
 
-    async fn a_batch_of_any_size_is_applied(backend) {
+    async fn visitor_batch_of_any_size_is_applied(backend) {
         let store = Store::fresh(backend).await;
         let mut number = 0;
         let mut position = 0;
@@ -273,7 +273,7 @@ on_both_databases! {
         assert_eq!(u64::try_from(n).unwrap(), position);
     }
 
-    async fn a_start_finds_the_recent_ones_the_newest_first(backend) {
+    async fn recent_visitors_are_returned_newest_first(backend) {
         let store = Store::fresh(backend).await;
         let now = now();
         let ago = |ms: i64| UnixMillis(now.0 - ms);
@@ -296,7 +296,7 @@ on_both_databases! {
         assert_eq!(store.visitors.newest_tokens(10).await.unwrap().len(), 5);
     }
 
-    async fn fingerprints_go_with_their_window_to_the_millisecond(backend) {
+    async fn visitor_fingerprints_expire_to_the_millisecond(backend) {
         let store = Store::fresh(backend).await;
         let now = now();
         // The first is past its window already when it is applied.
@@ -317,7 +317,7 @@ on_both_databases! {
         assert_eq!(all, 3, "visitors stay");
     }
 
-    async fn a_visitor_is_looked_up_by_its_token(backend) {
+    async fn visitor_lookup_by_token_finds_only_anonymous_profile(backend) {
         let store = Store::fresh(backend).await;
         let told = VisitorRecord {
             user_agent: Some("agent".into()),

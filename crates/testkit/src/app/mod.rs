@@ -5,6 +5,7 @@
 //! - `http`: requests, and what became of them.
 //! - `waiting`: until something is so; metrics and rows.
 
+mod child;
 mod http;
 mod process;
 mod waiting;
@@ -16,8 +17,8 @@ use tempfile::TempDir;
 
 use crate::machine::{self, Permit};
 use crate::{Backend, Databases, JWT_SECRET, TRACKING_SECRET};
+use child::Process;
 pub use process::Finished;
-use process::Process;
 
 /// A Weir with fresh databases, started or about to be. Killed and removed when it is dropped.
 ///

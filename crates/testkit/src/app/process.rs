@@ -1,15 +1,12 @@
 //! Start, signals and end of a server, and commands of the same binary.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use super::TestApp;
+use super::child::{Process, ended};
 use crate::{PATIENCE, workspace};
-
-/// How often a process is asked whether it has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A command that has ended.
 #[derive(Debug)]
@@ -20,40 +17,6 @@ pub struct Finished {
     pub stdout: String,
     /// What it complained about.
     pub stderr: String,
-}
-
-/// A running server; killed when it is dropped.
-pub(super) struct Process {
-    child: Child,
-    /// With the scheme; empty until it is known.
-    address: String,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    /// Waits for its end; `None` when it outlasts the tests' patience.
-    async fn ended(&mut self) -> Option<ExitStatus> {
-        ended(&mut self.child).await
-    }
-}
-
-async fn ended(child: &mut Child) -> Option<ExitStatus> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 impl TestApp {

@@ -59,7 +59,7 @@ impl TestApp {
 
     /// How many requests ended so, over all statuses, e.g. of route `session` with outcome `bot`.
     pub async fn outcomes(&self, route: &str, outcome: &str) -> f64 {
-        let start = format!("weir_requests_total{{route=\"{route}\",outcome=\"{outcome}\",");
+        let start = format!("weir_requests_total{{outcome=\"{outcome}\",route=\"{route}\",");
         let metrics = self.metrics().await;
         let counts = metrics.lines().filter_map(|line| line.strip_prefix(&start)?.split_once(' '));
         counts.map(|(_, count)| count.parse::<f64>().unwrap()).sum()

@@ -4,7 +4,8 @@ use serde_json::value::RawValue;
 use weir_domain::{BatchKey, Route};
 
 use crate::http::protocol::api_error::{ApiError, Detail};
-use crate::http::protocol::fields::{self, Field, json_fields};
+use crate::http::protocol::fields::{self, Field};
+use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::rules::{Rules, TEXT_MAX};
 
 const ITEMS_MAX: usize = 100;
@@ -25,14 +26,14 @@ json_fields! {
 
 /// What an item can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ItemKind {
     Session,
     Pageview,
     Leave,
     Heartbeat,
 }
 
-impl Kind {
+impl ItemKind {
     pub const ALL: [Self; 4] = [Self::Session, Self::Pageview, Self::Leave, Self::Heartbeat];
 
     /// Its name in a batch, and its route's.
@@ -55,7 +56,7 @@ impl Kind {
 
 /// An item, checked.
 pub struct Item<'a> {
-    pub kind: Kind,
+    pub kind: ItemKind,
     pub key: Option<BatchKey>,
     pub age_ms: i64,
     pub id: Option<String>,
@@ -87,14 +88,14 @@ pub fn read_items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
 ///
 /// # Errors
 /// With every rule that it breaks, and its kind where that is known.
-pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<Kind>, ApiError)> {
+pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<ItemKind>, ApiError)> {
     let text = item.get().as_bytes();
     let unreadable = |error| (None, error);
     let found: ItemFields<'_> = fields::parse(text).map_err(unreadable)?;
     let body = fields::raw(text, "body").map_err(unreadable)?.filter(|body| body.get() != "null");
     let mut rules = Rules::default();
     let kind = match &found.kind {
-        Field::Text(text) => Kind::ALL.into_iter().find(|kind| kind.label() == text),
+        Field::Text(text) => ItemKind::ALL.into_iter().find(|kind| kind.label() == text),
         _ => None,
     };
     if kind.is_none() {

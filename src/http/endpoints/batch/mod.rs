@@ -8,89 +8,32 @@
 
 pub mod items;
 mod schema;
+mod slot;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use weir_domain::{
-    AnalyticsEvent, AnalyticsRecord, BatchKey, HeartbeatRecord, JournalRecord, KeyMark, KeyedAnswer, Outcome,
-    UnixMillis, parse_uuid,
-};
-use weir_journal::Ack;
+use weir_domain::{AnalyticsEvent, HeartbeatRecord, KeyedAnswer, Outcome, UnixMillis, parse_uuid};
 
-use self::items::{Item, Kind, read_item, read_items};
-use self::schema::{BatchItemData, BatchRequest};
-use super::pageview::{self, Viewed};
-use super::session::{self, Created, Done, Enriched};
+use self::items::{Item, ItemKind, read_item, read_items};
+use self::schema::BatchRequest;
+use self::slot::{ItemResult, Slot, append, settle, unavailable};
+use super::pageview;
+use super::session::{self, Enriched};
 use crate::enrich::Moment;
 use crate::http::call::Call;
-use crate::http::middleware::{RateLimit, RequestId};
+use crate::http::middleware::RateLimit;
 use crate::http::protocol::api_error::{ApiError, Detail};
-use crate::http::protocol::envelope::{ErrorBody, Wrapped};
+use crate::http::protocol::envelope::Wrapped;
 use crate::http::protocol::reply::Reply;
 use crate::http::state::AppState;
-use crate::idempotency::{InFlight, KeyView};
+use crate::idempotency::KeyView;
 use crate::telemetry::{UNKNOWN_ITEM, name};
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ItemData {
-    Session(Created),
-    Pageview(Viewed),
-    Done(Done),
-}
-
-impl ItemData {
-    fn of(kind: Kind, answer: KeyedAnswer) -> Self {
-        match kind {
-            Kind::Session => Self::Session(answer.into()),
-            Kind::Pageview => Self::Pageview(answer.into()),
-            Kind::Leave | Kind::Heartbeat => Self::Done(Done::OK),
-        }
-    }
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct ItemResult {
-    status: u16,
-    #[schema(value_type = BatchItemData, required = false)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<ItemData>,
-    #[schema(nullable = false)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorBody>,
-}
 
 #[derive(Serialize, ToSchema)]
 pub struct BatchAnswer {
     results: Vec<ItemResult>,
-}
-
-/// What an item came to.
-enum Slot {
-    /// Appended, not yet known to be durable.
-    Waiting {
-        kind: Kind,
-        answer: KeyedAnswer,
-        durable: Durable,
-    },
-    /// Stored, or not stored and answered as if all were well.
-    Answered {
-        kind: Kind,
-        answer: KeyedAnswer,
-        outcome: Outcome,
-    },
-    Refused {
-        kind: Option<Kind>,
-        error: ApiError,
-    },
-}
-
-/// What tells that an item is durable.
-enum Durable {
-    Plain(Ack),
-    Keyed(BatchKey, InFlight<KeyedAnswer>),
 }
 
 /// Bring many events at once
@@ -124,7 +67,7 @@ pub async fn batch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         }
         call.app.telemetry.count(
             name::BATCH_ITEMS,
-            &[("type", slot.kind().map_or(UNKNOWN_ITEM, Kind::label)), ("outcome", slot.outcome().label())],
+            &[("type", slot.kind().map_or(UNKNOWN_ITEM, ItemKind::label)), ("outcome", slot.outcome().label())],
             1,
         );
         results.push(slot.into_result(call.request_id()));
@@ -139,7 +82,7 @@ async fn take(
     earlier: &mut [Slot],
     keys: &mut KeyView<'_>,
     now: UnixMillis,
-) -> Result<Slot, (Option<Kind>, ApiError)> {
+) -> Result<Slot, (Option<ItemKind>, ApiError)> {
     let item = read_item(item)?;
     let kind = item.kind;
     let known = match item.key {
@@ -172,27 +115,27 @@ async fn event(
     let app = call.app;
     let at = UnixMillis(now.0 - item.age_ms);
     match item.kind {
-        Kind::Session => {
+        ItemKind::Session => {
             let record = match session::read_and_enrich(call, item.body, Moment { now, age_ms: item.age_ms })? {
                 Enriched::Now(record) => record,
                 Enriched::Later(parsing) => parsing.await,
             };
             Ok(record.map(|record| AnalyticsEvent::Session(Box::new(record))).map_err(Outcome::from))
         }
-        Kind::Pageview => {
-            let of_session = refer(app, earlier, "sessionRef", item.session_ref, Kind::Session).await?;
+        ItemKind::Pageview => {
+            let of_session = refer(app, earlier, "sessionRef", item.session_ref, ItemKind::Session).await?;
             let view = pageview::read_view(item.body, of_session)?;
             let record = view.into_record(call.user_agent().as_deref(), app.ids.next(now), at);
             Ok(record.map(|record| AnalyticsEvent::Pageview(Box::new(record))))
         }
-        Kind::Leave => {
-            let of_view = refer(app, earlier, "viewRef", item.view_ref, Kind::Pageview).await?;
+        ItemKind::Leave => {
+            let of_view = refer(app, earlier, "viewRef", item.view_ref, ItemKind::Pageview).await?;
             let id = named(of_view, item.id)?;
             let leave = pageview::read_leave(item.body)?;
             Ok(id.map(|view_id| AnalyticsEvent::Leave(leave.into_record(view_id))).ok_or(Outcome::Served))
         }
-        Kind::Heartbeat => {
-            let of_session = refer(app, earlier, "sessionRef", item.session_ref, Kind::Session).await?;
+        ItemKind::Heartbeat => {
+            let of_session = refer(app, earlier, "sessionRef", item.session_ref, ItemKind::Session).await?;
             let id = named(of_session, item.id)?;
             let heartbeat = |session_id| AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id, at });
             Ok(id.map(heartbeat).ok_or(Outcome::Served))
@@ -206,7 +149,7 @@ async fn refer(
     earlier: &mut [Slot],
     name: &'static str,
     reference: Option<usize>,
-    kind: Kind,
+    kind: ItemKind,
 ) -> Result<Option<Uuid>, ApiError> {
     let Some(index) = reference else { return Ok(None) };
     if let Some(slot) = earlier.get_mut(index) {
@@ -232,75 +175,6 @@ fn named(referred: Option<Uuid>, id: Option<String>) -> Result<Option<Uuid>, Api
         (None, None) => {
             let message = "id must be a string".to_owned();
             Err(ApiError::Validation(vec![Detail { field: Some("id"), message }]))
-        }
-    }
-}
-
-fn append(app: &AppState, kind: Kind, key: Option<BatchKey>, event: AnalyticsEvent, now: UnixMillis) -> Slot {
-    let answer = event.answer();
-    let record = AnalyticsRecord { key: key.map(|key| KeyMark { key, stored_at: now }), event };
-    let append = || app.analytics.appender.append(record.encode());
-    let (answer, durable) = match key {
-        None => (answer, append().map(Durable::Plain).ok()),
-        Some(key) => match app.batch_keys.begin(key, || append().map(|ack| (answer, ack))) {
-            Ok(pending) => (pending.value(), Some(Durable::Keyed(key, pending))),
-            Err(_) => (answer, None),
-        },
-    };
-    match durable {
-        Some(durable) => Slot::Waiting { kind, answer, durable },
-        None => unavailable(kind),
-    }
-}
-
-/// Sessions and views say it with their null id, the others have no other way than an error.
-fn unavailable(kind: Kind) -> Slot {
-    match kind {
-        Kind::Session | Kind::Pageview => {
-            Slot::Answered { kind, answer: KeyedAnswer::default(), outcome: Outcome::Unavailable }
-        }
-        Kind::Leave | Kind::Heartbeat => Slot::Refused { kind: Some(kind), error: ApiError::Unavailable },
-    }
-}
-
-async fn settle(app: &AppState, slot: Slot) -> Slot {
-    let Slot::Waiting { kind, answer, durable } = slot else { return slot };
-    let durable = match durable {
-        Durable::Plain(ack) => ack.await,
-        Durable::Keyed(key, pending) => app.batch_keys.settle(key, pending).await,
-    };
-    match durable {
-        Ok(()) => Slot::Answered { kind, answer, outcome: Outcome::Accepted },
-        Err(_) => unavailable(kind),
-    }
-}
-
-impl Slot {
-    fn kind(&self) -> Option<Kind> {
-        match self {
-            Self::Waiting { kind, .. } | Self::Answered { kind, .. } => Some(*kind),
-            Self::Refused { kind, .. } => *kind,
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::Waiting { .. } => Outcome::Failed,
-            Self::Answered { outcome, .. } => *outcome,
-            Self::Refused { error, .. } => error.spec().outcome,
-        }
-    }
-
-    fn into_result(self, id: &RequestId) -> ItemResult {
-        match self {
-            Self::Answered { kind, answer, .. } => {
-                ItemResult { status: 200, data: Some(ItemData::of(kind, answer)), error: None }
-            }
-            // Nobody may hear of what is not known to be durable.
-            Self::Waiting { .. } => Self::Refused { kind: None, error: ApiError::Unavailable }.into_result(id),
-            Self::Refused { error, .. } => {
-                ItemResult { status: error.spec().status.as_u16(), data: None, error: Some(ErrorBody::new(id, error)) }
-            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct BatchItemData {
 mod tests {
     use super::*;
     use crate::http::endpoints::batch::items::ItemFields;
-    use crate::http::protocol::fields::assert_described;
+    use crate::http::protocol::json_fields::assert_described;
 
     #[test]
     fn document_of_an_item_has_the_fields_that_are_read() {

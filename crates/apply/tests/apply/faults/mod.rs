@@ -154,7 +154,7 @@ impl StateMachineTest for Machine {
 }
 
 /// How many steps were begun before their turn.
-fn every_record_is_applied_once(backend: Backend, cases: u32) -> usize {
+fn random_faults_apply_every_record_once(backend: Backend, cases: u32) -> usize {
     WORLD.set(Some(Rc::new(World::new(backend))));
     let persistence =
         FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/writer.txt"));
@@ -175,13 +175,13 @@ fn every_record_is_applied_once(backend: Backend, cases: u32) -> usize {
 }
 
 #[test]
-fn whatever_befalls_a_writer_every_record_is_applied_once_on_sqlite() {
-    every_record_is_applied_once(Backend::Sqlite, 60);
+fn writer_random_faults_apply_every_record_once_on_sqlite() {
+    random_faults_apply_every_record_once(Backend::Sqlite, 60);
 }
 
 #[test]
-fn whatever_befalls_a_writer_every_record_is_applied_once_on_postgres() {
-    let early = every_record_is_applied_once(Backend::Postgres, 15);
+fn writer_random_faults_apply_every_record_once_on_postgres() {
+    let early = random_faults_apply_every_record_once(Backend::Postgres, 15);
     let is_asked_for_few = std::env::var("PROPTEST_CASES").is_ok();
     assert!(early > 0 || is_asked_for_few, "no step was begun before its turn");
 }

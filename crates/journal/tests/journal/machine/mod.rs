@@ -42,7 +42,7 @@ pub enum Step {
         records: usize,
         bytes: usize,
     },
-    /// The database has applied so much, and the keeper deletes it.
+    /// The database has applied so much, and the collector deletes it.
     Apply(Index),
     /// A bit of an acknowledged record is another one, under the running process.
     Flip {
@@ -217,7 +217,7 @@ prop_state_machine! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_happens_what_is_acknowledged_and_whole_is_read_once_in_order_and_the_rest_is_named(
+    fn journal_random_faults_read_whole_records_once_in_order(
         sequential 1..40 => Machine
     );
 }

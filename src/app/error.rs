@@ -1,0 +1,45 @@
+//! Why Weir does not start, or did not end well.
+
+use std::net::SocketAddr;
+
+use weir_http_guard::TooFewFiles;
+use weir_journal::OpenError;
+use weir_log::ReadError;
+use weir_store::StoreError;
+
+use crate::auth::{IdTokensError, JwtError};
+use crate::config::SecretsError;
+use crate::enrich::geo::GeoError;
+use crate::enrich::user_agent::UserAgentError;
+use crate::mail::MailError;
+
+/// Why Weir does not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    FdLimit(#[from] TooFewFiles),
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    #[error(transparent)]
+    Jwt(#[from] JwtError),
+    #[error(transparent)]
+    Geo(#[from] GeoError),
+    #[error("user-agent rules: {0}")]
+    UserAgent(#[from] UserAgentError),
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    #[error(transparent)]
+    IdTokens(#[from] IdTokensError),
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    #[error("read back {0}")]
+    ReadBack(#[from] ReadError),
+    #[error("{database}: {source}")]
+    Database { database: String, source: StoreError },
+    #[error("listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("{action}: {source}")]
+    System { action: &'static str, source: std::io::Error },
+    #[error("{0} failed too often; see the log")]
+    BeyondHelp(&'static str),
+}
