@@ -8,6 +8,7 @@
 //! logged, with one exception: without a mail server, which is for development only, a line tells the code to whom it
 //! belongs. What waits when the process ends is lost: the person asks for another code.
 
+mod error;
 mod smtp;
 #[cfg(test)]
 mod tests;
@@ -26,23 +27,14 @@ use crate::config::MailSettings;
 use crate::telemetry::{Telemetry, name};
 use smtp::{Failure, SmtpMailer};
 
+pub use error::MailError;
+
 /// How many mails may wait.
 pub const QUEUE: usize = 256;
 /// How many are sent at once: one that a slow server holds does not hold up the others.
 const WORKERS: usize = 8;
 /// How often a mail is tried.
 pub const ATTEMPTS: usize = 3;
-
-/// Why mail cannot be sent with these settings.
-#[derive(Debug, thiserror::Error)]
-pub enum MailError {
-    #[error("smtp_url cannot be used")]
-    Url,
-    #[error("smtp_url: TLS cannot be used: {0}")]
-    Tls(lettre::transport::smtp::Error),
-    #[error("mail_from is not a mailbox")]
-    From,
-}
 
 /// No more mail can wait; this one is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,13 +91,13 @@ impl Outbox {
         if settings.is_none() {
             tracing::warn!("no smtp_url is set: sign-in codes are written to the log, which is for development");
         }
-        let way = settings.map_or(Ok(Transport::Log), Transport::smtp)?;
+        let transport = settings.map_or(Ok(Transport::Log), Transport::smtp)?;
         let bounds = Bounds { workers: WORKERS, queue: QUEUE / WORKERS };
-        Ok(Self::start_with(way, TIMING, bounds, watchdog, restart_budget, telemetry, arbiter))
+        Ok(Self::start_with(transport, TIMING, bounds, watchdog, restart_budget, telemetry, arbiter))
     }
 
     fn start_with(
-        way: Transport,
+        transport: Transport,
         timing: Timing,
         bounds: Bounds,
         watchdog: &Watchdog,
@@ -113,22 +105,26 @@ impl Outbox {
         telemetry: Arc<Telemetry>,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let desk =
-            Arc::new(Desk { way, timing, telemetry: Arc::clone(&telemetry), restart_budget: restart_budget.clone() });
-        let postman = |_| {
-            let desk = Arc::clone(&desk);
+        let sender = Arc::new(MailSender {
+            transport,
+            timing,
+            telemetry: Arc::clone(&telemetry),
+            restart_budget: restart_budget.clone(),
+        });
+        let worker = |_| {
+            let sender = Arc::clone(&sender);
             watchdog.supervise(arbiter, restart_budget.clone(), bounds.queue, move || MailWorker {
-                desk: Arc::clone(&desk),
+                sender: Arc::clone(&sender),
             })
         };
-        Self { workers: (0..bounds.workers).map(postman).collect(), telemetry }
+        Self { workers: (0..bounds.workers).map(worker).collect(), telemetry }
     }
 
     /// Whether another mail can wait. A code is not to be made for a mail that cannot be sent: it would take the place
-    /// of one that is on its way.
+    /// of one that is on its transport.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.workers.iter().any(|postman| postman.depth() < postman.capacity())
+        self.workers.iter().any(|worker| worker.depth() < worker.capacity())
     }
 
     /// Has a code sent to an address. Never waits; what becomes of the mail is counted and logged.
@@ -139,9 +135,9 @@ impl Outbox {
         let expires = Instant::now() + Duration::from_secs(u64::from(valid_minutes) * 60);
         let mail = CodeMail { address: address.to_owned(), code: code.to_owned(), valid_minutes, expires };
         let mut workers: Vec<_> = self.workers.iter().collect();
-        workers.sort_by_key(|postman| postman.depth());
+        workers.sort_by_key(|worker| worker.depth());
         // One that has just died is idle too.
-        let taken = workers.iter().any(|postman| postman.push(mail.clone()).is_ok());
+        let taken = workers.iter().any(|worker| worker.push(mail.clone()).is_ok());
         if !taken {
             count(&self.telemetry, "refused");
             return Err(OutboxFull);
@@ -154,7 +150,7 @@ impl Outbox {
     pub fn depth_and_capacity(&self) -> (usize, usize) {
         self.workers
             .iter()
-            .fold((0, 0), |(depth, capacity), postman| (depth + postman.depth(), capacity + postman.capacity()))
+            .fold((0, 0), |(depth, capacity), worker| (depth + worker.depth(), capacity + worker.capacity()))
     }
 }
 
@@ -185,21 +181,21 @@ impl Transport {
 }
 
 /// What outlives a restart of the actor.
-struct Desk {
-    way: Transport,
+struct MailSender {
+    transport: Transport,
     timing: Timing,
     telemetry: Arc<Telemetry>,
     restart_budget: RestartBudget,
 }
 
-impl Desk {
+impl MailSender {
     /// Sends one mail, or gives it up. The answer is the result to be counted.
     async fn deliver(&self, mail: &CodeMail) -> &'static str {
         let Some(address) = address(&mail.address) else {
             tracing::warn!("mail not sent: the address is none");
             return "failed";
         };
-        match &self.way {
+        match &self.transport {
             Transport::Smtp(smtp) => self.hand_over(smtp, address, mail).await,
             Transport::Log => {
                 tracing::info!("sign-in code for {address} is {}", mail.code);
@@ -248,7 +244,7 @@ fn address(text: &str) -> Option<Address> {
 
 /// The actor that sends.
 struct MailWorker {
-    desk: Arc<Desk>,
+    sender: Arc<MailSender>,
 }
 
 impl Actor for MailWorker {
@@ -261,12 +257,12 @@ impl Handler<Delivery<CodeMail>> for MailWorker {
     type Result = ();
 
     fn handle(&mut self, delivery: Delivery<CodeMail>, context: &mut Self::Context) {
-        let desk = Arc::clone(&self.desk);
+        let sender = Arc::clone(&self.sender);
         let work = async move {
             // All of it: the message alone would leave its place in the mailbox behind, free for the next one.
             let delivery = delivery;
-            let result = desk.restart_budget.guard_async(desk.deliver(&delivery.message)).await;
-            count(&desk.telemetry, result.unwrap_or("failed"));
+            let result = sender.restart_budget.guard_async(sender.deliver(&delivery.message)).await;
+            count(&sender.telemetry, result.unwrap_or("failed"));
             result.is_some()
         };
         // Until this is done, the mailbox rests.

@@ -11,7 +11,7 @@ use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::MailError;
+use super::error::MailError;
 use crate::config::MailSettings;
 
 /// Why an attempt failed.
