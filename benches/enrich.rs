@@ -21,9 +21,9 @@ use weir::enrich::geo::Geo;
 use weir::enrich::pool::UserAgents;
 use weir::enrich::token::TrackingTokens;
 use weir::enrich::user_agent::UserAgentParser;
-use weir::enrich::{Discarded, Enricher, Moment, SessionVisit};
+use weir::enrich::{Discarded, Enricher, EventTime, SessionVisit};
 use weir::telemetry::Telemetry;
-use weir_domain::{ClientIp, Clock, IdSource, Place, SessionRecord};
+use weir_domain::{ClientIp, Clock, GeoLocation, IdSource, SessionRecord};
 
 const PAGE: &str = "11111111-2222-3333-4444-555555555555";
 const BROWSER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
@@ -145,11 +145,11 @@ impl Visit {
 }
 
 async fn session(enricher: &Enricher, visit: &Visit) -> Result<SessionRecord, Discarded> {
-    let when = Moment { now: Clock::system().now(), age_ms: 0 };
+    let when = EventTime { now: Clock::system().now(), age_ms: 0 };
     let user_agent = Some(visit.user_agent.as_str());
     let says = visit.says();
     let admitted = enricher.admit(&says, user_agent, when.now)?;
-    let place = enricher.place(ClientIp::parse("80.0.77.9"), Place::default());
+    let place = enricher.place(ClientIp::parse("80.0.77.9"), GeoLocation::default());
     let record = |agent| {
         enricher.record(&says, admitted.bio_page_id, agent, &place, when, |record: &SessionRecord<&str>| {
             record.to_owned_texts()

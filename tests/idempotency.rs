@@ -6,7 +6,7 @@ use uuid::Uuid;
 use weir::idempotency::{BatchKeys, KeyError};
 use weir::read::ReadBarrier;
 use weir_domain::{
-    AnalyticsEvent, AnalyticsRecord, BatchKey, Clock, HeartbeatRecord, JournalRecord, KeyMark, KeyedAnswer,
+    AnalyticsEvent, AnalyticsRecord, BatchKey, CachedResponse, Clock, HeartbeatRecord, IdempotencyEntry, JournalRecord,
 };
 use weir_journal::{Journal, JournalOptions};
 use weir_log::{LogReader as _, Offsets as _, ReadLimits};
@@ -34,12 +34,12 @@ impl Scene {
     }
 
     /// Stores an item under a key as a request does, or gets what was stored.
-    async fn send(&self, number: u32) -> Result<KeyedAnswer, KeyError> {
+    async fn send(&self, number: u32) -> Result<CachedResponse, KeyError> {
         let key = key(number);
         if let Some(answer) = self.keys.view().answer(key).await? {
             return Ok(answer);
         }
-        let answer = KeyedAnswer { id: Some(Uuid::from_u128(u128::from(number) + 1)), created_at: None };
+        let answer = CachedResponse { id: Some(Uuid::from_u128(u128::from(number) + 1)), created_at: None };
         let record = self.record(key).encode();
         let pending = self.keys.begin(key, || Ok((answer, self.journal.appender().append(record.clone())?)))?;
         let told = pending.value();
@@ -49,7 +49,7 @@ impl Scene {
 
     fn record(&self, key: BatchKey) -> AnalyticsRecord {
         let event = AnalyticsEvent::Heartbeat(HeartbeatRecord { session_id: Uuid::from_u128(1), at: self.clock.now() });
-        AnalyticsRecord { key: Some(KeyMark { key, stored_at: self.clock.now() }), event }
+        AnalyticsRecord { key: Some(IdempotencyEntry { key, stored_at: self.clock.now() }), event }
     }
 
     /// What the writer does, one step for all that waits.

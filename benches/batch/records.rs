@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use weir_domain::{AnalyticsEvent, AnalyticsRecord, Clock, IdSource, Place, SessionRecord, VisitorHash};
+use weir_domain::{AnalyticsEvent, AnalyticsRecord, Clock, GeoLocation, IdSource, SessionRecord, VisitorHash};
 use weir_log::{JournalId, Position};
 use weir_store::{Sink, Step};
 
@@ -59,7 +59,7 @@ impl Source {
             screen_height: Some(2532),
             connection_type: text("4g"),
             language: text("tr-TR"),
-            place: Place {
+            place: GeoLocation {
                 country: text("TR"),
                 city: text("Istanbul"),
                 region: text("Istanbul"),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use weir::config::{Proxies, XForwardedFor};
 use weir::http::protocol::client::{Client, user_agent};
-use weir_domain::{ClientIp, Place};
+use weir_domain::{ClientIp, GeoLocation};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -53,14 +53,14 @@ fn look(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &Proxies) {
     let (client, forwarded) = Client::seen(peer, headers, proxies);
     let place = client.proxy_place(headers);
     let Some(peer) = peer.map(ClientIp::new) else {
-        assert!(client.ip.is_none() && !forwarded && place == Place::default(), "nobody is at the other end");
+        assert!(client.ip.is_none() && !forwarded && place == GeoLocation::default(), "nobody is at the other end");
         return;
     };
     let found = client.ip.expect("whoever has a peer has an address");
     assert_canonical(found);
     if !proxies.trusts(peer.address()) {
         assert!(found == peer && !forwarded, "a header of somebody untrusted counts");
-        assert_eq!(place, Place::default());
+        assert_eq!(place, GeoLocation::default());
         return;
     }
     assert_place(&place);
@@ -133,7 +133,7 @@ fn assert_canonical(address: ClientIp) {
     }
 }
 
-fn assert_place(place: &Place) {
+fn assert_place(place: &GeoLocation) {
     assert!(place.country.as_ref().is_none_or(|country| {
         country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()) && country != "XX"
     }));

@@ -21,18 +21,18 @@ pub enum PushError {
 }
 
 /// A message and its place in the mailbox, which is free again when this is dropped.
-pub struct Delivery<M> {
+pub struct Envelope<M> {
     pub message: M,
-    _place: Place,
+    _permit: Permit,
 }
 
-impl<M> Message for Delivery<M> {
+impl<M> Message for Envelope<M> {
     type Result = ();
 }
 
-struct Place(Arc<AtomicUsize>);
+struct Permit(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -63,20 +63,20 @@ impl<A: Actor> Mailbox<A> {
     pub fn push<M>(&self, message: M) -> Result<(), PushError>
     where
         M: Send + 'static,
-        A: Handler<Delivery<M>>,
-        A::Context: ToEnvelope<A, Delivery<M>>,
+        A: Handler<Envelope<M>>,
+        A::Context: ToEnvelope<A, Envelope<M>>,
     {
         if self.depth.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             self.depth.fetch_sub(1, Ordering::Relaxed);
             return Err(PushError::Full);
         }
-        let place = Place(Arc::clone(&self.depth));
+        let permit = Permit(Arc::clone(&self.depth));
         let address = self.address.load();
         if !address.connected() {
             return Err(PushError::Closed);
         }
         #[allow(clippy::disallowed_methods)] // the one place: the bound is `depth`, held by `place`
-        address.do_send(Delivery { message, _place: place });
+        address.do_send(Envelope { message, _permit: permit });
         Ok(())
     }
 

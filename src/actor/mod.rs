@@ -12,6 +12,6 @@ mod mailbox;
 mod restart_budget;
 mod watchdog;
 
-pub use mailbox::{Delivery, Mailbox, PushError};
+pub use mailbox::{Envelope, Mailbox, PushError};
 pub use restart_budget::{Health, RestartBudget};
 pub use watchdog::Watchdog;

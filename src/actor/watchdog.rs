@@ -73,7 +73,7 @@ mod tests {
     use actix::{Arbiter, Handler};
     use tokio::sync::oneshot;
 
-    use super::super::{Delivery, Health, PushError};
+    use super::super::{Envelope, Health, PushError};
     use super::*;
     use crate::telemetry::Telemetry;
 
@@ -98,9 +98,9 @@ mod tests {
 
     impl Supervised for Fragile {}
 
-    impl Handler<Delivery<Order>> for Fragile {
+    impl Handler<Envelope<Order>> for Fragile {
         type Result = ();
-        fn handle(&mut self, delivery: Delivery<Order>, context: &mut Self::Context) {
+        fn handle(&mut self, delivery: Envelope<Order>, context: &mut Self::Context) {
             assert!(!matches!(delivery.message, Order::PanicUnguarded), "unguarded");
             self.restart_budget.clone().guard(context, || match delivery.message {
                 Order::Echo(reply) => drop(reply.send(7)),

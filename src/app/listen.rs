@@ -70,7 +70,8 @@ impl Opened {
     ) -> Result<ServerHandle, AppError> {
         let (address, state) = (self.address, state.clone());
         let server = serve(self.listener, options, move || {
-            // Each worker has one of its own.
+            // Each worker has one of its own, and completes the acks of what it appends.
+            actix_web::rt::spawn(weir_journal::complete_acks_on_this_thread());
             let http = HttpApi::new(state.clone(), content);
             fn_service(move |request: Request| http.on_request(request))
         });

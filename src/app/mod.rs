@@ -1,22 +1,23 @@
 //! The only place that wires stages together: start bottom-up, stop top-down.
 //!
-//! `fd_limit` divides the open files, `parts` makes the stages, `sinks` opens the databases, `listen` lets clients in,
+//! `fd_limit` divides the open files, `build` makes the stages, `sinks` opens the databases, `listen` lets clients in,
 //! `stop` ends it all, `waiting` tells what takes long in between. Here: the order of a run.
 
+mod build;
 mod collect;
 mod error;
 pub mod fd_limit;
 mod listen;
 mod observers;
-mod parts;
+mod paths;
 mod sinks;
 mod stop;
 mod waiting;
-mod warm;
+mod warm_up;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,20 +25,15 @@ use std::time::Duration;
 use crate::actor::{Health, Watchdog};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
+use build::Builder;
 use listen::listen;
-use parts::Parts;
 use stop::{Signals, stop};
 use weir_domain::Clock;
 
 pub use error::AppError;
 pub use listen::Started;
+pub use paths::journal_directory;
 pub use sinks::{open_analytics, open_main};
-
-/// The directory of a database's journal.
-#[must_use]
-pub fn journal_directory(config: &Config, database: &str) -> PathBuf {
-    config.data_dir.join("journal").join(database)
-}
 
 /// Runs until a signal ends it. `announce` is called once, when requests are taken.
 ///
@@ -56,15 +52,15 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
         weir_fail_points::follow_file(move |by_ms| stepped.step_wall_clock(by_ms));
     }
     let health_state = Health::new(Arc::clone(&telemetry));
-    let parts = Parts { config: &config, telemetry, clock, health_state, watchdog: Watchdog::default(), fd_limit };
+    let builder = Builder { config: &config, telemetry, clock, health_state, watchdog: Watchdog::default(), fd_limit };
     let (state, journals) = tokio::select! {
-        assembled = parts.assemble(&secrets) => assembled?,
+        assembled = builder.build(&secrets) => assembled?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopping before requests were taken");
             return Ok(());
         }
     };
-    parts.watchdog.watch();
+    builder.watchdog.watch();
 
     let (servers, started) = listen(&config, &state, secrets)?;
     state.started.store(true, Ordering::Release);

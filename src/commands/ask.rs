@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{Failure, wrong};
+use super::outcome::{Failure, wrong};
 
 /// A Weir at an address.
 pub struct Server {

@@ -8,8 +8,8 @@ use weir_journal::{DeadLetters, JournalId, inspect};
 use weir_log::{DeadLetter, DeadLetterQueue as _};
 use weir_store::{AnalyticsSink, MainSink, Sink};
 
+use super::outcome::{Done, Failure, block_on, say, wrong};
 use super::progress::Progress;
-use super::{Done, Failure, block_on, say, wrong};
 
 /// Which letters a command is about.
 #[derive(Clone, Copy)]

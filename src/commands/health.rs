@@ -7,7 +7,7 @@ use serde::Deserialize;
 use weir::config::Config;
 
 use super::ask::{Server, url_of};
-use super::{Done, Failure, say};
+use super::outcome::{Done, Failure, say};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -14,8 +14,8 @@ use weir_journal::{DeadLetters, Inspection, JournalId, JournalStatus, OpenError,
 use weir_log::DeadLetterQueue as _;
 use weir_store::{AnalyticsSink, MainSink, Positions};
 
+use super::outcome::{Done, Failure, block_on, say};
 use super::words::{bytes, count, duration, rate};
-use super::{Done, Failure, block_on, say};
 
 /// How often it is looked again.
 const EVERY: Duration = Duration::from_secs(1);

@@ -4,12 +4,10 @@ mod ask;
 pub mod dead_letters;
 mod health;
 pub mod journal;
+mod outcome;
 mod progress;
 pub mod top;
 mod words;
-
-use std::future::Future;
-use std::io::Write;
 
 use secrecy::ExposeSecret;
 use uuid::Uuid;
@@ -28,28 +26,13 @@ use weir_store::{AnalyticsSink, MainSink, MigrationEvent, Sink};
 
 use progress::{LINE_EVERY, Waiting};
 
+use outcome::{block_on, say, wrong};
+
 pub use health::{health, health_of};
+pub use outcome::{Done, Failure};
 
 /// How long a database may take to say what it lacks.
 const ADVICE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
-
-/// A command that did not do what it was asked.
-pub struct Failure {
-    pub message: String,
-    pub code: u8,
-}
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self { message: error.to_string(), code: 1 }
-    }
-}
-
-type Done = Result<(), Failure>;
-
-fn wrong(message: String) -> Failure {
-    Failure { message, code: 2 }
-}
 
 pub fn serve(config: Config) -> Done {
     logs::install(config.log, config.log_format);
@@ -220,18 +203,6 @@ async fn migrated_settings(config: &Config) -> Result<std::sync::Arc<dyn weir_st
 
 fn value_of<'a>(rows: &'a [(String, String)], key: &'a settings::Setting) -> &'a str {
     rows.iter().find(|(name, _)| name == key.name).map_or(key.default, |(_, value)| value)
-}
-
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    actix_web::rt::System::new().block_on(work)
-}
-
-/// Writes a line. A reader that has gone away (`weir settings list | head -1`) is no failure.
-fn say(line: &str) -> Done {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 fn announce(config: &Config, started: &Started) {

@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use weir_apply::Throughput;
 use weir_domain::approximate;
 
-use super::{Done, say, words};
+use super::outcome::{Done, say};
+use super::words;
 
 /// How often there is a line, where there is no bar.
 pub const LINE_EVERY: Duration = Duration::from_secs(5);

@@ -16,7 +16,7 @@ use maxminddb::{Reader, geoip2};
 use crate::actor::RestartBudget;
 use crate::file_version::FileVersion;
 use crate::telemetry::{Telemetry, name};
-use weir_domain::{ClientIp, Place};
+use weir_domain::{ClientIp, GeoLocation};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub enum GeoError {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// The database has a row.
-    Row(Place),
+    Row(GeoLocation),
     /// It has none, or there is no database: the proxy's headers may speak.
     Nothing,
     /// The look-up failed: the place stays unknown.
@@ -102,14 +102,14 @@ fn look_up(reader: &Reader<Vec<u8>>, address: IpAddr) -> Found {
     let Ok(found) = reader.lookup(address) else { return Found::Failed };
     match found.decode::<geoip2::City<'_>>() {
         Ok(Some(row)) => {
-            let place = Place {
+            let place = GeoLocation {
                 country: text(row.country.iso_code),
                 city: text(row.city.names.english),
                 region: text(row.subdivisions.first().and_then(|subdivision| subdivision.names.english)),
                 continent: text(row.continent.code),
                 timezone: text(row.location.time_zone),
             };
-            if place == Place::default() { Found::Nothing } else { Found::Row(place) }
+            if place == GeoLocation::default() { Found::Nothing } else { Found::Row(place) }
         }
         Ok(None) => Found::Nothing,
         Err(_) => Found::Failed,

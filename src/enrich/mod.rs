@@ -3,7 +3,7 @@
 //! Pure functions (`user_agent`, `geo`, `referrer`, `token`), a cache and a pool of actors for the one that is
 //! expensive (`pool`), and the order in which the contract wants them (`session`).
 //!
-//! Invariant: the raw client address ends here; what leaves is a [`weir_domain::Place`].
+//! Invariant: the raw client address ends here; what leaves is a [`weir_domain::GeoLocation`].
 
 pub mod geo;
 pub mod pool;
@@ -12,4 +12,4 @@ mod session;
 pub mod token;
 pub mod user_agent;
 
-pub use session::{Admitted, Discarded, Enricher, Moment, SessionVisit};
+pub use session::{Admitted, Discarded, Enricher, EventTime, SessionVisit};

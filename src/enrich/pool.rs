@@ -16,7 +16,7 @@ use moka::sync::Cache;
 use tokio::sync::oneshot;
 
 use super::user_agent::{UserAgentFacts, UserAgentParser};
-use crate::actor::{Delivery, Mailbox, RestartBudget, Watchdog};
+use crate::actor::{Envelope, Mailbox, RestartBudget, Watchdog};
 use crate::telemetry::Telemetry;
 
 /// How many parses one actor's mailbox holds.
@@ -133,10 +133,10 @@ impl Actor for Parser {
 
 impl Supervised for Parser {}
 
-impl Handler<Delivery<Parse>> for Parser {
+impl Handler<Envelope<Parse>> for Parser {
     type Result = ();
 
-    fn handle(&mut self, delivery: Delivery<Parse>, context: &mut Self::Context) {
+    fn handle(&mut self, delivery: Envelope<Parse>, context: &mut Self::Context) {
         let Parse { user_agent, reply } = delivery.message;
         if reply.is_closed() {
             return;

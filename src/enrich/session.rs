@@ -11,7 +11,7 @@ use super::referrer;
 use super::token::TrackingTokens;
 use super::user_agent::{DeviceClass, UserAgentFacts};
 use weir_domain::{
-    ClientIp, IdSource, Outcome, Place, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted, is_bot,
+    ClientIp, GeoLocation, IdSource, Outcome, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted, is_bot,
     parse_uuid, sha256,
 };
 
@@ -64,7 +64,7 @@ impl From<Discarded> for Outcome {
 
 /// When a visit is looked at, and how long before that it began.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct EventTime {
     pub now: UnixMillis,
     pub age_ms: i64,
 }
@@ -130,8 +130,8 @@ impl Enricher {
         visit: &SessionVisit<'_>,
         bio_page_id: Option<Uuid>,
         agent: &UserAgentFacts,
-        place: &Place,
-        when: Moment,
+        place: &GeoLocation,
+        when: EventTime,
         use_of: impl FnOnce(&SessionRecord<&str>) -> T,
     ) -> T {
         let referrer_domain = referrer::domain(visit.referrer);
@@ -158,7 +158,7 @@ impl Enricher {
             screen_height: visit.screen_height,
             connection_type: visit.connection_type,
             language: visit.language,
-            place: Place { timezone: place.timezone.or(visit.timezone), ..place },
+            place: GeoLocation { timezone: place.timezone.or(visit.timezone), ..place },
         })
     }
 
@@ -182,11 +182,11 @@ impl Enricher {
 
     /// Where an address is: by GeoIP, else by what the proxy says.
     #[must_use]
-    pub fn place(&self, client: Option<ClientIp>, proxy_place: Place) -> Place {
+    pub fn place(&self, client: Option<ClientIp>, proxy_place: GeoLocation) -> GeoLocation {
         match client.map_or(Found::Nothing, |client| self.geo.look_up(client)) {
             Found::Row(place) => place,
             Found::Nothing => proxy_place,
-            Found::Failed => Place::default(),
+            Found::Failed => GeoLocation::default(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::endpoint::{Bearer, Endpoint, Incoming};
 use super::middleware::{Handled, RequestContext, RequestId};
 use super::protocol::api_error::ApiError;
 use super::protocol::client::{self, Client};
-use super::protocol::envelope::Envelope;
+use super::protocol::envelope::ApiEnvelope;
 use super::protocol::path::routed_path;
 use super::protocol::reply::{PendingCommit, Reply};
 use super::protocol::{bearer, body};
@@ -34,7 +34,7 @@ pub struct Call<'a> {
     head: &'a RequestHead,
     endpoint: &'a Endpoint,
     request_id: &'a RequestId,
-    envelope: Envelope,
+    envelope: ApiEnvelope,
     user: Option<UserId>,
     body: Option<GuardedBody>,
 }

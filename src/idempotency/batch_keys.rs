@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::single_flight::{InFlight, SingleFlight, SingleFlightError};
 use crate::read::ReadBarrier;
-use weir_domain::{BATCH_KEY_LIFETIME_MS, BatchKey, Clock, KeyedAnswer, UnixMillis};
+use weir_domain::{BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, Clock, UnixMillis};
 use weir_journal::{Ack, AppendError, Position};
 use weir_store::{BatchKeyTable, StoreError, StoredKey};
 
@@ -35,7 +35,7 @@ pub enum KeyError {
 
 /// The keys in use.
 pub struct BatchKeys {
-    answers: SingleFlight<BatchKey, KeyedAnswer>,
+    answers: SingleFlight<BatchKey, CachedResponse>,
     /// The keys in memory, about the oldest first, and some that are gone.
     order: Mutex<VecDeque<BatchKey>>,
     /// The keys of earlier runs were read.
@@ -61,7 +61,7 @@ impl KeyView<'_> {
     ///
     /// # Errors
     /// When it is not certain.
-    pub async fn answer(&mut self, key: BatchKey) -> Result<Option<KeyedAnswer>, KeyError> {
+    pub async fn answer(&mut self, key: BatchKey) -> Result<Option<CachedResponse>, KeyError> {
         if let Some(answer) = self.keys.in_memory(key).await {
             return Ok(Some(answer));
         }
@@ -114,7 +114,7 @@ impl BatchKeys {
         KeyView { keys: self, moment: self.read_barrier.moment(), out_of_reach: false }
     }
 
-    async fn in_memory(&self, key: BatchKey) -> Option<KeyedAnswer> {
+    async fn in_memory(&self, key: BatchKey) -> Option<CachedResponse> {
         self.answers.get(key, self.clock.monotonic_ms()).await
     }
 
@@ -133,8 +133,8 @@ impl BatchKeys {
     pub fn begin(
         &self,
         key: BatchKey,
-        mut append: impl FnMut() -> Result<(KeyedAnswer, Ack), AppendError>,
-    ) -> Result<InFlight<KeyedAnswer>, KeyError> {
+        mut append: impl FnMut() -> Result<(CachedResponse, Ack), AppendError>,
+    ) -> Result<InFlight<CachedResponse>, KeyError> {
         let now_ms = self.clock.monotonic_ms();
         let mut begun = self.answers.begin(key, now_ms, &mut append);
         if begun.as_ref().err() == Some(&SingleFlightError::Full) && self.make_room() {
@@ -156,12 +156,12 @@ impl BatchKeys {
     ///
     /// # Errors
     /// When it will not be.
-    pub async fn settle(&self, key: BatchKey, pending: InFlight<KeyedAnswer>) -> Result<(), AppendError> {
+    pub async fn settle(&self, key: BatchKey, pending: InFlight<CachedResponse>) -> Result<(), AppendError> {
         self.answers.settle(key, pending).await.map(|_| ())
     }
 
     /// Takes in a key of an earlier run, if it still counts.
-    pub fn remember(&self, key: BatchKey, answer: KeyedAnswer, stored_at: UnixMillis) {
+    pub fn remember(&self, key: BatchKey, answer: CachedResponse, stored_at: UnixMillis) {
         let age_ms = self.clock.now().0 - stored_at.0;
         if age_ms >= BATCH_KEY_LIFETIME_MS {
             return;

@@ -22,7 +22,7 @@ use actix::{
 use lettre::Address;
 use tokio::time::Instant;
 
-use crate::actor::{Delivery, Mailbox, RestartBudget, Watchdog};
+use crate::actor::{Envelope, Mailbox, RestartBudget, Watchdog};
 use crate::config::MailSettings;
 use crate::telemetry::{Telemetry, name};
 use smtp::{Failure, SmtpMailer};
@@ -253,10 +253,10 @@ impl Actor for MailWorker {
 
 impl Supervised for MailWorker {}
 
-impl Handler<Delivery<CodeMail>> for MailWorker {
+impl Handler<Envelope<CodeMail>> for MailWorker {
     type Result = ();
 
-    fn handle(&mut self, delivery: Delivery<CodeMail>, context: &mut Self::Context) {
+    fn handle(&mut self, delivery: Envelope<CodeMail>, context: &mut Self::Context) {
         let sender = Arc::clone(&self.sender);
         let work = async move {
             // All of it: the message alone would leave its place in the mailbox behind, free for the next one.

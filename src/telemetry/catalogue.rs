@@ -138,4 +138,13 @@ mod tests {
             );
         }
     }
+
+    // `weir top` reads them with a library that does not know of escapes.
+    #[test]
+    fn label_values_need_no_escape() {
+        let is_plain = |character: char| character.is_ascii_alphanumeric() || "_.+-".contains(character);
+        for value in CATALOGUE.iter().flat_map(|metric| metric.labels).flat_map(|label| (label.values)()) {
+            assert!(!value.is_empty() && value.chars().all(is_plain), "{value}");
+        }
+    }
 }

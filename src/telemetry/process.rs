@@ -16,3 +16,22 @@ pub(super) fn register(registry: &Registry) -> prometheus::Result<()> {
         .set(getrlimit(Resource::As).current.map_or(0.0, approximate));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Telemetry;
+
+    #[test]
+    fn process_series_of_the_document_are_all_there() {
+        let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"));
+        let names: Vec<&str> = document.split('`').filter(|word| word.starts_with("process_")).collect();
+        assert_eq!(names.len(), 8);
+        let text = Telemetry::new().render();
+        for name in names {
+            assert!(
+                text.contains(&format!("# HELP {name} ")) && text.contains(&format!("\n{name} ")),
+                "{name}\n{text}"
+            );
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::idempotency::{Landed, SingleFlight, SingleFlightError};
 use crate::telemetry::{Telemetry, name};
 use weir_apply::{ApplierPhase, ApplierState};
 use weir_domain::{
-    Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, HmacKey, JournalRecord, MainRecord, Place,
+    Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, GeoLocation, HmacKey, JournalRecord, MainRecord,
     UnixMillis, VisitorFillRecord, VisitorRecord, VisitorToken,
 };
 use weir_journal::{AppendError, Appender, Journal, JournalOffsets};
@@ -98,7 +98,7 @@ impl Visitors {
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn init(&self, visit: Visit, locate: impl FnOnce() -> Place) -> Result<Initiated, AppendError> {
+    pub async fn init(&self, visit: Visit, locate: impl FnOnce() -> GeoLocation) -> Result<Initiated, AppendError> {
         if let Some(token) = visit.token
             && self.may_be_known(token).await
         {

@@ -24,14 +24,14 @@ impl BatchKey {
 
 /// A key as it is stored beside its item. Field order is the journal's format: append, never reorder (see `record`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyMark {
+pub struct IdempotencyEntry {
     pub key: BatchKey,
     pub stored_at: UnixMillis,
 }
 
 /// What the item with a key was answered with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyedAnswer {
+pub struct CachedResponse {
     /// The id that was given, if items of this type get one.
     pub id: Option<uuid::Uuid>,
     /// A session's `createdAt`.

@@ -23,7 +23,7 @@ pub use account::{
     Attribution, CODE_LIMITS, CodeLimits, CodeRequest, CreateUser, CreateUserOutcome, Credential, NewUser,
     RecentVisitor, SignIn, SignInOutcome, SignedIn, StoredConsent, User, UserOrigin, VisitorProfile,
 };
-pub use batch_key::{BATCH_KEY_LIFETIME_MS, BatchKey, KeyMark, KeyedAnswer};
+pub use batch_key::{BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, IdempotencyEntry};
 pub use client_ip::{ClientIp, ThrottleKey};
 pub use clock::{Clock, IdSource, UnixMillis, lowest_id, parse_uuid};
 pub use consent::{ConsentPreferences, ConsentRecord};
@@ -38,7 +38,7 @@ pub use rules::{
     HEARTBEAT_SECONDS, analytics_is_granted, clamp_duration_seconds, clamp_scroll_depth, is_bot, kept_address,
     reading_seconds,
 };
-pub use session::{Place, SessionRecord, VisitorHash};
+pub use session::{GeoLocation, SessionRecord, VisitorHash};
 pub use url_path::url_path;
 pub use view::{HeartbeatRecord, IdentifyRecord, LeaveRecord, PageviewRecord};
 pub use visitor::{Attributes, FINGERPRINT_LIFETIME_MS, Fingerprint, VisitorFillRecord, VisitorRecord, VisitorToken};

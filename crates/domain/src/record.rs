@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::declare::{EXTENDED, JournalBody, PLAIN, append};
 use super::decode_error::DecodeError;
 use super::{
-    ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord,
+    CachedResponse, ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdempotencyEntry, IdentifyRecord, LeaveRecord,
     PageviewRecord, SessionRecord, VisitorFillRecord, VisitorRecord,
 };
 
@@ -38,7 +38,7 @@ pub enum AnalyticsEvent<Text = String> {
 /// What flows to the analytics database: an event, under the key of a batch's item when it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnalyticsRecord<Text = String> {
-    pub key: Option<KeyMark>,
+    pub key: Option<IdempotencyEntry>,
     pub event: AnalyticsEvent<Text>,
 }
 
@@ -51,11 +51,11 @@ impl<Text> From<AnalyticsEvent<Text>> for AnalyticsRecord<Text> {
 impl<Text> AnalyticsEvent<Text> {
     /// What a client is answered with whose event this is.
     #[must_use]
-    pub fn answer(&self) -> KeyedAnswer {
+    pub fn answer(&self) -> CachedResponse {
         match self {
             Self::Session(session) => session.answer(),
-            Self::Pageview(view) => KeyedAnswer { id: Some(view.id), created_at: None },
-            Self::Leave(_) | Self::Heartbeat(_) | Self::Identify(_) => KeyedAnswer::default(),
+            Self::Pageview(view) => CachedResponse { id: Some(view.id), created_at: None },
+            Self::Leave(_) | Self::Heartbeat(_) | Self::Identify(_) => CachedResponse::default(),
         }
     }
 }
@@ -74,7 +74,7 @@ const PAGEVIEW: u8 = 2;
 const LEAVE: u8 = 3;
 const HEARTBEAT: u8 = 4;
 const IDENTIFY: u8 = 5;
-/// A [`KeyMark`], followed by a whole record of another kind.
+/// A [`IdempotencyEntry`], followed by a whole record of another kind.
 const KEYED: u8 = 6;
 const CONSENT: u8 = 64;
 const FUNNEL_EVENT: u8 = 65;
@@ -192,7 +192,9 @@ fn head(bytes: &[u8]) -> Result<(u8, u8, &[u8]), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Attributes, BatchKey, ConsentPreferences, Fingerprint, Place, UnixMillis, VisitorHash, VisitorToken};
+    use crate::{
+        Attributes, BatchKey, ConsentPreferences, Fingerprint, GeoLocation, UnixMillis, VisitorHash, VisitorToken,
+    };
     use uuid::Uuid;
 
     fn session() -> AnalyticsRecord {
@@ -218,7 +220,7 @@ mod tests {
             screen_height: Some(0),
             connection_type: None,
             language: None,
-            place: Place { country: Some("TR".into()), ..Place::default() },
+            place: GeoLocation { country: Some("TR".into()), ..GeoLocation::default() },
         }))
         .into()
     }
@@ -259,7 +261,7 @@ mod tests {
             title: None,
             referrer: Some("https://example.com/".into()),
         };
-        let key = KeyMark { key: BatchKey::new("pageview", "k"), stored_at: UnixMillis(9) };
+        let key = IdempotencyEntry { key: BatchKey::new("pageview", "k"), stored_at: UnixMillis(9) };
         for event in [
             session().event,
             AnalyticsEvent::Pageview(Box::new(view)),

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Place, UnixMillis, VisitorHash};
+use super::{GeoLocation, UnixMillis, VisitorHash};
 
 /// A row that grows column by column. Texts may be borrowed until the row is sent (`'q`).
 pub trait RowWriter<'q> {
@@ -38,7 +38,7 @@ columns! {
     Option<u16>: |value, row| row.integer(value.map(i32::from));
     UnixMillis: |value, row| row.time(*value);
     VisitorHash: |value, row| row.hash(*value);
-    Place<&'q str>: |place, row| {
+    GeoLocation<&'q str>: |place, row| {
         row.text(place.country);
         row.text(place.city);
         row.text(place.region);

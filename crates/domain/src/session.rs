@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::declare::{ToOwnedText, record};
-use super::{KeyedAnswer, UnixMillis};
+use super::{CachedResponse, UnixMillis};
 
 /// SHA-256 of the visitor id. The id itself never reaches a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl VisitorHash {
 
 /// Where an address is, as far as GeoIP or the proxy could tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place<Text = String> {
+pub struct GeoLocation<Text = String> {
     /// ISO 3166-1 alpha-2.
     pub country: Option<Text>,
     /// English name.
@@ -44,12 +44,12 @@ pub struct Place<Text = String> {
     pub timezone: Option<Text>,
 }
 
-impl ToOwnedText for Place<&str> {
-    type Owned = Place;
+impl ToOwnedText for GeoLocation<&str> {
+    type Owned = GeoLocation;
 
-    fn to_owned_text(&self) -> Place {
+    fn to_owned_text(&self) -> GeoLocation {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        Place {
+        GeoLocation {
             country: text(self.country),
             city: text(self.city),
             region: text(self.region),
@@ -59,11 +59,11 @@ impl ToOwnedText for Place<&str> {
     }
 }
 
-impl Place {
+impl GeoLocation {
     /// The same, borrowed.
     #[must_use]
-    pub fn lend(&self) -> Place<&str> {
-        Place {
+    pub fn lend(&self) -> GeoLocation<&str> {
+        GeoLocation {
             country: self.country.as_deref(),
             city: self.city.as_deref(),
             region: self.region.as_deref(),
@@ -98,14 +98,14 @@ record! {
         screen_height: Option<u16> => ["screen_height"],
         connection_type: Option<Text> => ["connection_type"],
         language: Option<Text> => ["language"],
-        place: Place<Text> => ["country", "city", "region", "continent", "timezone"],
+        place: GeoLocation<Text> => ["country", "city", "region", "continent", "timezone"],
     } optional {}
 }
 
 impl<Text> SessionRecord<Text> {
     /// What the client is answered with whose session this is.
     #[must_use]
-    pub fn answer(&self) -> KeyedAnswer {
-        KeyedAnswer { id: Some(self.id), created_at: Some(self.started_at) }
+    pub fn answer(&self) -> CachedResponse {
+        CachedResponse { id: Some(self.id), created_at: Some(self.started_at) }
     }
 }

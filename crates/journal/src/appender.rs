@@ -10,6 +10,7 @@ use crossbeam_channel::TrySendError;
 use tokio::sync::oneshot;
 
 use super::MAX_RECORD_BYTES;
+use super::completion::QueueId;
 use super::error::AppendError;
 use super::shared::{Command, Pending, Shared};
 
@@ -50,7 +51,7 @@ impl Appender {
         }
         let completes = shared.delay.enqueue(length, shared.options.queue_bytes).ok_or(AppendError::QueueFull)?;
         let (ack, answer) = oneshot::channel();
-        match shared.queue.try_send(Command::Append(Pending { payload, ack })) {
+        match shared.queue.try_send(Command::Append(Pending { payload, queue: QueueId::here(), ack })) {
             Ok(()) => {
                 if completes {
                     shared.delay.batch_complete();

@@ -16,10 +16,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use weir_fail_points as fail_points;
 
+use super::completion::{AckSender, QueueId, complete};
 use super::error::AppendError;
 use super::group_commit::SYNC_EVERY;
 use super::observer::{CommittedBatch, JournalObserver};
-use super::shared::{AckSender, Command, Pending, Shared};
+use super::shared::{Command, Pending, Shared};
 use super::storage::Storage;
 
 /// The most records one append writes; bounds the time until the first of them is answered.
@@ -56,22 +57,18 @@ struct Committer<S> {
     delayed_until: Option<Instant>,
 }
 
+/// An ack's other end, and the queue in which it is completed.
+type Waiting = (Option<QueueId>, AckSender);
+
 /// The acks of a batch. However the work on it ends, what is known by then goes out to each of them, once.
 struct Acks {
-    senders: Vec<AckSender>,
+    waiting: Vec<Waiting>,
     known: Result<(), AppendError>,
 }
 
 impl Drop for Acks {
     fn drop(&mut self) {
-        complete(self.senders.drain(..), self.known);
-    }
-}
-
-fn complete(acks: impl IntoIterator<Item = AckSender>, known: Result<(), AppendError>) {
-    for ack in acks {
-        // A client that went away waits for nothing; its record is stored all the same.
-        let _ = ack.send(known);
+        complete(self.waiting.drain(..), self.known);
     }
 }
 
@@ -166,11 +163,11 @@ impl<S: Storage> Committer<S> {
     }
 
     fn commit(&mut self, batch: Vec<Pending>) {
-        let (payloads, senders) = self.admit(batch);
+        let (payloads, waiting) = self.admit(batch);
         if payloads.is_empty() {
             return;
         }
-        let mut acks = Acks { senders, known: Err(AppendError::Failed) };
+        let mut acks = Acks { waiting, known: Err(AppendError::Failed) };
         let began = Instant::now();
         self.delayed_until = (payloads.len() > 1).then(|| began + SYNC_EVERY);
         match self.storage.append(&payloads) {
@@ -197,7 +194,7 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Refuses what does not fit under the disk's bound, and keeps the rest.
-    fn admit(&mut self, batch: Vec<Pending>) -> (Vec<Vec<u8>>, Vec<AckSender>) {
+    fn admit(&mut self, batch: Vec<Pending>) -> (Vec<Vec<u8>>, Vec<Waiting>) {
         let mut payloads = Vec::with_capacity(batch.len());
         let mut acks = Vec::with_capacity(batch.len());
         let mut disk_bytes = self.storage.disk_bytes();
@@ -205,12 +202,12 @@ impl<S: Storage> Committer<S> {
         for pending in batch {
             let cost = self.storage.cost(pending.payload.len());
             if disk_bytes + cost > self.shared.options.max_bytes {
-                refused.push(pending.ack);
+                refused.push((pending.queue, pending.ack));
                 continue;
             }
             disk_bytes += cost;
             payloads.push(pending.payload);
-            acks.push(pending.ack);
+            acks.push((pending.queue, pending.ack));
         }
         // The state first: who is refused may look at it.
         if refused.is_empty() {
@@ -218,7 +215,7 @@ impl<S: Storage> Committer<S> {
         } else {
             self.refuse_for_room();
         }
-        complete(refused, Err(AppendError::DiskFull));
+        complete(refused.into_iter(), Err(AppendError::DiskFull));
         (payloads, acks)
     }
 

@@ -3,7 +3,8 @@
 //! [`Journal::open`] takes a directory and starts one thread. Each kind of user holds a handle of its own:
 //!
 //! - [`Appender`]: hands records over and awaits their [`Ack`]s. An ack completes after the record is written and fsynced;
-//!   one fsync serves everything that waits (group commit).
+//!   one fsync serves everything that waits (group commit). A thread that appends much also runs
+//!   [`complete_acks_on_this_thread`].
 //! - [`JournalReader`], a [`weir_log::LogReader`]: the next records after a position.
 //! - [`JournalOffsets`], a [`weir_log::Offsets`]: how far the database is, and who waits for that.
 //! - [`SegmentCollector`]: deletes the segments that are applied.
@@ -35,7 +36,7 @@
 //!
 //! Inside, bottom up, each room knowing only those before it: `format` (the bytes), `layout` (the files' names),
 //! `ballast` and `control_files`, `index`, `recovery`, `directory` (taking one, and what is found there), `preallocated`,
-//! `segments` (the log, behind the trait in `storage`), `reader`, `shared`, `group_commit`, `commit` (the thread), and the
+//! `segments` (the log, behind the trait in `storage`), `reader`, `completion`, `shared`, `group_commit`, `commit` (the thread), and the
 //! handles.
 //!
 //! Invariants:
@@ -49,6 +50,7 @@ mod appender;
 mod ballast;
 mod collector;
 mod commit;
+mod completion;
 mod control_files;
 mod dead_letters;
 mod directory;
@@ -70,6 +72,7 @@ mod storage;
 
 pub use appender::{Ack, Appender};
 pub use collector::SegmentCollector;
+pub use completion::complete_acks_on_this_thread;
 pub use dead_letters::DeadLetters;
 pub use error::{AppendError, OpenError};
 pub use journal::Journal;

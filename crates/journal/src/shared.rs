@@ -7,19 +7,18 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use super::error::AppendError;
+use super::completion::{AckSender, QueueId};
 use super::group_commit::GroupCommitDelay;
 use super::index::SegmentIndex;
 use super::{JournalId, JournalOptions, Position};
 
-/// The other end of an ack.
-pub(super) type AckSender = oneshot::Sender<Result<(), AppendError>>;
-
 /// A record on its way to the disk, and who waits for it.
 pub(super) struct Pending {
     pub payload: Vec<u8>,
+    /// Where the ack is completed.
+    pub queue: Option<QueueId>,
     pub ack: AckSender,
 }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::Applied;
 use weir_domain::{
-    AnalyticsEvent, AnalyticsRecord, HEARTBEAT_SECONDS, KeyMark, KeyedAnswer, PageviewRecord, SessionRecord,
-    UnixMillis, reading_seconds,
+    AnalyticsEvent, AnalyticsRecord, CachedResponse, HEARTBEAT_SECONDS, IdempotencyEntry, PageviewRecord,
+    SessionRecord, UnixMillis, reading_seconds,
 };
 
 /// A session's changing columns.
@@ -95,20 +95,20 @@ pub(super) struct Fold<'a> {
     pub changed_sessions: Vec<(Uuid, SessionState)>,
     pub new_views: Vec<NewView<'a>>,
     pub changed_views: Vec<(Uuid, ViewState)>,
-    pub keys: Vec<(KeyMark, KeyedAnswer)>,
+    pub keys: Vec<(IdempotencyEntry, CachedResponse)>,
 }
 
 impl<'a> Fold<'a> {
     /// `pre_image` is what the database has of what `write_set` names, which is [`WriteSet::of`] these records.
     pub fn of(records: &'a [AnalyticsRecord<&'a str>], write_set: &'a WriteSet, pre_image: PreImage) -> Self {
-        Progress::new(&write_set.begun, pre_image).fold(records)
+        FoldState::new(&write_set.begun, pre_image).fold(records)
     }
 
     /// What these records make, before their turn, when nobody knows what the database will have then: as if a view's session
     /// were there already, where it does not begin before it, and had no other views. That changes how long views are read;
     /// sessions that begin here, and which rows are new, are no speculate.
     pub fn speculate(records: &'a [AnalyticsRecord<&'a str>], write_set: &'a WriteSet) -> Self {
-        Progress { presumes_sessions: true, ..Progress::new(&write_set.begun, PreImage::default()) }.fold(records)
+        FoldState { presumes_sessions: true, ..FoldState::new(&write_set.begun, PreImage::default()) }.fold(records)
     }
 
     /// New views, as they are written.
@@ -136,7 +136,7 @@ impl<'a> Fold<'a> {
 }
 
 /// The state between two records.
-struct Progress<'a> {
+struct FoldState<'a> {
     /// Sessions that have a state beside their record.
     begun: &'a BTreeSet<Uuid>,
     /// Whether a view ends the one before it though their session is not known to be there.
@@ -149,7 +149,7 @@ struct Progress<'a> {
     changed_views: BTreeSet<Uuid>,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> FoldState<'a> {
     fn new(begun: &'a BTreeSet<Uuid>, pre_image: PreImage) -> Self {
         Self {
             begun,
@@ -239,7 +239,7 @@ impl<'a> Progress<'a> {
         true
     }
 
-    fn finish(mut self, keys: Vec<(KeyMark, KeyedAnswer)>) -> Fold<'a> {
+    fn finish(mut self, keys: Vec<(IdempotencyEntry, CachedResponse)>) -> Fold<'a> {
         let (mut sessions, mut views) = (self.pre_image.sessions, self.pre_image.views);
         // Stable: of two records with one id the first one counts.
         self.new_sessions.sort_by_key(|session| session.id);

@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 
 use super::StoreError;
-use weir_domain::{BatchKey, KeyedAnswer, UnixMillis};
+use weir_domain::{BatchKey, CachedResponse, UnixMillis};
 
 /// One key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredKey {
     pub key: BatchKey,
-    pub answer: KeyedAnswer,
+    pub answer: CachedResponse,
     pub stored_at: UnixMillis,
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
-use weir_domain::{AnalyticsEvent, AnalyticsRecord, JournalRecord, Place, SessionRecord, UnixMillis, VisitorHash};
+use weir_domain::{
+    AnalyticsEvent, AnalyticsRecord, GeoLocation, JournalRecord, SessionRecord, UnixMillis, VisitorHash,
+};
 use weir_log::{JournalId, Position};
 use weir_store::{
     Accounts, AnalyticsSink, Applied, BatchKeyTable, MainReads, MainSink, Maintained, Positions, SettingsTable, Sink,
@@ -181,7 +183,7 @@ pub fn session_at(at: UnixMillis) -> SessionRecord {
         screen_height: None,
         connection_type: None,
         language: None,
-        place: Place::default(),
+        place: GeoLocation::default(),
     }
 }
 

@@ -24,7 +24,8 @@ use self::model::{CpuUse, Picture};
 use self::scrape::Scrape;
 use self::view::Screen;
 use super::ask::{Server, url_of};
-use super::{Done, Failure, say, words};
+use super::outcome::{Done, Failure, say};
+use super::words;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -9,8 +9,8 @@ use ratatui::style::Color;
 
 use super::*;
 
-const BEFORE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/before.txt"));
-const NOW: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/now.txt"));
+const BEFORE: &str = include_str!("fixtures/before.txt");
+const NOW: &str = include_str!("fixtures/now.txt");
 const URL: &str = "http://127.0.0.1:8080";
 /// All but the first line.
 const SCREEN: &str = "\

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weir_domain::{
-    AnalyticsEvent, AnalyticsRecord, JournalRecord, KeyedAnswer, LeaveRecord, Outcome, PageviewRecord, UnixMillis,
+    AnalyticsEvent, AnalyticsRecord, CachedResponse, JournalRecord, LeaveRecord, Outcome, PageviewRecord, UnixMillis,
     clamp_duration_seconds, clamp_scroll_depth, is_bot, parse_uuid, url_path,
 };
 
@@ -71,8 +71,8 @@ pub struct Viewed {
     id: Option<String>,
 }
 
-impl From<KeyedAnswer> for Viewed {
-    fn from(answer: KeyedAnswer) -> Self {
+impl From<CachedResponse> for Viewed {
+    fn from(answer: CachedResponse) -> Self {
         Self { id: answer.id.map(|id| id.to_string()) }
     }
 }

@@ -16,7 +16,7 @@ use super::cors::Origin;
 use super::rate_limit::RateLimit;
 use super::request_id::{self, RequestId};
 use crate::http::protocol::client::Client;
-use crate::http::protocol::envelope::Envelope;
+use crate::http::protocol::envelope::ApiEnvelope;
 use crate::http::state::AppState;
 
 /// One request's.
@@ -25,7 +25,7 @@ pub struct RequestContext {
     /// Its correlation id.
     pub id: RequestId,
     /// The shape of its answer.
-    pub envelope: Envelope,
+    pub envelope: ApiEnvelope,
     /// Who sent it; nobody where no handler asks.
     pub client: Client,
     /// How it stands with its route's limit.
@@ -44,7 +44,7 @@ impl RequestContext {
         let headers = request.headers();
         Self {
             id: RequestId::of(headers),
-            envelope: Envelope::at(path),
+            envelope: ApiEnvelope::at(path),
             client: Client::default(),
             rate_limit: RateLimit::none(route),
             route,

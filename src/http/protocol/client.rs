@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use percent_encoding::percent_decode_str;
-use weir_domain::{ClientIp, Place};
+use weir_domain::{ClientIp, GeoLocation};
 
 use crate::config::{Proxies, XForwardedFor};
 
@@ -53,11 +53,11 @@ impl Client {
 
     /// The country and city that a trusted proxy names.
     #[must_use]
-    pub fn proxy_place(&self, headers: &HeaderMap) -> Place {
+    pub fn proxy_place(&self, headers: &HeaderMap) -> GeoLocation {
         if !self.trusted {
-            return Place::default();
+            return GeoLocation::default();
         }
-        Place { country: proxy_country(headers), city: proxy_city(headers), ..Place::default() }
+        GeoLocation { country: proxy_country(headers), city: proxy_city(headers), ..GeoLocation::default() }
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(place(&[("cf-ipcity", "a%00b")]).city, None);
         assert_eq!(place(&[("cf-ipcity", "%ff")]).city, None);
         let untrusted = Client { ip: None, trusted: false };
-        assert_eq!(untrusted.proxy_place(&headers(&[("cf-ipcountry", "TR")])), Place::default());
+        assert_eq!(untrusted.proxy_place(&headers(&[("cf-ipcountry", "TR")])), GeoLocation::default());
     }
 
     #[test]

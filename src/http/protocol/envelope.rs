@@ -51,14 +51,14 @@ pub struct BareError {
 
 /// What answers are put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Envelope {
+pub enum ApiEnvelope {
     /// Under `/api/v1`.
     Wrapped,
     /// Anywhere else.
     Bare,
 }
 
-impl Envelope {
+impl ApiEnvelope {
     /// That of a path as it is routed.
     #[must_use]
     pub fn at(path: &str) -> Self {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use weir_domain::Outcome;
 use weir_journal::{Ack, AppendError, Appender};
 
-use super::envelope::{self, Envelope};
+use super::envelope::{self, ApiEnvelope};
 
 /// What a handler makes of a request, short of an error.
 pub enum Reply {
@@ -34,27 +34,27 @@ pub enum Otherwise {
     /// 503.
     Error,
     /// The contract's way for sessions and views: a 200 with an id that is null.
-    Body(fn(Envelope) -> Vec<u8>),
+    Body(fn(ApiEnvelope) -> Vec<u8>),
 }
 
 impl Reply {
     /// A 200 with data.
-    pub fn now<T: Serialize>(envelope: Envelope, outcome: Outcome, data: &T) -> Self {
+    pub fn now<T: Serialize>(envelope: ApiEnvelope, outcome: Outcome, data: &T) -> Self {
         Self::Now { outcome, response: envelope::json(StatusCode::OK, envelope.fill(data)) }
     }
 
     /// Data when the record is durable, else an error.
-    pub fn after_commit<T: Serialize>(envelope: Envelope, commit: PendingCommit, data: &T) -> Self {
+    pub fn after_commit<T: Serialize>(envelope: ApiEnvelope, commit: PendingCommit, data: &T) -> Self {
         Self::AfterCommit { commit, body: envelope.fill(data), otherwise: Otherwise::Error }
     }
 
     /// Data when the record is durable, else the data that says nothing.
     pub fn after_commit_or_default<T: Serialize + Default>(
-        envelope: Envelope,
+        envelope: ApiEnvelope,
         commit: PendingCommit,
         data: &T,
     ) -> Self {
-        let default = |envelope: Envelope| envelope.fill(&T::default());
+        let default = |envelope: ApiEnvelope| envelope.fill(&T::default());
         Self::AfterCommit { commit, body: envelope.fill(data), otherwise: Otherwise::Body(default) }
     }
 }

@@ -129,7 +129,8 @@ on_both_databases! {
         app.applied().await;
         let metrics = app.metrics().await;
         assert_documented(&metrics);
-        for (name, label) in SERIES {
+        let of_this_system = |name: &str| cfg!(target_os = "linux") || !name.starts_with("process_");
+        for (name, label) in SERIES.into_iter().filter(|(name, _)| of_this_system(name)) {
             let found = metrics.lines().any(|line| {
                 line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(label)
             });
@@ -149,7 +150,7 @@ on_both_databases! {
         assert_eq!(app.metric("weir_journal_position{journal=\"analytics\"}").await, 2.0);
         assert_eq!(app.metric("weir_writer_position{database=\"analytics\"}").await, 2.0);
         assert_eq!(app.metric("weir_ready").await, 1.0);
-        assert!(app.metric("process_resident_memory_bytes").await > 1e6);
+        assert!(!of_this_system("process_") || app.metric("process_resident_memory_bytes").await > 1e6);
         let rows = "weir_writer_rows_total{database=\"analytics\",table=\"analytics_sessions\"}";
         assert_eq!(app.metric(rows).await, 2.0);
     }

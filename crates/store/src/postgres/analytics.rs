@@ -5,8 +5,8 @@
 //!
 //! One connection's server process fills one core with a backlog. So new sessions and views, which are most of its work, can
 //! be written before their turn, each step's in a transaction of its own, as they are guessed to end ([`Fold::speculate`]). One that
-//! was there already is refused at once by its id; where the speculate was wrong, the row is changed in its turn
-//! ([`Fold::correct`]). Everything else waits for its turn, when what came before is committed.
+//! was there already is refused at once by its id; where speculation was wrong, the row is changed in its turn
+//! ([`Fold::reconcile`]). Everything else waits for its turn, when what came before is committed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use super::super::StoreError;
 use super::super::keys::{BatchKeyTable, StoredKey};
 use super::analytics::PostgresAnalytics;
 use super::unix_millis;
-use weir_domain::{BatchKey, KeyedAnswer, UnixMillis};
+use weir_domain::{BatchKey, CachedResponse, UnixMillis};
 
 #[async_trait]
 impl BatchKeyTable for PostgresAnalytics {
@@ -41,6 +41,6 @@ type KeyRow = (Vec<u8>, Option<Uuid>, Option<DateTime<Utc>>, DateTime<Utc>);
 
 /// A key that was made by hand is none of ours.
 fn stored_key((key, id, created_at, stored_at): KeyRow) -> Option<StoredKey> {
-    let answer = KeyedAnswer { id, created_at: created_at.map(unix_millis) };
+    let answer = CachedResponse { id, created_at: created_at.map(unix_millis) };
     Some(StoredKey { key: BatchKey(key.try_into().ok()?), answer, stored_at: unix_millis(stored_at) })
 }

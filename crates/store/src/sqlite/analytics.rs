@@ -19,7 +19,7 @@ use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, S
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
 use crate::columns::{NewRow, StateWriter};
 use weir_domain::{
-    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, KeyedAnswer, RowWriter, UnixMillis, VisitorHash, lowest_id,
+    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, RowWriter, UnixMillis, VisitorHash, lowest_id,
 };
 
 /// Lists of ids and of changed rows are one bound JSON text each, so that every statement's text stays the same.
@@ -185,7 +185,7 @@ fn stored_key((key, id, created_at, stored_at): KeyRow) -> Result<Option<StoredK
     let Ok(key) = key.try_into() else { return Ok(None) };
     let id = id.as_deref().map(read_id).transpose()?;
     let created_at = created_at.as_deref().map(read_time).transpose()?;
-    let answer = KeyedAnswer { id, created_at };
+    let answer = CachedResponse { id, created_at };
     Ok(Some(StoredKey { key: BatchKey(key), answer, stored_at: read_time(&stored_at)? }))
 }
 

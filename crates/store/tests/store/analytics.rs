@@ -43,7 +43,7 @@ on_both_databases! {
             screen_height: Some(0),
             connection_type: Some("4g".into()),
             language: Some("tr".into()),
-            place: Place {
+            place: GeoLocation {
                 country: Some("TR".into()),
                 city: Some("İstanbul".into()),
                 region: Some("Marmara".into()),

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 use weir_domain::{
-    BATCH_KEY_LIFETIME_MS, BatchKey, HeartbeatRecord, IdentifyRecord, KeyMark, KeyedAnswer, LeaveRecord, PageviewRecord,
+    BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, HeartbeatRecord, IdempotencyEntry, IdentifyRecord, LeaveRecord,
+    PageviewRecord,
 };
 use weir_store::StoredKey;
 use weir_testkit::{Database, PATIENCE, on_both_databases, time};
@@ -43,7 +44,7 @@ fn identified(session_id: Uuid, user: &str) -> AnalyticsRecord {
 }
 
 fn keyed(record: AnalyticsRecord, key: &str, stored_at: UnixMillis) -> AnalyticsRecord {
-    AnalyticsRecord { key: Some(KeyMark { key: BatchKey::new("pageview", key), stored_at }), ..record }
+    AnalyticsRecord { key: Some(IdempotencyEntry { key: BatchKey::new("pageview", key), stored_at }), ..record }
 }
 
 /// How long a view lasted, whichever way the engine writes a whole number.
@@ -70,7 +71,7 @@ fn all_kinds(count: usize) -> (Vec<AnalyticsRecord>, Vec<AnalyticsRecord>) {
                 os_version: text(3),
                 screen_width: (number % 2 == 0).then_some(u16::try_from(number).unwrap()),
                 language: text(4),
-                place: Place { country: text(5), timezone: text(6), ..Place::default() },
+                place: GeoLocation { country: text(5), timezone: text(6), ..GeoLocation::default() },
                 ..session_at(later(i64::try_from(number).unwrap()))
             }
         })
@@ -196,7 +197,7 @@ on_both_databases! {
         store.analytics.apply(&store.step(0, 3), &[begun, seen, done]).await.unwrap();
         let stored = |name, id, created_at, stored_at| StoredKey {
             key: BatchKey::new("pageview", name),
-            answer: KeyedAnswer { id, created_at },
+            answer: CachedResponse { id, created_at },
             stored_at,
         };
         let expected = [

@@ -11,7 +11,7 @@ mod visitors;
 use std::time::Duration;
 
 use uuid::Uuid;
-use weir_domain::{AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord, Place, SessionRecord, UnixMillis};
+use weir_domain::{AnalyticsEvent, AnalyticsRecord, GeoLocation, JournalRecord, MainRecord, SessionRecord, UnixMillis};
 use weir_log::{JournalId, Position};
 use weir_store::{Maintained, Step, StoreError};
 use weir_testkit::store::{DAY, MANY, Store, open_analytics_of, record, session_at, sessions};

@@ -14,14 +14,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use weir_domain::{AnalyticsEvent, HeartbeatRecord, KeyedAnswer, Outcome, UnixMillis, parse_uuid};
+use weir_domain::{AnalyticsEvent, CachedResponse, HeartbeatRecord, Outcome, UnixMillis, parse_uuid};
 
 use self::items::{Item, ItemKind, read_item, read_items};
 use self::schema::BatchRequest;
 use self::slot::{ItemResult, Slot, append, settle, unavailable};
 use super::pageview;
 use super::session::{self, Enriched};
-use crate::enrich::Moment;
+use crate::enrich::EventTime;
 use crate::http::call::Call;
 use crate::http::middleware::RateLimit;
 use crate::http::protocol::api_error::{ApiError, Detail};
@@ -101,7 +101,7 @@ async fn take(
         // It may be stored already: not a second time.
         Ok(_) if known.is_err() => Ok(unavailable(kind)),
         Ok(event) => Ok(append(call.app, kind, key, event, now)),
-        Err(outcome) => Ok(Slot::Answered { kind, answer: KeyedAnswer::default(), outcome }),
+        Err(outcome) => Ok(Slot::Answered { kind, answer: CachedResponse::default(), outcome }),
     }
 }
 
@@ -116,7 +116,7 @@ async fn event(
     let at = UnixMillis(now.0 - item.age_ms);
     match item.kind {
         ItemKind::Session => {
-            let record = match session::read_and_enrich(call, item.body, Moment { now, age_ms: item.age_ms })? {
+            let record = match session::read_and_enrich(call, item.body, EventTime { now, age_ms: item.age_ms })? {
                 Enriched::Now(record) => record,
                 Enriched::Later(parsing) => parsing.await,
             };
@@ -157,7 +157,7 @@ async fn refer(
         *slot = settle(app, std::mem::replace(slot, nothing)).await;
     }
     match earlier.get(index) {
-        Some(Slot::Answered { kind: found, answer: KeyedAnswer { id: Some(id), .. }, .. }) if *found == kind => {
+        Some(Slot::Answered { kind: found, answer: CachedResponse { id: Some(id), .. }, .. }) if *found == kind => {
             Ok(Some(*id))
         }
         _ => {

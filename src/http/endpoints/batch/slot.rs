@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 use weir_domain::{
-    AnalyticsEvent, AnalyticsRecord, BatchKey, JournalRecord, KeyMark, KeyedAnswer, Outcome, UnixMillis,
+    AnalyticsEvent, AnalyticsRecord, BatchKey, CachedResponse, IdempotencyEntry, JournalRecord, Outcome, UnixMillis,
 };
 use weir_journal::Ack;
 
@@ -26,7 +26,7 @@ enum ItemData {
 }
 
 impl ItemData {
-    fn of(kind: ItemKind, answer: KeyedAnswer) -> Self {
+    fn of(kind: ItemKind, answer: CachedResponse) -> Self {
         match kind {
             ItemKind::Session => Self::Session(answer.into()),
             ItemKind::Pageview => Self::Pageview(answer.into()),
@@ -51,13 +51,13 @@ pub enum Slot {
     /// Appended, not yet known to be durable.
     Waiting {
         kind: ItemKind,
-        answer: KeyedAnswer,
+        answer: CachedResponse,
         durable: Durable,
     },
     /// Stored, or not stored and answered as if all were well.
     Answered {
         kind: ItemKind,
-        answer: KeyedAnswer,
+        answer: CachedResponse,
         outcome: Outcome,
     },
     Refused {
@@ -69,13 +69,13 @@ pub enum Slot {
 /// What tells that an item is durable.
 pub enum Durable {
     Plain(Ack),
-    Keyed(BatchKey, InFlight<KeyedAnswer>),
+    Keyed(BatchKey, InFlight<CachedResponse>),
 }
 
 /// Appends an event, and does not wait until it is durable.
 pub fn append(app: &AppState, kind: ItemKind, key: Option<BatchKey>, event: AnalyticsEvent, now: UnixMillis) -> Slot {
     let answer = event.answer();
-    let record = AnalyticsRecord { key: key.map(|key| KeyMark { key, stored_at: now }), event };
+    let record = AnalyticsRecord { key: key.map(|key| IdempotencyEntry { key, stored_at: now }), event };
     let append = || app.analytics.appender.append(record.encode());
     let (answer, durable) = match key {
         None => (answer, append().map(Durable::Plain).ok()),
@@ -95,7 +95,7 @@ pub fn append(app: &AppState, kind: ItemKind, key: Option<BatchKey>, event: Anal
 pub fn unavailable(kind: ItemKind) -> Slot {
     match kind {
         ItemKind::Session | ItemKind::Pageview => {
-            Slot::Answered { kind, answer: KeyedAnswer::default(), outcome: Outcome::Unavailable }
+            Slot::Answered { kind, answer: CachedResponse::default(), outcome: Outcome::Unavailable }
         }
         ItemKind::Leave | ItemKind::Heartbeat => Slot::Refused { kind: Some(kind), error: ApiError::Unavailable },
     }

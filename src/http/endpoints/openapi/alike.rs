@@ -7,7 +7,7 @@ use utoipa::openapi::{ContentBuilder, Object, Ref, RefOr, Required, Response, Re
 use crate::config::throttled;
 use crate::http::endpoint::{Body, Endpoint, Verb};
 use crate::http::protocol::api_error::ApiError;
-use crate::http::protocol::envelope::Envelope;
+use crate::http::protocol::envelope::ApiEnvelope;
 
 /// Adds the answers that follow from the row: its throttle, its body, its journal or database.
 pub fn complete(endpoint: &Endpoint, operation: &mut Operation) {
@@ -48,9 +48,9 @@ pub fn complete(endpoint: &Endpoint, operation: &mut Operation) {
 }
 
 fn response_of(path: &str, error: &ApiError, limited: bool) -> Response {
-    let schema = match Envelope::at(path) {
-        Envelope::Wrapped => "WrappedError",
-        Envelope::Bare => "BareError",
+    let schema = match ApiEnvelope::at(path) {
+        ApiEnvelope::Wrapped => "WrappedError",
+        ApiEnvelope::Bare => "BareError",
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     let mut response =

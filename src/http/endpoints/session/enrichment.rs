@@ -8,7 +8,7 @@ use weir_domain::SessionRecord;
 
 use super::body::{SessionBody, read_visit};
 use crate::enrich::user_agent::UserAgentFacts;
-use crate::enrich::{Admitted, Discarded, Moment, SessionVisit};
+use crate::enrich::{Admitted, Discarded, EventTime, SessionVisit};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::state::AppState;
@@ -21,7 +21,7 @@ use crate::telemetry::Stage;
 pub fn read_and_enrich<'a>(
     call: &'a Call<'_>,
     body: &'a [u8],
-    when: Moment,
+    when: EventTime,
 ) -> Result<Enriched<'a, SessionRecord>, ApiError> {
     let mut fields = SessionBody::default();
     let visit = read_visit(body, &mut fields)?;
@@ -44,7 +44,7 @@ pub fn enrich<'a, T: 'a>(
     call: &'a Call<'_>,
     visit: &SessionVisit<'_>,
     body: &'a [u8],
-    when: Moment,
+    when: EventTime,
     use_of: Use<T>,
 ) -> Enriched<'a, T> {
     let enriching = Enriching { call, when, began: Instant::now(), use_of };
@@ -67,7 +67,7 @@ pub fn enrich<'a, T: 'a>(
 /// A visit on its way to a record.
 struct Enriching<'a, 'app, T> {
     call: &'a Call<'app>,
-    when: Moment,
+    when: EventTime,
     began: Instant,
     use_of: Use<T>,
 }

@@ -10,13 +10,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weir_domain::{
-    AnalyticsEvent, AnalyticsRecord, HeartbeatRecord, IdentifyRecord, JournalRecord, KeyedAnswer, Outcome, UnixMillis,
-    parse_uuid,
+    AnalyticsEvent, AnalyticsRecord, CachedResponse, HeartbeatRecord, IdentifyRecord, JournalRecord, Outcome,
+    UnixMillis, parse_uuid,
 };
 
 use self::body::SessionRequest;
 use self::enrichment::enrich;
-use crate::enrich::Moment;
+use crate::enrich::EventTime;
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::{Wrapped, WrappedError};
@@ -37,8 +37,8 @@ pub struct Created {
     created_at: Option<String>,
 }
 
-impl From<KeyedAnswer> for Created {
-    fn from(answer: KeyedAnswer) -> Self {
+impl From<CachedResponse> for Created {
+    fn from(answer: CachedResponse) -> Self {
         Self { id: answer.id, created_at: answer.created_at.map(UnixMillis::to_rfc3339) }
     }
 }
@@ -73,10 +73,10 @@ pub async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 }
 
 /// A plain function: a visit and its record have no place in the future of every request.
-fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Enriched<'a, (KeyedAnswer, PendingCommit)>, ApiError> {
+fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Enriched<'a, (CachedResponse, PendingCommit)>, ApiError> {
     let mut fields = SessionBody::default();
     let visit = call.parsed(|| read_visit(body, &mut fields))?;
-    let when = Moment { now: call.app.clock.now(), age_ms: 0 };
+    let when = EventTime { now: call.app.clock.now(), age_ms: 0 };
     Ok(enrich(call, &visit, body, when, |app, record| (record.answer(), app.analytics.append(record.encode()))))
 }
 

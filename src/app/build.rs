@@ -11,11 +11,12 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::collect::Collector;
+use super::error::AppError;
 use super::observers::{ApplierTelemetry, JournalTelemetry};
+use super::paths::journal_directory;
 use super::sinks::{open_analytics, open_main};
 use super::waiting::waiting;
-use super::warm::{self, Memory, Warmer};
-use super::{AppError, journal_directory};
+use super::warm_up::{self, Memory, Warmer};
 use crate::actor::{Health, Watchdog};
 use crate::auth::{AccessTokens, IdTokens, SignInParts, SignInService};
 use crate::config::{Config, Secrets};
@@ -47,7 +48,7 @@ const DATABASE_GRACE: Duration = Duration::from_secs(3);
 const MEMORY_GRACE: Duration = Duration::from_secs(30);
 
 /// What every stage is made of.
-pub(super) struct Parts<'a> {
+pub(super) struct Builder<'a> {
     pub config: &'a Config,
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<Clock>,
@@ -56,9 +57,9 @@ pub(super) struct Parts<'a> {
     pub fd_limit: FdLimit,
 }
 
-impl Parts<'_> {
+impl Builder<'_> {
     /// Starts every stage but the listeners.
-    pub async fn assemble(&self, secrets: &Secrets) -> Result<(Data<AppState>, [Journal; 2]), AppError> {
+    pub async fn build(&self, secrets: &Secrets) -> Result<(Data<AppState>, [Journal; 2]), AppError> {
         let config = self.config;
         let access_tokens = Arc::new(AccessTokens::new(&secrets.jwt)?);
         let geo = self.start_geo()?;
@@ -71,7 +72,8 @@ impl Parts<'_> {
         let analytics_sink = open_analytics(&config.databases.analytics)?;
         let tables = main_sink.tables();
         let (analytics_writer, main_writer) = (Arc::<ApplierState>::default(), Arc::<ApplierState>::default());
-        let memory = self.recall(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer).await?;
+        let memory =
+            self.warm_up_from_journals(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer).await?;
         match analytics_sink {
             AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics, &analytics_writer).await?,
             AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics, &analytics_writer),
@@ -90,9 +92,9 @@ impl Parts<'_> {
         let unread = || memory.unread().join(", ");
         let _ = tokio::time::timeout(patience, waiting("what the databases remember", unread, memory.read())).await;
         let restart_budget = self.health_state.restart_budget("warmer");
-        let recalled = memory.clone();
+        let remembered = memory.clone();
         self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || Warmer {
-            memory: recalled.clone(),
+            memory: remembered.clone(),
             restart_budget: restart_budget.clone(),
         });
         let limiter = self.start_limiter(&memory, &housekeeping);
@@ -154,7 +156,7 @@ impl Parts<'_> {
     }
 
     /// Reads from the journals what must be known before the first request, while no writer runs yet.
-    async fn recall(
+    async fn warm_up_from_journals(
         &self,
         secrets: &Secrets,
         analytics_sink: &AnalyticsSink,
@@ -172,8 +174,8 @@ impl Parts<'_> {
         );
         let read_barrier = ReadBarrier::new(analytics.offsets());
         let keys = BatchKeys::new(analytics_sink.batch_keys(), read_barrier, Arc::clone(&self.clock));
-        warm::visitors_from(main, &visitors).await?;
-        warm::keys_from(analytics, &keys).await?;
+        warm_up::visitors_from(main, &visitors).await?;
+        warm_up::keys_from(analytics, &keys).await?;
         Ok(Memory { keys: Arc::new(keys), visitors: Arc::new(visitors) })
     }
 

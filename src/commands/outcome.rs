@@ -1,0 +1,33 @@
+//! How a command ends, and how it says something.
+
+use std::io::Write;
+
+/// A command that did not do what it was asked.
+pub struct Failure {
+    pub message: String,
+    pub code: u8,
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { message: error.to_string(), code: 1 }
+    }
+}
+
+pub type Done = Result<(), Failure>;
+
+pub fn wrong(message: String) -> Failure {
+    Failure { message, code: 2 }
+}
+
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    actix_web::rt::System::new().block_on(work)
+}
+
+/// Writes a line. A reader that has gone away (`weir settings list | head -1`) is no failure.
+pub fn say(line: &str) -> Done {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
