@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 the command or the configuration is wrong.
 
+// A command line is no hot path, and what clap shows as help is no rustdoc.
+#![allow(clippy::doc_markdown, clippy::format_collect, clippy::format_push_string)]
 #![forbid(unsafe_code)]
 
 mod commands;

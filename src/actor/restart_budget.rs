@@ -32,7 +32,7 @@ impl Health {
         Arc::new(Self { telemetry, failed: watch::Sender::new(None) })
     }
 
-    /// A restart_budget for the part of this name.
+    /// The restart budget of the part of this name.
     #[must_use]
     pub fn restart_budget(self: &Arc<Self>, name: &'static str) -> RestartBudget {
         RestartBudget { name, health_state: Arc::clone(self), recent: Arc::default() }

@@ -46,6 +46,7 @@ pub enum HeaderError {
 }
 
 impl SegmentHeader {
+    #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..8].copy_from_slice(&SEGMENT_MAGIC);
@@ -90,6 +91,7 @@ pub struct Frame<'a> {
 
 impl Frame<'_> {
     /// The frame's whole length on disk.
+    #[must_use]
     pub fn disk_bytes(&self) -> usize {
         FRAME_HEAD_BYTES + self.payload.len()
     }
@@ -111,12 +113,17 @@ pub struct FrameCodec {
 }
 
 impl FrameCodec {
+    #[must_use]
     pub fn new(journal: JournalId) -> Self {
         let mut seed = crc32fast::Hasher::new();
         seed.update(journal.0.as_bytes());
         Self { seed }
     }
 
+    /// Appends a frame.
+    ///
+    /// # Panics
+    /// When the payload is longer than 4 GiB; a journal refuses what is over [`MAX_RECORD_BYTES`].
     pub fn encode(&self, position: Position, appended_at_ms: u64, payload: &[u8], out: &mut Vec<u8>) {
         let length = u32::try_from(payload.len()).expect("append refuses payloads over MAX_RECORD_BYTES");
         let start = out.len();
@@ -129,6 +136,7 @@ impl FrameCodec {
         out.extend(payload);
     }
 
+    #[must_use]
     pub fn parse<'a>(&self, bytes: &'a [u8]) -> Parsed<'a> {
         let known = bytes.len().min(4);
         if bytes[..known] != FRAME_MAGIC[..known] {

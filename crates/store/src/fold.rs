@@ -3,8 +3,8 @@
 //! transaction of its own.
 //!
 //! The engines load what [`WriteSet`] names, call [`Fold::of`], and write what it holds. Invariants: the result depends
-//! on the records' order and on what was pre_image, never on where a batch begins or ends; a session or view that is there
-//! already is not made again, and counts once. `tests/store` holds it against a naive model.
+//! on the records' order and on what was loaded, never on where a batch begins or ends; a session or view that is there
+//! already is not made again, and counts once. `tests/store/model.rs` holds it against a naive model.
 
 use std::collections::{BTreeSet, HashMap};
 

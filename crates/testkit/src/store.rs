@@ -64,26 +64,23 @@ impl<S: Sink> AnySink for Arc<S> {
         S::apply(self, step, &decoded::<S>(records)).await
     }
     async fn apply_pipelined(&self, steps: &[(Step, Vec<Vec<u8>>)]) -> Result<usize, StoreError> {
-        let prepare = async |number: usize| match steps.get(number) {
-            Some((_, records)) => S::prepare(self, &decoded::<S>(records)).await.ok().flatten(),
-            None => None,
+        let prepare = async |number: usize| {
+            let (_, records) = steps.get(number)?;
+            S::prepare(self, &decoded::<S>(records)).await.ok().flatten()
         };
         let (mut pipelined, mut next) = (0, None);
         for (number, (step, records)) in steps.iter().enumerate() {
             let records = decoded::<S>(records);
-            next = match next.take() {
-                Some(prepared) => {
-                    pipelined += 1;
-                    let (applied, prepared) =
-                        tokio::join!(S::commit_prepared(self, step, &records, prepared), prepare(number + 1));
-                    applied?;
-                    prepared
-                }
+            next = if let Some(prepared) = next.take() {
+                pipelined += 1;
+                let (applied, prepared) =
+                    tokio::join!(S::commit_prepared(self, step, &records, prepared), prepare(number + 1));
+                applied?;
+                prepared
+            } else {
                 // One that brings the same session as the next one would wait for it.
-                None => {
-                    S::apply(self, step, &records).await?;
-                    prepare(number + 1).await
-                }
+                S::apply(self, step, &records).await?;
+                prepare(number + 1).await
             };
         }
         Ok(pipelined)

@@ -162,7 +162,7 @@ impl Hints {
     }
 
     fn has(self, hint: Hint) -> bool {
-        self.0 & 1 << hint as u8 != 0
+        self.0 & (1 << hint as u8) != 0
     }
 }
 

@@ -67,7 +67,7 @@ impl<'q, F: Fields> RowWriter<'q> for Writer<'_, F> {
     }
 }
 
-impl<'q, F: Fields> StateWriter<'q> for Writer<'_, F> {
+impl<F: Fields> StateWriter<'_> for Writer<'_, F> {
     fn boolean(&mut self, value: bool) {
         self.fields.field(oid::BOOL, Some(&[u8::from(value)]));
     }

@@ -1,6 +1,6 @@
 //! A process with a writer: its journal, its database, and faults between the two.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -67,9 +67,9 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(home: PathBuf, world: &World) -> Self {
+    pub fn start(home: &Path, world: &World) -> Self {
         let options = JournalOptions { segment_bytes: 700, fsync: false, ..JournalOptions::default() };
-        let journal = Journal::open("analytics", &home, options, Arc::new(())).unwrap();
+        let journal = Journal::open("analytics", home, options, Arc::new(())).unwrap();
         let sink = Arc::new(Faulty::new(sink(&world.databases), Arc::clone(&world.early)));
         let state = Arc::<ApplierState>::default();
         let applier = applier(Arc::clone(&sink), &journal, Arc::clone(&state));

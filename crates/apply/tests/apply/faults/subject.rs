@@ -72,7 +72,7 @@ impl Subject {
 
     fn launch(&mut self) {
         let _runtime = self.world.runtime.enter();
-        self.process = Some(Process::start(self.home(), &self.world));
+        self.process = Some(Process::start(&self.home(), &self.world));
     }
 
     /// An orderly stop.
@@ -115,13 +115,13 @@ impl Subject {
             at = journal.offsets().applied();
             assert!(steps < 12, "the writer stands still at {at}");
             let mut has_hung = false;
-            let stop = |waker: &Waker| {
+            let is_over = |waker: &Waker| {
                 sink.look(waker);
                 has_hung = sink.has_hung();
                 is_stopped = enough() || state.phase() == ApplierPhase::Halted;
                 is_stopped || has_hung || journal.offsets().applied() >= journal.offsets().durable()
             };
-            let step = AssertUnwindSafe(until(process.applier.step(), stop)).catch_unwind();
+            let step = AssertUnwindSafe(until(process.applier.step(), is_over)).catch_unwind();
             let ended = self.world.runtime.block_on(step);
             // A panic costs the actor, a hang is ended by whoever waits no longer.
             if ended.is_err() || is_stopped || has_hung {
