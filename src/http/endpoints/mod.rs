@@ -1,6 +1,6 @@
 //! The endpoints, a file for each subject: what a body says, what becomes of it, what is answered.
 //!
-//! A handler takes a [`Call`](super::call::Call) and returns a [`Reply`](super::protocol::reply::Reply). Its path, its
+//! A handler takes a `Call` and returns a [`Reply`](super::protocol::reply::Reply). Its path, its
 //! body's limit and its caller stand in its row in `routes`.
 
 pub mod auth;

@@ -1,8 +1,8 @@
 //! A request's body: read to its end, bounded, decoded.
 //!
 //! Invariants: at most so many bytes of a body are held as its route allows, before and after decompression; a body that
-//! is refused unread is still drained, up to [`DRAIN_BYTES`], because a connection with unread bytes on it is lost;
-//! nothing waits for a slow body longer than [`DEADLINE`].
+//! is refused unread is still drained, up to `DRAIN_BYTES`, because a connection with unread bytes on it is lost;
+//! nothing waits for a slow body longer than `DEADLINE`.
 
 use std::io::Read;
 use std::time::Duration;

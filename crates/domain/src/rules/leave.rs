@@ -21,7 +21,14 @@ mod tests {
 
     #[test]
     fn leave_values_out_of_range_are_clamped() {
-        assert_eq!([-1.0, 0.0, 12.5, 3600.0, 1e9].map(clamp_duration_seconds), [0.0, 0.0, 12.5, 3600.0, 3600.0]);
-        assert_eq!([-1.0, 0.0, 12.5, 100.0, 1e9].map(clamp_scroll_depth), [0.0, 0.0, 12.5, 100.0, 100.0]);
+        let clamped = |clamp: fn(f64) -> f64, given: f64, expected: f64| {
+            assert!((clamp(given) - expected).abs() < f64::EPSILON, "{given}");
+        };
+        for (given, expected) in [(-1.0, 0.0), (0.0, 0.0), (12.5, 12.5), (3600.0, 3600.0), (1e9, 3600.0)] {
+            clamped(clamp_duration_seconds, given, expected);
+        }
+        for (given, expected) in [(-1.0, 0.0), (0.0, 0.0), (12.5, 12.5), (100.0, 100.0), (1e9, 100.0)] {
+            clamped(clamp_scroll_depth, given, expected);
+        }
     }
 }

@@ -110,7 +110,7 @@ on_both_databases! {
         let full = PageviewRecord {
             url: "https://example.org/'\"; DROP TABLE x; --?𝕏=ü".into(),
             path: Some("/\\N".into()),
-            title: Some("".into()),
+            title: Some(String::new()),
             referrer: Some("a\tb\nc".into()),
             ..view_of(&session, later(7))
         };
