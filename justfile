@@ -46,6 +46,10 @@ drill *ARGS:
 compare *ARGS:
     load-tests/compare {{ ARGS }}
 
+# Two builds of Weir in turns, as ratios
+against OLD NEW *ARGS:
+    load-tests/against {{ OLD }} {{ NEW }} {{ ARGS }}
+
 # The build for production: it has seen its load before it is laid out
 build-optimised:
     scripts/build-optimised
