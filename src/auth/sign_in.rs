@@ -94,7 +94,7 @@ pub struct SignInService {
     key: HmacKey,
 }
 
-/// What a desk works with.
+/// What signing in works with.
 pub struct SignInParts {
     pub accounts: Arc<dyn Accounts>,
     pub visitors: Arc<dyn VisitorTable>,
@@ -108,7 +108,7 @@ pub struct SignInParts {
 }
 
 impl SignInService {
-    /// A desk that keeps codes under this key.
+    /// Keeps codes under this key.
     #[must_use]
     pub fn new(sign_in_key: &[u8], parts: SignInParts) -> Self {
         Self { parts, key: HmacKey::new(sign_in_key) }

@@ -7,40 +7,26 @@ use super::Values;
 use crate::limit::Limit;
 use weir_domain::Route;
 
-/// The contract's limits, by route.
-const DEFAULTS: [(Route, u32, u64); 11] = [
-    (Route::Session, 10, 60),
-    (Route::Pageview, 30, 60),
-    (Route::Leave, 10, 60),
-    (Route::Heartbeat, 5, 30),
-    (Route::Batch, 30, 60),
-    (Route::Track, 60, 60),
-    (Route::Consent, 10, 60),
-    (Route::ConsentStatus, 10, 60),
-    (Route::TrackInit, 30, 60),
-    (Route::AuthCode, 5, 60),
-    (Route::AuthVerify, 10, 60),
-];
+/// The route whose setting also holds for this one, in windows of its own.
+fn limited_like(route: Route) -> Route {
+    if route == Route::AuthExternal { Route::AuthVerify } else { route }
+}
 
 /// Whether requests to this route are limited, unless the operator turns that off.
 #[must_use]
 pub fn throttled(route: Route) -> bool {
-    DEFAULTS.iter().any(|(limited, ..)| *limited == route || also(*limited) == Some(route))
-}
-
-/// The route that has the same limit, in windows of its own.
-fn also(route: Route) -> Option<Route> {
-    (route == Route::AuthVerify).then_some(Route::AuthExternal)
+    limited_like(route).default_limit().is_some()
 }
 
 pub(super) fn take(values: &mut Values) -> Vec<(Route, Limit)> {
     let mut limits = Vec::new();
-    for &(route, requests, seconds) in &DEFAULTS {
+    for &route in Route::ALL {
+        let Some((requests, seconds)) = route.default_limit() else { continue };
         let given = values.parse(&format!("throttle.{}", route.label()), "a limit such as 10/60s, or 0 for none");
         let default = Given(Some(Limit { requests, window: Duration::from_secs(seconds) }));
         if let Given(Some(limit)) = given.unwrap_or(default) {
-            limits.push((route, limit));
-            limits.extend(also(route).map(|route| (route, limit)));
+            let same = Route::ALL.iter().filter(|other| limited_like(**other) == route);
+            limits.extend(same.map(|&same| (same, limit)));
         }
     }
     limits
@@ -78,7 +64,7 @@ mod tests {
         assert_eq!(of(Route::Consent), None);
         assert_eq!(of(Route::Heartbeat), Some(Limit { requests: 5, window: Duration::from_secs(30) }));
         assert_eq!(of(Route::AuthExternal), of(Route::AuthVerify));
-        assert_eq!(limits.len(), DEFAULTS.len(), "one is off, one is twice there");
+        assert_eq!(limits.len(), 11, "one of eleven is off, one is twice there");
     }
 
     #[test]

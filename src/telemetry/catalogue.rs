@@ -110,7 +110,7 @@ catalogue! {
     WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database.";
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
-    WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there).";
+    WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there), url (its address is malformed).";
     WRITER_PIPELINED_BATCHES = "weir_writer_pipelined_batches_total", Kind::RareCounter, [DATABASE, PIPELINED_RESULT], "Batches of a backlog that were to be written in part before their turn, by result: committed, failed (all of it was written in its turn). Those without a new session or view, and those that the failure of another one rolled back, are not counted.";
     WRITER_POSITION = "weir_writer_position", Kind::Gauge, [DATABASE], "The last position that the database has; absent until it was asked.";
     WRITER_LAG_RECORDS = "weir_writer_lag_records", Kind::Gauge, [DATABASE], "Durable records that the database does not have yet; until it was asked, as the journal's control file has it.";

@@ -254,7 +254,7 @@ impl<S: Sink> Applier<S> {
             match self.apply(&step, &records[span.records.clone()], std::mem::take(&mut attempts)).await {
                 Ok(()) => from = span.through,
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => {
-                    // Finding the record takes many transactions, and what is begun would be idle for as long.
+                    // Finding the record takes many transactions, and what is prepared would be idle for as long.
                     self.pipeline.take_back();
                     spans.extend(halves(&span, &sources));
                 }

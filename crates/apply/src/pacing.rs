@@ -74,7 +74,7 @@ impl Pacing {
         self.wait_until = waits.then(|| Instant::now() + self.min_commit_interval);
     }
 
-    /// Over how long the rows of the transaction that has begun may be sent, as nothing waited behind them: three quarters of
+    /// Over how long the rows of the transaction that is prepared may be sent, as nothing waited behind them: three quarters of
     /// the interval, so that its commit is within it as well. Whole batches that come meanwhile wait for it, no longer.
     #[must_use]
     pub fn window(&self) -> Duration {

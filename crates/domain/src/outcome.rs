@@ -80,12 +80,12 @@ impl Outcome {
     }
 }
 
-/// Defines the routes once: the variants, their list and their labels cannot part.
+/// Defines the routes once: the variants, their list, their labels and their limits cannot part.
 macro_rules! routes {
-    ($($(#[$attribute:meta])* $variant:ident = $label:literal),* $(,)?) => {
+    ($($variant:ident = $label:literal $(limited $requests:literal per $seconds:literal s)?),* $(,)?) => {
         /// The routes, as metrics, throttles and logs name them: a bounded set, never the path itself.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Route { $($(#[$attribute])* $variant),* }
+        pub enum Route { $($variant),* }
 
         impl Route {
             /// Every route, in the order of their discriminants.
@@ -96,26 +96,36 @@ macro_rules! routes {
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label),* }
             }
+
+            /// The contract's limit for one address, as requests and the seconds in which they may come; none for a route
+            /// that is not limited. An operator sets another one in the `throttle` section.
+            #[must_use]
+            pub fn default_limit(self) -> Option<(u32, u64)> {
+                $($(if self == Self::$variant {
+                    return Some(($requests, $seconds));
+                })?)*
+                None
+            }
         }
     };
 }
 
 routes! {
-    Session = "session",
+    Session = "session" limited 10 per 60 s,
     Identify = "identify",
-    Heartbeat = "heartbeat",
-    Pageview = "pageview",
-    Leave = "leave",
-    Batch = "batch",
-    Track = "track",
+    Heartbeat = "heartbeat" limited 5 per 30 s,
+    Pageview = "pageview" limited 30 per 60 s,
+    Leave = "leave" limited 10 per 60 s,
+    Batch = "batch" limited 30 per 60 s,
+    Track = "track" limited 60 per 60 s,
     Attribution = "attribution",
     ConsentHistory = "consent_history",
-    Consent = "consent",
-    ConsentStatus = "consent_status",
+    Consent = "consent" limited 10 per 60 s,
+    ConsentStatus = "consent_status" limited 10 per 60 s,
     ConsentPolicy = "consent_policy",
-    TrackInit = "track_init",
-    AuthCode = "auth_code",
-    AuthVerify = "auth_verify",
+    TrackInit = "track_init" limited 30 per 60 s,
+    AuthCode = "auth_code" limited 5 per 60 s,
+    AuthVerify = "auth_verify" limited 10 per 60 s,
     AuthExternal = "auth_external",
     InternalUsers = "internal_users",
     Health = "health",

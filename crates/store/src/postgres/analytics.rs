@@ -30,7 +30,7 @@ use super::{column, pool, request_pool, unix_millis, writer_connections};
 use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
-/// made a foreign key, a step that is begun has shared locks on the keys of its views' sessions, for which `FOR UPDATE` would
+/// made a foreign key, a step that is prepared has shared locks on the keys of its views' sessions, for which `FOR UPDATE` would
 /// wait.
 const LOCK_SESSIONS: &str = "
     SELECT id, user_id, page_views, bounced, duration, last_activity_at
@@ -281,7 +281,7 @@ fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
     rows.chunk_by(|(one, _), (other, _)| partitions::day_before(*one) == partitions::day_before(*other))
 }
 
-/// What is there of the write set. A step that is begun wrote its new rows and these views itself, which do not count: had
+/// What is there of the write set. A step that is prepared wrote its new rows and these views itself, which do not count: had
 /// they been there before, that had failed.
 async fn load(
     connection: &mut PgConnection,

@@ -27,7 +27,7 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// A connection that was not needed for so long, while others were, is closed.
 const UNNEEDED: Duration = Duration::from_secs(10);
 
-/// Where the writer keeps its connections between two transactions: one, or a few where steps are begun before their turn.
+/// Where the writer keeps its connections between two transactions: one, or a few where steps are prepared before their turn.
 pub(super) struct WriterConnections {
     options: PgConnectOptions,
     idle: Mutex<Vec<Held>>,
