@@ -223,7 +223,7 @@ async fn pipelined_step_with_foreign_key_blocks_no_earlier_step() {
     store.databases.execute(Database::Analytics, key).await;
     let (first, second) = (Encoded::of(&[alive(known.id)]), Encoded::of(&[viewed(known.id)]));
     let begun = sink.prepare(&second.records()).await.unwrap().expect("there is a view");
-    sink.apply(&store.step(1, 2), &first.records()).await.expect("it waits for what is begun after it");
+    sink.apply(&store.step(1, 2), &first.records()).await.expect("it waits for what is prepared after it");
     sink.commit_prepared(&store.step(2, 3), &second.records(), begun).await.unwrap();
     let state = "SELECT page_views + duration AS n FROM analytics_sessions";
     assert_eq!(store.databases.count(Database::Analytics, state).await, 31);
@@ -403,7 +403,7 @@ async fn pipelined_step_blocking_earlier_step_delays_once() {
     let began = Instant::now();
     apply_all(&journal, &mut applier).await;
     // The server's bound on waiting for a lock is ten seconds, and the third one may have waited for it before the first. With
-    // what is begun after each failure it would be ten seconds for every one of twenty steps.
+    // what is prepared after each failure it would be ten seconds for every one of twenty steps.
     assert!(began.elapsed() > Duration::from_secs(9), "there was no circle: {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_mins(1), "they waited again and again: {:?}", began.elapsed());
     assert_eq!(store.databases.count(Database::Analytics, "SELECT n FROM counter").await, 60);

@@ -217,15 +217,19 @@ async fn misplaced_record_hides_no_other_record() {
     assert_eq!(read_all(&journal, Position::START).0.len(), 10);
 }
 
+/// A journal of 200 records in ten batches, closed: it has several segments.
+async fn fill_small_segments(directory: &Path) {
+    let journal = start(directory, small_segments());
+    for batch in 0..10 {
+        append(&journal, numbered(batch * 20..batch * 20 + 20)).await;
+    }
+    journal.appender().close();
+}
+
 #[tokio::test]
 async fn misplaced_segment_header_hides_no_record() {
     let directory = tempfile::tempdir().unwrap();
-    let first = start(directory.path(), small_segments());
-    for batch in 0..10 {
-        append(&first, numbered(batch * 20..batch * 20 + 20)).await;
-    }
-    first.appender().close();
-    drop(first);
+    fill_small_segments(directory.path()).await;
     let files = segments(directory.path());
     overwrite(&files[2], 0, &fs::read(&files[0]).unwrap()[..64]);
     let journal = start(directory.path(), small_segments());
@@ -298,12 +302,7 @@ async fn oldest_unapplied_age_at_start_covers_longest_record() {
 #[tokio::test]
 async fn missing_segment_is_reported_and_rest_is_read() {
     let directory = tempfile::tempdir().unwrap();
-    let first = start(directory.path(), small_segments());
-    for batch in 0..10 {
-        append(&first, numbered(batch * 20..batch * 20 + 20)).await;
-    }
-    first.appender().close();
-    drop(first);
+    fill_small_segments(directory.path()).await;
     let files = segments(directory.path());
     assert!(files.len() >= 3);
     fs::remove_file(&files[1]).unwrap();
@@ -319,12 +318,7 @@ async fn missing_segment_is_reported_and_rest_is_read() {
 #[tokio::test]
 async fn missing_newest_segment_after_close_is_reported() {
     let directory = tempfile::tempdir().unwrap();
-    let first = start(directory.path(), small_segments());
-    for batch in 0..10 {
-        append(&first, numbered(batch * 20..batch * 20 + 20)).await;
-    }
-    first.appender().close();
-    drop(first);
+    fill_small_segments(directory.path()).await;
     fs::remove_file(segments(directory.path()).pop().unwrap()).unwrap();
     let journal = start(directory.path(), small_segments());
     append(&journal, numbered(200..201)).await;

@@ -69,7 +69,7 @@ impl Faulty {
         *self.faults.lock().unwrap() = faults.into();
     }
 
-    /// From now on this one is woken at every pause of a step that is begun or finished.
+    /// From now on this one is woken at every pause of a step that is prepared or finished.
     pub fn look(&self, waker: &Waker) {
         self.onlooker.register(waker);
     }
