@@ -14,7 +14,7 @@ use weir_journal::{DeadLetters, Inspection, JournalId, JournalStatus, OpenError,
 use weir_log::DeadLetterQueue as _;
 use weir_store::{AnalyticsSink, MainSink, Positions};
 
-use super::outcome::{Done, Failure, block_on, say};
+use super::outcome::{Done, Failure, block_on, say, tell};
 use super::words::{bytes, count, duration, rate};
 
 /// How often it is looked again.
@@ -54,7 +54,7 @@ pub fn status(config: &Config, json: bool) -> Done {
     })
 }
 
-/// Prints both journals again and again: until it is interrupted, or until nothing is behind.
+/// Prints both journals again and again: until it is interrupted, its reader goes, or nothing is behind.
 pub fn follow(config: &Config, json: bool, until_applied: bool) -> Done {
     block_on(async {
         let screen = (!json && std::io::stdout().is_terminal()).then(Bars::new);
@@ -76,10 +76,16 @@ async fn follow_on(config: &Config, json: bool, until_applied: bool, bars: Optio
             let look = watched.look().await?;
             throughputs.note(&look);
             is_behind |= look.applied.is_err() || look.status.lag_records > 0;
-            match bars {
-                Some(bars) => bars.show(number, &look, throughputs),
-                None if json => say(&serde_json::to_string(&look.line(throughputs))?)?,
-                None => say(&format!("{:9}  {}", look.name, look.words(throughputs)))?,
+            let line = match bars {
+                Some(bars) => {
+                    bars.show(number, &look, throughputs);
+                    continue;
+                }
+                None if json => serde_json::to_string(&look.line(throughputs))?,
+                None => format!("{:9}  {}", look.name, look.words(throughputs)),
+            };
+            if tell(&line)?.is_break() {
+                return Ok(());
             }
         }
         if until_applied && !is_behind {

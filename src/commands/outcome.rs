@@ -1,6 +1,7 @@
 //! How a command ends, and how it says something.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 
 /// A command that did not do what it was asked.
 pub struct Failure {
@@ -26,8 +27,14 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 /// Writes a line. A reader that has gone away (`weir settings list | head -1`) is no failure.
 pub fn say(line: &str) -> Done {
+    tell(line).map(|_| ())
+}
+
+/// Writes a line, and says whether anybody reads: a command that goes on and on breaks off when its reader has gone.
+pub fn tell(line: &str) -> Result<ControlFlow<()>, Failure> {
     match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(error.into()),
     }
 }

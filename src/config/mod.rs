@@ -1,11 +1,14 @@
 //! Configuration: one file, overridden by the environment, every problem listed at once.
 //!
 //! `weir.toml` (or `--config FILE`), then `WEIR_*` variables (`__` for nesting). One module a concern: `database`,
-//! `journal`, `mail`, `network`, `providers`, `secrets`, `throttle`. Invariant: an unknown key, a bad value or an
+//! `journal`, `mail`, `network`, `providers`, `secrets`, `throttle`; `keys` describes all of them. Invariant: an unknown key, a bad value or an
 //! unsafe combination refuses to start; nothing is guessed, and no secret has a constant default.
 
 mod database;
+#[cfg(test)]
+mod document;
 mod journal;
+mod keys;
 mod mail;
 mod network;
 mod providers;

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use config::{Environment, File, FileFormat};
 use secrecy::SecretString;
 
+use super::keys::nearest;
+
 const DEFAULT_FILE: &str = "weir.toml";
 
 /// Everything that is wrong with a configuration.
@@ -32,6 +34,9 @@ impl std::error::Error for Problems {}
 pub struct Values {
     given: BTreeMap<String, String>,
     problems: Problems,
+    /// Every name that was asked for, given or not.
+    #[cfg(test)]
+    asked: std::collections::BTreeSet<String>,
 }
 
 impl Values {
@@ -89,6 +94,8 @@ impl Values {
 
     /// Takes a value as it was given.
     pub fn take(&mut self, name: &str) -> Option<String> {
+        #[cfg(test)]
+        self.asked.insert(name.to_owned());
         self.given.remove(name)
     }
 
@@ -182,7 +189,8 @@ impl Values {
     pub fn finish(mut self) -> Result<(), Problems> {
         for name in self.given.keys() {
             let variable = name.to_uppercase().replace('.', "__");
-            self.problems.0.push(format!("unknown key {name} (in the environment: WEIR_{variable})"));
+            let meant = nearest(name).map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
+            self.problems.0.push(format!("unknown key {name} (in the environment: WEIR_{variable}){meant}"));
         }
         if self.problems.0.is_empty() { Ok(()) } else { Err(self.problems) }
     }
@@ -221,6 +229,10 @@ impl Values {
     pub(super) fn from_toml(text: &str) -> Self {
         Self::from_layers(text, environment(config::Map::new())).unwrap()
     }
+
+    pub(super) fn asked(&self) -> &std::collections::BTreeSet<String> {
+        &self.asked
+    }
 }
 
 #[cfg(test)]
@@ -247,14 +259,14 @@ mod tests {
         );
         for part in [
             "listen = \"nowhere\"",
-            "unknown key listen_adress",
+            "unknown key listen_adress (in the environment: WEIR_LISTEN_ADRESS)",
             "log = \"loud\"",
             "log_format = \"xml\"",
             "\"home\"",
             "journal.max_bytes = \"lots\"",
-            "unknown key journal.max_byte ",
+            "unknown key journal.max_byte (in the environment: WEIR_JOURNAL__MAX_BYTE); did you mean journal.max_bytes?",
             "throttle.session = \"ten\"",
-            "unknown key throttle.sesion",
+            "unknown key throttle.sesion (in the environment: WEIR_THROTTLE__SESION); did you mean throttle.session?",
         ] {
             assert!(found.iter().any(|problem| problem.contains(part)), "{part} is not in {found:#?}");
         }

@@ -42,7 +42,7 @@ pub fn state(picture: &Picture) -> Cell {
 pub fn process(picture: &Picture) -> Vec<(&'static str, Cell)> {
     let process = &picture.process;
     let percent = |cores: f64| format!("{:.0} %", cores * 100.0);
-    let average = || process.average_cpu.map_or(UNKNOWN.to_owned(), |cores| format!("{} so far", percent(cores)));
+    let average = || process.average_cpu.map_or(UNKNOWN.to_owned(), |cores| format!("{} avg", percent(cores)));
     let cpu = process.cpu.map_or_else(average, percent);
     vec![
         ("cpu", Cell::plain(cpu)),

@@ -14,7 +14,7 @@ const NOW: &str = include_str!("fixtures/now.txt");
 const URL: &str = "http://127.0.0.1:8080";
 /// All but the first line.
 const SCREEN: &str = "\
-cpu 14 % so far  memory 50.7 MiB  restarts 0  connections 3 / 20k  files 62 / 20
+cpu 14 % avg  memory 50.7 MiB  restarts 0  connections 3 / 20k  files 62 / 20k
 requests 958/s: accepted 942/s  bot 4.0/s  invalid 4.0/s  not_found 4.0/s
 served 2.5/s  throttled 1.5/s
 route                  /s    p50    p99  stage                  /s    p50    p99
@@ -37,6 +37,32 @@ applied/s    939                  2.5
 rows/s       942                  2.5
 retries      0                    0
 dead letters 0                    0
+";
+
+const NARROW_SCREEN: &str = "\
+cpu 14 % avg  memory 50.7 MiB  restarts 0  connections 3 /
+20k  files 62 / 20k
+requests 958/s: accepted 942/s  bot 4.0/s  invalid 4.0/s
+not_found 4.0/s  served 2.5/s  throttled 1.5/s
+
+route               /s    p99  stage               /s    p99
+session            939  14 ms  parse              946  50 µs
+consent            4.0 4.8 ms  enrich             939 679 µs
+metrics            2.5 9.8 ms  journal            942  14 ms
+other              4.0 248 µs  fsync analytics    263 7.8 ms
+pageview           4.0 9.6 ms  fsync main         2.5 2.4 ms
+             analytics               main
+journal      accepts records         accepts records
+queue        0 / 16k                 0 / 16k
+disk         9.9 MiB / 8.0 GiB       320.8 KiB / 8.0 GiB
+appended/s   939                     2.5
+writer       up                      up
+behind       0                       0
+oldest       0 s                     0 s
+applied/s    939                     2.5
+rows/s       942                     2.5
+retries      0                       0
+dead letters 0                       0
 ";
 
 /// Two scrapes, two seconds apart.
@@ -96,6 +122,16 @@ fn screen_of_80_by_24_shows_everything() {
     assert!(
         lines[0].starts_with("weir 0.1.0 at http://127.0.0.1:8080  ready, up 7 s ") && lines[0].ends_with("  q quits")
     );
+}
+
+#[test]
+fn screen_of_60_by_24_fits() {
+    let lines = lines(&draw(&seen(BEFORE, NOW), 60, 24));
+    assert_eq!(lines[0], "weir 0.1.0 at http://127.0.0.1:8080  ready, up 7 s   q quits");
+    assert_eq!(lines[1..], NARROW_SCREEN.lines().collect::<Vec<_>>());
+    // What has no table of its own there is shown when it is nearly full.
+    let crowded = with(NOW, "weir_mailbox_messages{actor=\"mailer\"}", "255");
+    assert_eq!(alarms(&draw(&seen(BEFORE, &crowded), 60, 24)), ["255 / 256"]);
 }
 
 #[test]

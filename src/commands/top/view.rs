@@ -1,4 +1,5 @@
-//! The screen: readable at 80 columns and 24 lines, and with more of both there is more to see.
+//! The screen: readable at 60 columns and 24 lines, and with more of both there is more to see. Below 80 columns the
+//! queues in memory leave the screen, but for those that are nearly full.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -9,11 +10,13 @@ use ratatui::widgets::{Paragraph, Row, Table, Wrap};
 use super::model::Picture;
 use super::tables::{self, Cell};
 
-/// Name, rate and three quantiles, as wide as they get; where that is too much, one quantile is left out.
+/// Name, rate and three quantiles, as wide as they get.
 const TIMED: [Constraint; 5] =
     [Constraint::Min(15), Constraint::Length(7), Constraint::Length(6), Constraint::Length(6), Constraint::Length(6)];
-const TIMED_WIDTH: u16 = 44;
-const LEFT_OUT: usize = 3;
+/// What a table of times leaves out when it has not this width: p90 first, then p50.
+const LEFT_OUT: [(u16, usize); 2] = [(44, 3), (37, 2)];
+/// Below this width everything stands under each other.
+const WIDE: u16 = 80;
 
 /// What is shown.
 pub struct Screen<'a> {
@@ -28,15 +31,17 @@ pub struct Screen<'a> {
 
 /// Draws everything anew.
 pub fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
+    let is_wide = frame.area().width >= WIDE;
+    let (process_lines, outcome_lines, least_times) = if is_wide { (1, 2, 8) } else { (2, 3, 6) };
     let areas = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(2),
-        Constraint::Min(8),
+        Constraint::Length(process_lines),
+        Constraint::Length(outcome_lines),
+        Constraint::Min(least_times),
         Constraint::Length(12),
     ]);
     let [head, process, outcomes, times, state] = areas.areas(frame.area());
-    draw_head(frame, head, screen);
+    draw_head(frame, head, screen, is_wide);
     if let Some((since, reason)) = screen.trouble {
         frame.render_widget(Span::styled(format!("unreachable since {since}: {reason}"), alarm()), process);
     }
@@ -44,8 +49,10 @@ pub fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     // What is not true any more is shown as such.
     let style = if screen.trouble.is_some() { Style::new().add_modifier(Modifier::DIM) } else { Style::new() };
     if screen.trouble.is_none() {
+        let nearly_full = tables::queues(picture).into_iter().filter(|[_, level]| !is_wide && level.alarms);
         let all = tables::process(picture).into_iter().map(|(name, cell)| (name.to_owned(), cell));
-        frame.render_widget(Line::from(facts(all, "")), process);
+        let all = all.chain(nearly_full.map(|[name, level]| (name.text, level)));
+        frame.render_widget(Paragraph::new(Line::from(facts(all, ""))).wrap(Wrap { trim: true }), process);
     }
     let all = picture.requests_per_second.map_or(String::new(), |rate| format!("{}/s: ", super::words::rate(rate)));
     let mut line =
@@ -56,12 +63,16 @@ pub fn draw(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     let [left, right] = halves.areas(times);
     frame.render_widget(timed("route", &tables::timed(&picture.routes), left.width).style(style), left);
     frame.render_widget(timed("stage", &tables::timed(&picture.stages), right.width).style(style), right);
+    if !is_wide {
+        frame.render_widget(databases(picture).style(style), state);
+        return;
+    }
     let [left, right] = Layout::horizontal([Constraint::Min(54), Constraint::Length(24)]).spacing(2).areas(state);
     frame.render_widget(databases(picture).style(style), left);
     frame.render_widget(queues(picture).style(style), right);
 }
 
-fn draw_head(frame: &mut Frame<'_>, area: Rect, screen: &Screen<'_>) {
+fn draw_head(frame: &mut Frame<'_>, area: Rect, screen: &Screen<'_>, is_wide: bool) {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let version = screen.picture.and_then(|picture| picture.version.as_deref()).unwrap_or_default();
     let mut line = vec![Span::styled(format!("weir {version}"), bold), Span::raw(format!(" at {}  ", screen.url))];
@@ -70,7 +81,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, screen: &Screen<'_>) {
         (None, None) => line.push(Span::raw("…")),
         (Some(_), _) => {}
     }
-    let keys = format!("{}  q quits", screen.at);
+    let keys = if is_wide { format!("{}  q quits", screen.at) } else { "q quits".to_owned() };
     let width = u16::try_from(keys.chars().count()).unwrap_or(u16::MAX);
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(width)]).spacing(1).areas(area);
     frame.render_widget(Paragraph::new(Line::from(line)), left);
@@ -84,7 +95,7 @@ fn facts(facts: impl Iterator<Item = (String, Cell)>, unit: &str) -> Vec<Span<'s
 }
 
 fn timed(what: &'static str, rows: &[[Cell; 5]], width: u16) -> Table<'static> {
-    let has_room = move |column: &usize| width >= TIMED_WIDTH || *column != LEFT_OUT;
+    let has_room = move |column: &usize| LEFT_OUT.iter().all(|(least, left_out)| width >= *least || column != left_out);
     // Numbers stand under their names, to the right.
     let aligned = |column: usize, line: Line<'static>| if column == 0 { line } else { line.right_aligned() };
     let row = |cells: [Span<'static>; 5]| {

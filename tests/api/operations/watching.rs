@@ -1,6 +1,6 @@
 //! `weir health`, `weir top`, `weir journal status --follow`, `weir migrate`: telling people while it works.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -132,6 +132,22 @@ async fn top_finds_metrics_listener_from_configuration() {
     let absent = app.run(&["top", "--url", &format!("http://{}", nobody())]).await;
     assert_eq!((absent.code, absent.stdout.as_str()), (Some(1), ""), "{absent:?}");
     assert_eq!(app.run(&["top", "--interval-seconds", "0"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn journal_status_follow_ends_when_its_reader_goes() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    for format in [&["--json"][..], &[]] {
+        let mut command = app.command(&[&["journal", "status", "--follow"], format].concat());
+        let mut following = Ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut reader = BufReader::new(following.0.stdout.take().unwrap());
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.contains("analytics"), "{line}");
+        drop(reader);
+        app.until("it has ended", async || following.0.try_wait().unwrap().is_some()).await;
+        assert!(following.0.wait().unwrap().success(), "a reader that has seen enough is no failure");
+    }
 }
 
 on_both_databases! {

@@ -1,0 +1,248 @@
+//! Every key of the configuration, for people: what it is called, what it is without being set, what it means.
+//!
+//! `docs/configuration.md` is made from this (`document`), and a key that nobody knows is answered with the nearest one.
+//! Invariant: the names are those that are read, and a default that is written here is the one in force; `document`'s
+//! tests hold both.
+
+/// What a key is without being set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unset {
+    /// This value, as it would be written in the file.
+    Value(&'static str),
+    /// Something else, in words.
+    Words(&'static str),
+}
+
+/// One key.
+pub(super) struct Key {
+    /// Dotted, as in the file; `NAME` stands for a name that the operator chooses.
+    pub name: &'static str,
+    pub unset: Unset,
+    /// In Markdown.
+    pub meaning: &'static str,
+    /// May be read from the file that `{name}_file` names.
+    pub is_secret: bool,
+}
+
+/// Keys that belong together.
+pub(super) struct Section {
+    pub title: &'static str,
+    /// What there is to know before the keys, in Markdown; may be empty.
+    pub before: &'static str,
+    pub keys: &'static [Key],
+    /// What there is to know after them; may be empty.
+    pub after: &'static str,
+}
+
+const fn key(name: &'static str, value: &'static str, meaning: &'static str) -> Key {
+    Key { name, unset: Unset::Value(value), meaning, is_secret: false }
+}
+
+const fn optional(name: &'static str, unset: &'static str, meaning: &'static str) -> Key {
+    Key { name, unset: Unset::Words(unset), meaning, is_secret: false }
+}
+
+const fn secret(name: &'static str, unset: &'static str, meaning: &'static str) -> Key {
+    Key { name, unset: Unset::Words(unset), meaning, is_secret: true }
+}
+
+const MADE: &str = "made at the first start";
+
+/// All of them, in the order of the document. The keys of the throttles come from the routes.
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        title: "Connections",
+        before: "",
+        keys: &[
+            key("listen", "\"127.0.0.1:8080\"", "The address and port for requests."),
+            optional(
+                "metrics_listen",
+                "none",
+                "A second address and port, for `/metrics` alone. Without it `/metrics` is served at `listen`.",
+            ),
+            optional(
+                "max_connections",
+                "as many as open files allow, at most 25,000",
+                "The most client connections at once, 1 to 1,000,000.",
+            ),
+            key(
+                "cors_origins",
+                "\"*\"",
+                "The origins whose pages may call Weir from a browser: a list such as `[\"https://example.org\"]`, or `*`.",
+            ),
+        ],
+        after: "Connections never use the open files that journals and databases need. Weir raises its limit to the hard limit \
+(`ulimit -Hn`, systemd's `LimitNOFILE=`). It reserves 224 files and 16 for each core, and accepts as many clients as are left. \
+The log of a start says how many. A start fails when `max_connections` is more than that. An idle connection takes 18 KiB, \
+a connection at its worst less than 1 MiB.",
+    },
+    Section {
+        title: "Data and databases",
+        before: "",
+        keys: &[
+            key("data_dir", "\"data\"", "The directory of journals, secrets and SQLite databases. One process owns it."),
+            secret(
+                "analytics_database_url",
+                "`sqlite://` and `analytics.db` in `data_dir`",
+                "The database of sessions and pageviews: `sqlite://FILE`, or `postgres://…` (14 or later).",
+            ),
+            secret(
+                "main_database_url",
+                "`sqlite://` and `main.db` in `data_dir`",
+                "The database of users, consents, visitors and settings. It must be another one.",
+            ),
+            key(
+                "retention_days",
+                "0",
+                "Analytics rows older than this are deleted, up to 36,500 days. `0` keeps all rows.",
+            ),
+        ],
+        after: "[postgresql.md](postgresql.md) has the SQL for roles and databases.",
+    },
+    Section {
+        title: "Secrets",
+        before: "",
+        keys: &[
+            secret(
+                "tracking_hmac_secret",
+                MADE,
+                "Signs tracking tokens. The renderer of your bio pages has the same secret.",
+            ),
+            secret("jwt_secret", MADE, "Signs and verifies access tokens (HS256). Your account service has the same."),
+            optional(
+                "jwt_public_key_file",
+                "none",
+                "Instead of `jwt_secret`: a PEM file or a JWKS file with public keys (RS256, ES256, EdDSA). Weir reads it \
+again when it changes. There are no `/auth` routes then, because Weir cannot sign.",
+            ),
+            secret("internal_key", MADE, "What your account service sends as `X-Internal-Key`."),
+            secret(
+                "fingerprint_key",
+                MADE,
+                "Keys the hash of a visitor's fingerprint. An empty value stores fingerprints as they are.",
+            ),
+            secret("sign_in_key", MADE, "Keys the hashes of sign-in codes and of the addresses that asked for one."),
+        ],
+        after: "A first start writes the secrets that are not set to `secrets.toml` in `data_dir`, with mode 0600. Several \
+instances on the same databases need the same secrets: set all of them.",
+    },
+    Section {
+        title: "Sign-in",
+        before: "",
+        keys: &[
+            key("access_token_seconds", "3600", "How long an access token is valid, 60 to 31,536,000 seconds."),
+            secret(
+                "smtp_url",
+                "none: codes go to the log",
+                "The mail server: `smtps://user:password@host:465`, or `smtp://host:587?tls=required`.",
+            ),
+            optional("mail_from", "none", "The sender: `Weir <weir@example.org>`. Needed with `smtp_url`."),
+            optional(
+                "providers.NAME.issuer",
+                "none",
+                "The `iss` of id tokens that `POST /auth/external/verify` accepts under this name.",
+            ),
+            optional("providers.NAME.audience", "none", "The `aud` of these tokens."),
+            optional("providers.NAME.jwks_file", "none", "The provider's public keys, a JWKS or PEM file."),
+        ],
+        after: "",
+    },
+    Section {
+        title: "The client's address",
+        before: "",
+        keys: &[
+            key(
+                "trusted_proxies",
+                "[\"127.0.0.0/8\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"169.254.0.0/16\", \"::1/128\", \"fc00::/7\", \"fe80::/10\"]",
+                "The addresses and networks whose forwarding headers Weir believes.",
+            ),
+            key(
+                "client_ip_headers",
+                "[\"cf-connecting-ip\", \"x-forwarded-for\"]",
+                "Which headers name the client. The first one that has an address wins.",
+            ),
+            key(
+                "x_forwarded_for",
+                "\"first\"",
+                "Which address of `X-Forwarded-For` is the client's: `first`, or `rightmost-untrusted` behind a proxy that \
+appends to the header.",
+            ),
+        ],
+        after: "If your proxy appends to `X-Forwarded-For`, set `rightmost-untrusted`: with `first`, clients choose their own \
+address. They also do if a proxy that is not behind Cloudflare lets `CF-Connecting-IP` through: clear that header, or set \
+`client_ip_headers = [\"x-forwarded-for\"]`, as the examples in `deploy/` do.",
+    },
+    Section {
+        title: "Enrichment",
+        before: "",
+        keys: &[optional("geoip_database", "none", "A `.mmdb` file with cities or countries.")],
+        after: "Without a file, country and city come from the headers of Cloudflare (through a trusted proxy), or stay null. \
+[GeoLite2 City](https://dev.maxmind.com/geoip/geolite2-free-geolocation-data/) is free with an account. \
+[DB-IP City Lite](https://db-ip.com/db/download/ip-to-city-lite) is free under CC BY 4.0. Weir reads the file into memory, \
+and reads it again when it changes. It refuses a file that is no such database, and keeps the one in use.",
+    },
+    Section {
+        title: "Throttles",
+        before: "Requests per client address (IPv6: per /64) and time, such as `10/60s`. `0` turns a throttle off. \
+[README](../README.md#endpoints) says which endpoint has which. `auth_verify` holds for each of the two ways to sign in.",
+        keys: &[],
+        after: "",
+    },
+    Section {
+        title: "Journal",
+        before: "",
+        keys: &[
+            key(
+                "journal.max_bytes",
+                "\"8GiB\"",
+                "The most disk that each of the two journals may use, at least 1 MiB. Past it, nothing is acknowledged.",
+            ),
+            key(
+                "journal.segment_bytes",
+                "\"64MiB\"",
+                "The size of a segment file, 4 KiB to 1 GiB. A quarter of `max_bytes` where that is less.",
+            ),
+            key(
+                "journal.fsync",
+                "true",
+                "`false` acknowledges before the disk has the record: a power failure then loses acknowledged records.",
+            ),
+        ],
+        after: "",
+    },
+    Section {
+        title: "Running",
+        before: "",
+        keys: &[
+            key(
+                "shutdown_timeout_seconds",
+                "25",
+                "How long a stop may take, up to 3,600. What is not applied by then is applied after the next start.",
+            ),
+            key("log", "\"info\"", "`off`, `error`, `warn`, `info`, `debug` or `trace`."),
+            key("log_format", "\"text\"", "`text` or `json`."),
+        ],
+        after: "",
+    },
+];
+
+/// The section whose keys come from the routes.
+#[cfg(test)]
+pub(super) const THROTTLES: &str = "Throttles";
+
+/// The key that somebody meant who wrote `name`, if one is near enough.
+pub(super) fn nearest(name: &str) -> Option<String> {
+    const NEAR: f64 = 0.8;
+    let mut best: Option<(f64, String)> = None;
+    let secrets = |key: &Key| key.is_secret.then(|| format!("{}_file", key.name));
+    let keys = SECTIONS.iter().flat_map(|section| section.keys);
+    let known = keys.flat_map(|key| std::iter::once(key.name.to_owned()).chain(secrets(key)));
+    let throttles = weir_domain::Route::ALL.iter().filter(|route| route.default_limit().is_some());
+    for candidate in known.chain(throttles.map(|route| format!("throttle.{}", route.label()))) {
+        let similarity = strsim::normalized_damerau_levenshtein(name, &candidate);
+        if similarity >= NEAR && best.as_ref().is_none_or(|(most, _)| similarity > *most) {
+            best = Some((similarity, candidate));
+        }
+    }
+    best.map(|(_, name)| name)
+}
