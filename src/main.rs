@@ -56,6 +56,8 @@ enum Command {
     },
     /// Check the configuration and everything it points to, and list every problem.
     Check,
+    /// Print every key of the configuration with its default and its meaning, as Markdown.
+    Configuration,
     /// Print a tracking token for a bio page, valid for five to ten minutes.
     Token {
         /// The page's UUID.
@@ -153,9 +155,10 @@ fn main() -> ExitCode {
     refuse_huge_pages();
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve);
-    // Whoever names the server to ask needs no configuration beside it.
+    // These need no configuration: a broken one must not be in their way.
     match &command {
         Command::Health { url: Some(url) } => return end(commands::health(url)),
+        Command::Configuration => return end(commands::configuration()),
         Command::Top { url: Some(url), interval_seconds } => return end(commands::top::top(url, *interval_seconds)),
         _ => {}
     }
@@ -163,7 +166,7 @@ fn main() -> ExitCode {
         // `check` looks for more.
         Ok((config, problems)) if problems.0.is_empty() || matches!(command, Command::Check) => (config, problems),
         Ok((_, problems)) | Err(problems) => {
-            eprint!("weir: the configuration is not usable:\n{problems}");
+            commands::complain(format!("the configuration is not usable:\n{problems}").trim_end());
             return ExitCode::from(2);
         }
     };
@@ -172,6 +175,7 @@ fn main() -> ExitCode {
         Command::Migrate => commands::migrate(&config),
         Command::Health { .. } => commands::health_of(&config),
         Command::Top { interval_seconds, .. } => commands::top::top_of(&config, interval_seconds),
+        Command::Configuration => commands::configuration(),
         Command::Check => commands::check(&config, problems),
         Command::Token { bio_page_id } => commands::token(&config, &bio_page_id),
         Command::Jwt { user_id, seconds } => commands::jwt(&config, &user_id, seconds),
@@ -192,7 +196,7 @@ fn end(done: Result<(), commands::Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("weir: {}", failure.message);
+            commands::complain(&failure.message);
             ExitCode::from(failure.code)
         }
     }

@@ -248,7 +248,9 @@ impl Builder<'_> {
         state: &Arc<ApplierState>,
     ) -> Result<(), AppError> {
         let migrated = waiting("the schema of a database", || sink.describe().to_owned(), sink.migrate()).await;
-        migrated.map_err(|source| AppError::Database { database: sink.describe().to_owned(), source })?;
+        let databases = &self.config.databases;
+        let url = if journal.name() == "main" { &databases.main } else { &databases.analytics };
+        migrated.map_err(|source| AppError::Database { database: url.describe(), source })?;
         self.start_writer(sink, journal, state);
         Ok(())
     }

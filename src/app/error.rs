@@ -1,6 +1,8 @@
 //! Why Weir does not start, or did not end well.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use weir_http_guard::TooFewFiles;
 use weir_journal::OpenError;
@@ -36,10 +38,29 @@ pub enum AppError {
     ReadBack(#[from] ReadError),
     #[error("{database}: {source}")]
     Database { database: String, source: StoreError },
-    #[error("listen on {address}: {source}")]
+    #[error("listen on {address}: {source}{}", listen_cure(source.kind()))]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("make data_dir {}: {source}{}", path.display(), data_dir_cure(source.kind()))]
+    DataDir { path: PathBuf, source: std::io::Error },
     #[error("{action}: {source}")]
     System { action: &'static str, source: std::io::Error },
     #[error("{0} failed too often; see the log")]
     BeyondHelp(&'static str),
+}
+
+fn listen_cure(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrInUse => "; stop what listens there, or set another address",
+        ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
+        ErrorKind::PermissionDenied => "; ports below 1024 need a right that this user lacks",
+        _ => "",
+    }
+}
+
+fn data_dir_cure(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => "; this user may not write there: change the owner, or set another data_dir",
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => "; it names a file, or a place inside of one",
+        _ => "",
+    }
 }

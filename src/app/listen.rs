@@ -6,7 +6,7 @@ use actix_http::Request;
 use actix_service::fn_service;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
-use weir_http_guard::{Connections, ServerOptions, Timeouts, bind, serve};
+use weir_http_guard::{BoundAddress, Connections, ServerOptions, Timeouts, bind, serve};
 
 use super::error::AppError;
 use crate::config::{Config, Secrets};
@@ -22,6 +22,24 @@ pub struct Started {
     pub secrets: Secrets,
 }
 
+/// The addresses of a start, taken before anything else is done: one that is in use is told at once, and changes nothing.
+pub(super) struct Addresses {
+    main: (SocketAddr, BoundAddress),
+    metrics: Option<(SocketAddr, BoundAddress)>,
+}
+
+impl Addresses {
+    /// Takes both.
+    pub(super) fn bind(config: &Config) -> Result<Self, AppError> {
+        let bound = |address| {
+            let bound = bind(address).map_err(|source| AppError::Listen { address, source })?;
+            Ok::<_, AppError>((address, bound))
+        };
+        let metrics = config.network.metrics_listen.map(bound).transpose()?;
+        Ok(Self { main: bound(config.network.listen)?, metrics })
+    }
+}
+
 /// An open listener.
 struct Opened {
     address: SocketAddr,
@@ -31,13 +49,14 @@ struct Opened {
 /// Opens the listeners and serves on them.
 pub(super) fn listen(
     config: &Config,
+    addresses: Addresses,
     state: &Data<AppState>,
     secrets: Secrets,
 ) -> Result<(Vec<ServerHandle>, Started), AppError> {
     let shutdown_seconds = u64::from(config.shutdown_timeout_seconds);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let main = Opened::at(config.network.listen)?;
-    let metrics = config.network.metrics_listen.map(Opened::at).transpose()?;
+    let main = Opened::at(addresses.main)?;
+    let metrics = addresses.metrics.map(Opened::at).transpose()?;
     let (address, metrics_address) = (main.address, metrics.as_ref().map(|opened| opened.address));
     let options = |address: SocketAddr, connections, max_workers| ServerOptions {
         name: format!("weir-{address}"),
@@ -56,8 +75,8 @@ pub(super) fn listen(
 }
 
 impl Opened {
-    fn at(wanted: SocketAddr) -> Result<Self, AppError> {
-        let listener = bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    fn at((wanted, bound): (SocketAddr, BoundAddress)) -> Result<Self, AppError> {
+        let listener = bound.listen().and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = listener.map_err(|source| AppError::Listen { address: wanted, source })?;
         Ok(Self { address, listener })
     }

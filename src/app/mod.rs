@@ -26,7 +26,7 @@ use crate::actor::{Health, Watchdog};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 use build::Builder;
-use listen::listen;
+use listen::{Addresses, listen};
 use stop::{Signals, stop};
 use weir_domain::Clock;
 
@@ -42,6 +42,7 @@ pub use sinks::{open_analytics, open_main};
 pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> Result<(), AppError> {
     let mut signals = Signals::install()?;
     let fd_limit = fd_limit::divide(config.network.max_connections)?;
+    let addresses = Addresses::bind(&config)?;
     make_data_dir(&config.data_dir)?;
     let secrets = config.secrets.resolve(&config.data_dir)?;
     let telemetry = Telemetry::new();
@@ -62,7 +63,7 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
     };
     builder.watchdog.watch();
 
-    let (servers, started) = listen(&config, &state, secrets)?;
+    let (servers, started) = listen(&config, addresses, &state, secrets)?;
     state.started.store(true, Ordering::Release);
     tracing::info!(
         address = %started.address,
@@ -94,5 +95,5 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
 /// Made for its owner only: consent records in journals and databases may hold addresses. One that exists stays as it is.
 fn make_data_dir(path: &Path) -> Result<(), AppError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| AppError::System { action: "make data_dir", source })
+    made.map_err(|source| AppError::DataDir { path: path.to_owned(), source })
 }

@@ -29,7 +29,7 @@ use progress::{LINE_EVERY, Waiting};
 use outcome::{block_on, say, wrong};
 
 pub use health::{health, health_of};
-pub use outcome::{Done, Failure};
+pub use outcome::{Done, Failure, complain};
 
 /// How long a database may take to say what it lacks.
 const ADVICE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
@@ -129,11 +129,17 @@ fn advise(config: &Config) {
     match advised {
         Ok(statements) => {
             for statement in statements {
-                eprintln!("weir: advice for {database}, see docs/postgresql.md: {statement};");
+                complain(&format!("advice for {database}, see docs/postgresql.md: {statement};"));
             }
         }
-        Err(Failure { message, .. }) => eprintln!("weir: {database} was not looked at for advice: {message}"),
+        Err(Failure { message, .. }) => {
+            complain(&format!("{database} was not looked at for advice: {message}"));
+        }
     }
+}
+
+pub fn configuration() -> Done {
+    say(weir::config::document().trim_end())
 }
 
 pub fn token(config: &Config, bio_page_id: &str) -> Done {
@@ -159,7 +165,7 @@ fn secrets(config: &Config) -> Result<Secrets, Failure> {
     let secrets = config.secrets.resolve(&config.data_dir)?;
     if !secrets.made.is_empty() {
         let kept = config.data_dir.join("secrets.toml");
-        eprintln!("weir: made {}, kept in {}", secrets.made.join(", "), kept.display());
+        complain(&format!("made {}, kept in {}", secrets.made.join(", "), kept.display()));
     }
     Ok(secrets)
 }

@@ -38,3 +38,8 @@ pub fn tell(line: &str) -> Result<ControlFlow<()>, Failure> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Writes a line for people beside what the command prints. Nobody may be reading; what is done is done all the same.
+pub fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "weir: {line}");
+}

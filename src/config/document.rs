@@ -1,13 +1,10 @@
-//! `docs/configuration.md`, made from the keys. `UPDATE_DOCUMENTS=1 cargo test --lib config::document` writes it anew.
+//! The page about the configuration, made from the keys: `weir configuration`, `docs/configuration.md`.
+//! `UPDATE_DOCUMENTS=1 cargo test --lib config::document` writes it anew.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::keys::{SECTIONS, THROTTLES, Unset};
-use super::{Config, Values};
 use weir_domain::Route;
-
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 
 const HEAD: &str = "\
 # Configuration
@@ -24,7 +21,9 @@ A key marked with * is secret. Its value can also come from a file: `jwt_secret_
 reads its configuration once, at the start. Settings that change while it runs are in the main database: `weir settings list`.
 ";
 
-fn document() -> String {
+/// Every key with its default and its meaning, as Markdown.
+#[must_use]
+pub fn document() -> String {
     let mut text = HEAD.to_owned();
     for section in SECTIONS {
         let _ = write!(text, "\n## {}\n\n", section.title);
@@ -78,53 +77,66 @@ fn paragraph(text: &mut String, words: &str, end: &str) {
     }
 }
 
-#[test]
-fn configuration_document_matches_the_keys() {
-    let expected = document();
-    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
-        std::fs::write(PATH, &expected).unwrap();
-    }
-    let found = std::fs::read_to_string(PATH).unwrap_or_default();
-    assert!(found == expected, "docs/configuration.md is not what the code says: UPDATE_DOCUMENTS=1 writes it anew");
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-#[test]
-fn configuration_keys_described_are_those_that_are_read() {
-    let mut described = BTreeSet::new();
-    for key in SECTIONS.iter().flat_map(|section| section.keys) {
-        described.insert(key.name.to_owned());
-        if key.is_secret {
-            described.insert(format!("{}_file", key.name));
+    use super::super::{Config, Values};
+    use super::*;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+
+    #[test]
+    fn configuration_document_matches_the_keys() {
+        let expected = document();
+        if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+            std::fs::write(PATH, &expected).unwrap();
         }
+        let found = std::fs::read_to_string(PATH).unwrap_or_default();
+        assert!(
+            found == expected,
+            "docs/configuration.md is not what the code says: UPDATE_DOCUMENTS=1 writes it anew"
+        );
     }
-    described.extend(throttles().map(|(route, ..)| format!("throttle.{}", route.label())));
-    // With a provider, so that its keys are looked for.
-    let mut values = Values::from_toml("[providers.name]\nissuer = \"i\"");
-    let _ = Config::take(&mut values);
-    let read: BTreeSet<String> =
-        values.asked().iter().map(|name| name.replace("providers.name.", "providers.NAME.")).collect();
-    assert_eq!(described, read);
-}
 
-#[test]
-fn configuration_defaults_described_are_those_in_force() {
-    let read = |text: &str| {
-        let mut values = Values::from_toml(text);
-        let config = Config::take(&mut values);
-        values.finish().unwrap_or_else(|problems| panic!("{text}: {problems}"));
-        format!("{config:?}")
-    };
-    let unset = read("");
-    let mut compared = 0;
-    for key in SECTIONS.iter().flat_map(|section| section.keys) {
-        let Unset::Value(value) = key.unset else { continue };
-        assert_eq!(read(&format!("{} = {value}", key.name)), unset, "{}", key.name);
-        compared += 1;
+    #[test]
+    fn configuration_keys_described_are_those_that_are_read() {
+        let mut described = BTreeSet::new();
+        for key in SECTIONS.iter().flat_map(|section| section.keys) {
+            described.insert(key.name.to_owned());
+            if key.is_secret {
+                described.insert(format!("{}_file", key.name));
+            }
+        }
+        described.extend(throttles().map(|(route, ..)| format!("throttle.{}", route.label())));
+        // With a provider, so that its keys are looked for.
+        let mut values = Values::from_toml("[providers.name]\nissuer = \"i\"");
+        let _ = Config::take(&mut values);
+        let read: BTreeSet<String> =
+            values.asked().iter().map(|name| name.replace("providers.name.", "providers.NAME.")).collect();
+        assert_eq!(described, read);
     }
-    for (route, requests, seconds) in throttles() {
-        assert_eq!(read(&format!("throttle.{} = \"{requests}/{seconds}s\"", route.label())), unset, "{route:?}");
-        compared += 1;
+
+    #[test]
+    fn configuration_defaults_described_are_those_in_force() {
+        let read = |text: &str| {
+            let mut values = Values::from_toml(text);
+            let config = Config::take(&mut values);
+            values.finish().unwrap_or_else(|problems| panic!("{text}: {problems}"));
+            format!("{config:?}")
+        };
+        let unset = read("");
+        let mut compared = 0;
+        for key in SECTIONS.iter().flat_map(|section| section.keys) {
+            let Unset::Value(value) = key.unset else { continue };
+            assert_eq!(read(&format!("{} = {value}", key.name)), unset, "{}", key.name);
+            compared += 1;
+        }
+        for (route, requests, seconds) in throttles() {
+            assert_eq!(read(&format!("throttle.{} = \"{requests}/{seconds}s\"", route.label())), unset, "{route:?}");
+            compared += 1;
+        }
+        assert!(compared > 20, "{compared}");
+        assert_ne!(read("retention_days = 1"), unset, "a difference is seen");
     }
-    assert!(compared > 20, "{compared}");
-    assert_ne!(read("retention_days = 1"), unset, "a difference is seen");
 }

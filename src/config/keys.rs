@@ -1,6 +1,6 @@
 //! Every key of the configuration, for people: what it is called, what it is without being set, what it means.
 //!
-//! `docs/configuration.md` is made from this (`document`), and a key that nobody knows is answered with the nearest one.
+//! `weir configuration` and `docs/configuration.md` are made from this (`document`), and a key that nobody knows is answered with the nearest one.
 //! Invariant: the names are those that are read, and a default that is written here is the one in force; `document`'s
 //! tests hold both.
 
@@ -80,7 +80,11 @@ a connection at its worst less than 1 MiB.",
         title: "Data and databases",
         before: "",
         keys: &[
-            key("data_dir", "\"data\"", "The directory of journals, secrets and SQLite databases. One process owns it."),
+            key(
+                "data_dir",
+                "\"data\"",
+                "The directory of journals, secrets and SQLite databases. One process owns it.",
+            ),
             secret(
                 "analytics_database_url",
                 "`sqlite://` and `analytics.db` in `data_dir`",
@@ -227,7 +231,6 @@ and reads it again when it changes. It refuses a file that is no such database, 
 ];
 
 /// The section whose keys come from the routes.
-#[cfg(test)]
 pub(super) const THROTTLES: &str = "Throttles";
 
 /// The key that somebody meant who wrote `name`, if one is near enough.

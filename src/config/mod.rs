@@ -5,7 +5,6 @@
 //! unsafe combination refuses to start; nothing is guessed, and no secret has a constant default.
 
 mod database;
-#[cfg(test)]
 mod document;
 mod journal;
 mod keys;
@@ -21,6 +20,7 @@ use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
 pub use database::{DatabaseUrl, Databases};
+pub use document::document;
 pub use mail::MailSettings;
 pub use network::{Network, Origins, Proxies, XForwardedFor};
 pub use providers::Provider;

@@ -4,7 +4,7 @@
 //! be printed (`SecretString` shows nothing in `Debug`).
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -54,12 +54,22 @@ pub struct Secrets {
 /// Why there are no secrets to use.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", cure(source.kind()))]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{path} is not a secrets file: {reason}")]
     Unreadable { path: PathBuf, reason: String },
     #[error("the operating system gives no random bytes: {0}")]
     NoRandomness(getrandom::Error),
+}
+
+fn cure(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => {
+            "; this user may not read or write it: change the owner, or set another data_dir"
+        }
+        ErrorKind::ReadOnlyFilesystem => "; data_dir is on a read-only disk: set another one",
+        _ => "",
+    }
 }
 
 /// The file that keeps what was made.

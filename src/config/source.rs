@@ -51,12 +51,8 @@ impl Values {
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Problems(vec![format!("{}: {error}", name.display())])),
         };
-        Self::from_layers(&text, environment(variables()?)).map_err(|error| {
-            // The message says where; the line itself may hold a secret.
-            let said = error.to_string();
-            let first = said.lines().next().unwrap_or_default();
-            Problems(vec![format!("{}: {first}", name.display())])
-        })
+        Self::from_layers(&text, environment(variables()?))
+            .map_err(|error| Problems(vec![format!("{}: {}", name.display(), without_the_line(&error.to_string()))]))
     }
 
     fn from_layers(text: &str, environment: Environment) -> Result<Self, config::ConfigError> {
@@ -196,6 +192,16 @@ impl Values {
     }
 }
 
+/// What a TOML error says first (where) and last (why). Between them it shows the line, which may hold a secret.
+fn without_the_line(error: &str) -> String {
+    let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
+    let place = lines.next().unwrap_or_default();
+    match lines.next_back() {
+        Some(reason) => format!("{place}: {reason}"),
+        None => place.to_owned(),
+    }
+}
+
 /// The `WEIR_*` variables, without those that container platforms make for a service called `weir`.
 fn variables() -> Result<config::Map<String, String>, Problems> {
     let mut variables = config::Map::new();
@@ -318,6 +324,23 @@ mod tests {
         }
         for name in ["WEIR_LISTEN", "WEIR_PORTS", "WEIR_PORT_X", "WEIR_SERVICE", "PORT"] {
             assert!(!is_service_link(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn toml_error_says_where_and_why_without_quoting_the_line() {
+        for (text, place, reason) in [
+            ("jwt_secret = s3cret", "line 1, column 14", "quote"),
+            ("listen = \"a\"\njwt_secret = \"s3cret", "line 2, column", "string"),
+            ("jwt_secret = \"\\s3cret\"", "line 1, column 16", "escape"),
+            ("jwt_secret \"s3cret\"", "line 1, column 12", "="),
+            ("[journal\njwt_secret = \"s3cret\"", "line 1, column 9", "table"),
+            ("jwt_secret = { s3cret", "line 1, column 22", "inline table"),
+            ("jwt_secret = 1s3cret", "line 1, column", ""),
+        ] {
+            let error = Values::from_layers(text, environment(config::Map::new())).err().unwrap().to_string();
+            let said = without_the_line(&error);
+            assert!(said.contains(place) && said.contains(reason) && !said.contains("s3cret"), "{text}: {said}");
         }
     }
 

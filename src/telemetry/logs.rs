@@ -1,8 +1,9 @@
 //! Logs: one line an event, values as fields.
 //!
-//! Invariant: libraries never speak below `info`, whatever level is asked for. Their debug and trace lines show request
-//! heads and peer addresses, and no log line of Weir may hold an address. What actix-http makes of malformed requests is
-//! not logged at all: it would be an error a request, with which any client could fill a disk.
+//! Invariant: libraries never speak below `warn`, whatever level is asked for. Their debug and trace lines show request
+//! heads and peer addresses, and no log line of Weir may hold an address; their info lines tell an operator nothing. What
+//! actix-http makes of malformed requests is not logged at all: it would be an error a request, with which any client could
+//! fill a disk.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -12,7 +13,7 @@ use crate::config::LogFormat;
 
 /// Sends Weir's logs to the standard error in the given format. The first call of a process counts.
 pub fn install(level: tracing::level_filters::LevelFilter, format: LogFormat) {
-    let others = level.min(tracing::level_filters::LevelFilter::INFO);
+    let others = level.min(tracing::level_filters::LevelFilter::WARN);
     let filter = EnvFilter::new(format!("{others},actix_http::h1::dispatcher=off,weir={level}"));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);

@@ -42,7 +42,7 @@
 //!     max_workers: 2,
 //!     shutdown_seconds: 30,
 //! };
-//! let server = serve(bind(([127, 0, 0, 1], 8080).into())?, options, || {
+//! let server = serve(bind(([127, 0, 0, 1], 8080).into())?.listen()?, options, || {
 //!     fn_service(async |_: Request| Ok::<_, Error>(Response::with_body(StatusCode::OK, "hello")))
 //! })?;
 //! server.await
@@ -72,7 +72,7 @@ pub use body::GuardedBody;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use fd_limit::{FdDemand, FdLimit, TooFewFiles};
-pub use server::{ServerOptions, bind, serve};
+pub use server::{BoundAddress, ServerOptions, bind, serve};
 pub use service::{GuardedFactory, GuardedService, InService, guard_requests};
 pub use state::READ_AHEAD_BYTES;
 pub use stream::GuardedStream;

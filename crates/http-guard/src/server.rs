@@ -38,18 +38,33 @@ pub struct ServerOptions {
     pub shutdown_seconds: u64,
 }
 
-/// Opens a listener with bounded buffers.
+/// An address of one's own at which nobody can connect yet.
+#[derive(Debug)]
+pub struct BoundAddress(Socket);
+
+/// Takes an address, with bounded buffers for the connections to come. What fails here is known before anything else is
+/// done; clients are refused until [`BoundAddress::listen`].
 ///
 /// # Errors
 /// When the address is taken, or not this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<BoundAddress> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from(socket))
+    Ok(BoundAddress(socket))
+}
+
+impl BoundAddress {
+    /// Lets clients connect.
+    ///
+    /// # Errors
+    /// When another process, which bound the same address at the same time, was first.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        self.0.listen(BACKLOG)?;
+        Ok(TcpListener::from(self.0))
+    }
 }
 
 /// Serves a listener. `make_service` is called once on each worker's own thread.

@@ -57,13 +57,13 @@ impl From<sqlx::Error> for StoreError {
                 } else if refuses_record(&code, constraint) {
                     Self::Refused(said)
                 } else {
-                    Self::Unavailable(format!("{said}, {}", database.message()))
+                    Self::Unavailable(format!("{said}, {}{}", database.message(), cure(&code)))
                 }
             }
             sqlx::Error::Encode(_) => Self::Refused("a value has no form in this database".to_owned()),
             // The driver's own words name its pool only.
             sqlx::Error::PoolTimedOut => {
-                Self::Unavailable("no connection in time: is the server up, and has it places left?".to_owned())
+                Self::Unavailable("no connection in time; is the server up, and has it places left?".to_owned())
             }
             sqlx::Error::Migrate(migrate) => Self::Schema(migrate.to_string()),
             _ => Self::Unavailable(error.to_string()),
@@ -77,6 +77,21 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
             sqlx::migrate::MigrateError::Execute(error) => Self::from(error),
             error => Self::Schema(error.to_string()),
         }
+    }
+}
+
+/// What an operator can do about it.
+fn cure(code: &str) -> &'static str {
+    match code {
+        "28P01" | "28000" => "; check user and password in the URL, and the server's pg_hba.conf",
+        "3D000" => "; create it, see docs/postgresql.md",
+        "42501" => "; let this role own the database, see docs/postgresql.md",
+        "53300" => "; raise the server's max_connections",
+        "8" => "; the file or its directory is read-only for this user",
+        "13" => "; make room on its disk",
+        "14" => "; check that the directory exists and that this user may write there",
+        "26" => "; name another file, or move this one away",
+        _ => "",
     }
 }
 

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Database, Pool, SqlSafeStr};
 
 /// A version, what it does, and its SQL.
 type Embedded = (i64, &'static str, &'static str);
@@ -61,20 +61,14 @@ pub enum MigrationEvent<'a> {
 /// Who is told of it.
 pub type MigrationObserver<'a> = &'a (dyn Fn(MigrationEvent<'_>) + Send + Sync);
 
-/// Brings a database up to the last of these versions.
-pub(super) async fn run<DB>(
+/// Brings a database up to the last of these versions. The connection is to be closed afterwards: after a failure it still
+/// has the lock under which one instance at a time migrates.
+pub(super) async fn run<C: Migrate + Send>(
     embedded: &[Embedded],
-    pool: &Pool<DB>,
+    connection: &mut C,
     tell: MigrationObserver<'_>,
-) -> Result<(), MigrateError>
-where
-    DB: Database,
-    DB::Connection: Migrate,
-{
-    let mut connection = pool.acquire().await?;
-    // After a failure it still has the lock under which one instance at a time migrates: in the pool it would keep it.
-    connection.close_on_drop();
-    let mut told = ObservedConnection { connection: &mut *connection, tell };
+) -> Result<(), MigrateError> {
+    let mut told = ObservedConnection { connection, tell };
     // What `Migrator::run` calls, too; that one takes sqlx's own connections only.
     migrator(embedded).run_direct(None, &mut told, false).await
 }

@@ -207,6 +207,8 @@ async fn listen_address_in_use_refuses_second_server() {
     let refused = other.run_with(&[], &[("WEIR_LISTEN", &app.authority())]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains(&format!("listen on {}", app.authority())), "{refused:?}");
+    assert!(refused.stderr.contains("set another address"), "{refused:?}");
+    assert!(!other.data_dir().exists(), "nothing was made or changed before it was known");
 }
 
 #[tokio::test]

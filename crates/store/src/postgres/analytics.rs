@@ -26,7 +26,7 @@ use super::key_inserts::insert_keys;
 use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
-use super::{column, pool, request_pool, unix_millis, writer_connections};
+use super::{column, connect, pool, request_pool, unix_millis, writer_connections};
 use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
@@ -131,7 +131,8 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &self.pool, tell).await?)
+        let mut connection = connect(&self.pool.connect_options()).await?;
+        Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &mut connection, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

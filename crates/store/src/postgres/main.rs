@@ -14,7 +14,7 @@ use super::super::{
     Accounts, Applied, MainReads, Maintained, SettingsTable, Sink, Step, StoreError, VisitorTable, by_kind,
 };
 use super::writer::{self, WriterConnections};
-use super::{column, pool, request_pool, writer_connections};
+use super::{column, connect, pool, request_pool, writer_connections};
 use crate::accounts::AccountTables;
 use weir_domain::{
     Clock, ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord,
@@ -129,7 +129,8 @@ impl Sink for PostgresMain {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        Ok(migrations::run(migrations::MAIN_POSTGRES, &self.pool, tell).await?)
+        let mut connection = connect(&self.pool.connect_options()).await?;
+        Ok(migrations::run(migrations::MAIN_POSTGRES, &mut connection, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::StoreError;
 use weir_domain::UnixMillis;
@@ -30,6 +30,8 @@ pub use analytics::{PostgresAnalytics, PreparedRows};
 pub use main::PostgresMain;
 use writer::WriterConnections;
 
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection may take to show that it is alive when it is given back.
 const RELEASE: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,13 @@ fn pool(url: &str) -> Result<PgPool, StoreError> {
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(5))
         .connect_lazy_with(options(url, PATIENT)?))
+}
+
+/// A connection of one's own. Asks once, and says why there is none: a pool asks again and again a server that refuses, and
+/// then says that its time was over.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let connected = tokio::time::timeout(CONNECT, PgConnection::connect_with(options)).await;
+    Ok(connected.map_err(|_| sqlx::Error::PoolTimedOut)??)
 }
 
 /// The writer's own connections; made when they are first used.

@@ -16,8 +16,6 @@ use tokio::time::timeout;
 
 use super::super::StoreError;
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection may take to show that it is alive, after it was idle.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Idle for longer, it may have been forgotten by something on the way.
@@ -57,8 +55,7 @@ impl WriterConnections {
                 return Ok(held);
             }
         }
-        let connected = timeout(CONNECT, PgConnection::connect_with(&self.options)).await;
-        let connection = connected.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        let connection = super::connect(&self.options).await?;
         Ok(Held { connection, made: Instant::now(), used: Instant::now() })
     }
 

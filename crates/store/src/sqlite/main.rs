@@ -120,7 +120,9 @@ impl Sink for SqliteMain {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        Ok(migrations::run(migrations::MAIN_SQLITE, &self.pool, tell).await?)
+        let mut connection = self.pool.acquire().await?;
+        connection.close_on_drop();
+        Ok(migrations::run(migrations::MAIN_SQLITE, &mut *connection, tell).await?)
     }
 
     fn positions(&self) -> &dyn Positions {
