@@ -36,20 +36,13 @@ fn blocks<'a>(readme: &'a str, section: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn readme_funnel_runs_as_pasted() {
+async fn funnel_script_stores_whole_way_of_a_visitor() {
     let app = TestApp::start(Backend::Sqlite).await;
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let helpers: String = blocks(&readme, "Five minutes")[0].lines().take(2).map(|line| format!("{line}\n")).collect();
     let log = app.directory.path().join("weir.log");
-    let from_log = format!(
-        "until CODE=$(sed -n 's/.*sign-in code for .* is \\([0-9]*\\).*/\\1/p' {} | tail -n 1) && [[ $CODE ]]; do sleep 0.05; done",
-        log.display()
-    );
-    let script = blocks(&readme, "The whole funnel").concat().replace("http://127.0.0.1:8080", &app.url(""));
-    let script = script.replace("read -rp 'The code in the log: ' CODE", &from_log);
-    assert!(script.contains("until CODE="), "the funnel has lost its code");
-    let printed = shell(&app, &(helpers + &script));
-    let answers: Vec<Value> = printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let funnel = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/funnel");
+    let printed = shell(&app, &format!("{funnel} --log {} {}", log.display(), app.url("")));
+    let answers: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 12);
     let attribution = &answers[answers.len() - 2]["data"];
     assert_eq!(attribution.as_object().unwrap().len(), 13);
     assert_eq!((&attribution["utmCampaign"], &attribution["firstLandingPage"]), (&json!("spring"), &json!("/welcome")));
