@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
-use weir::http::endpoints::session::{SessionBody, read_visit};
+use weir::enrich::{SessionFields, SessionVisit};
 
 const MINIMAL: &str = r#"{"visitorId":"visitor-1","landingPage":"https://example.org/","consentAnalytics":"granted"}"#;
 
@@ -28,15 +28,15 @@ const INVALID: &str = r#"{"visitorId":"","landingPage":7,"screenWidth":1e9,"osVe
 
 fn parse(criterion: &mut Criterion) {
     assert_eq!(TYPICAL.len(), 450);
-    let is_valid = |body: &str| read_visit(body.as_bytes(), &mut SessionBody::default()).is_ok();
+    let is_valid = |body: &str| SessionVisit::read(body.as_bytes(), &mut SessionFields::default()).is_ok();
     assert!(is_valid(MINIMAL) && is_valid(TYPICAL) && !is_valid(INVALID));
     let mut group = criterion.benchmark_group("parse");
     for (name, body) in [("minimal", MINIMAL), ("typical", TYPICAL), ("invalid", INVALID)] {
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(format!("read_visit, {name}"), |bencher| {
+        group.bench_function(format!("session, {name}"), |bencher| {
             bencher.iter(|| {
-                let mut fields = SessionBody::default();
-                black_box(read_visit(black_box(body.as_bytes()), &mut fields)).is_ok()
+                let mut fields = SessionFields::default();
+                black_box(SessionVisit::read(black_box(body.as_bytes()), &mut fields)).is_ok()
             });
         });
         group.bench_function(format!("serde_json::Value, {name}"), |bencher| {

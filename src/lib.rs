@@ -25,6 +25,7 @@ pub mod actor;
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod contract;
 pub mod enrich;
 pub mod file_version;
 pub mod http;

@@ -17,6 +17,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("crates/store", &["weir_journal", "weir_apply", "weir_http_guard", "actix"]),
     ("crates/apply", &["weir_journal", "weir_http_guard", "actix", "sqlx"]),
     ("crates/http-guard", &["weir_"]),
+    ("src/contract", &["weir_", "actix", "sqlx"]),
     ("src/http", &["weir_store", "sqlx"]),
 ];
 

@@ -12,9 +12,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use uuid::Uuid;
 use weir::auth::EmailAddress;
-use weir::enrich::referrer;
+use weir::enrich::{SessionFields, SessionVisit, referrer};
 use weir::http::endpoints::batch::items::{Item, ItemKind, read_item, read_items};
-use weir::http::endpoints::{auth, consent, internal, pageview, session, track, visitors};
+use weir::http::endpoints::{auth, consent, internal, pageview, track, visitors};
 use weir::http::protocol::api_error::ApiError;
 use weir::http::protocol::body::{self, BATCH_MAX_BYTES, Encoding, MAX_BYTES, decode, encoding, is_json};
 use weir::http::protocol::lone_surrogates::replace_lone_surrogates;
@@ -147,8 +147,8 @@ fn read_as(kind: u8, body: &[u8]) {
 }
 
 fn session(body: &[u8]) {
-    let mut fields = session::SessionBody::default();
-    let read = session::read_visit(body, &mut fields);
+    let mut fields = SessionFields::default();
+    let read = SessionVisit::read(body, &mut fields).map_err(ApiError::from);
     judge(body, SESSION, &read);
     let Ok(visit) = read else { return };
     for (text, max) in [

@@ -12,4 +12,4 @@ mod session;
 pub mod token;
 pub mod user_agent;
 
-pub use session::{Admitted, Discarded, Enricher, EventTime, SessionVisit};
+pub use session::{Admitted, Discarded, Enricher, EventTime, SessionFields, SessionRequest, SessionVisit};

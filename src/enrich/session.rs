@@ -10,35 +10,48 @@ use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
 use super::user_agent::{DeviceClass, UserAgentFacts};
+use crate::contract::kinds::{OptionalInteger, OptionalText, Text};
+use crate::contract::{TEXT_MAX, URL_MAX, request_body};
 use weir_domain::{
     ClientIp, GeoLocation, IdSource, Outcome, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted, is_bot,
     parse_uuid, sha256,
 };
 
-/// What a session's request says, checked. Borrowed from where it stands: nothing of it is kept but in the record.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SessionVisit<'a> {
-    pub visitor_id: &'a str,
-    pub landing_page: &'a str,
-    pub consent_analytics: Option<&'a str>,
-    pub bio_page_id: Option<&'a str>,
-    pub creator_id: Option<&'a str>,
-    pub referrer: Option<&'a str>,
-    pub utm_source: Option<&'a str>,
-    pub utm_medium: Option<&'a str>,
-    pub utm_campaign: Option<&'a str>,
-    pub utm_term: Option<&'a str>,
-    pub utm_content: Option<&'a str>,
-    pub language: Option<&'a str>,
-    pub device: Option<&'a str>,
-    pub browser: Option<&'a str>,
-    pub os: Option<&'a str>,
-    pub os_version: Option<&'a str>,
-    pub connection_type: Option<&'a str>,
-    pub timezone: Option<&'a str>,
-    pub screen_width: Option<u16>,
-    pub screen_height: Option<u16>,
-    pub tracking_token: Option<&'a str>,
+/// The longest side of a screen, in pixels.
+const SCREEN_MAX: u16 = 7680;
+
+request_body! {
+    /// A visit begins.
+    pub struct SessionVisit from SessionFields as SessionRequest derive(Clone, Copy, Default) {
+        /// The client's own anonymous id. Only its hash is stored.
+        visitor_id: "visitorId" => Text<TEXT_MAX>,
+        landing_page: "landingPage" => Text<URL_MAX>,
+        /// Anything but `granted`, or nothing, stores nothing.
+        consent_analytics: "consentAnalytics" => OptionalText<50>,
+        /// A UUID; takes a `trackingToken` too.
+        bio_page_id: "bioPageId" => OptionalText<TEXT_MAX>,
+        /// What is no UUID is dropped.
+        creator_id: "creatorId" => OptionalText<TEXT_MAX>,
+        referrer: "referrer" => OptionalText<URL_MAX>,
+        utm_source: "utmSource" => OptionalText<TEXT_MAX>,
+        utm_medium: "utmMedium" => OptionalText<TEXT_MAX>,
+        utm_campaign: "utmCampaign" => OptionalText<TEXT_MAX>,
+        utm_term: "utmTerm" => OptionalText<TEXT_MAX>,
+        utm_content: "utmContent" => OptionalText<TEXT_MAX>,
+        language: "language" => OptionalText<TEXT_MAX>,
+        /// Used when the user agent tells none; so are `browser`, `os` and `osVersion`.
+        device: "device" => OptionalText<TEXT_MAX>,
+        browser: "browser" => OptionalText<TEXT_MAX>,
+        os: "os" => OptionalText<TEXT_MAX>,
+        os_version: "osVersion" => OptionalText<20>,
+        connection_type: "connectionType" => OptionalText<20>,
+        /// Used when the address tells none.
+        timezone: "timezone" => OptionalText<50>,
+        screen_width: "screenWidth" => OptionalInteger<0, SCREEN_MAX>,
+        screen_height: "screenHeight" => OptionalInteger<0, SCREEN_MAX>,
+        /// The first 32 hex characters of HMAC-SHA256 over the page and its five minutes.
+        tracking_token: "trackingToken" => OptionalText<TEXT_MAX>,
+    }
 }
 
 /// A visit that is not stored, and is answered with `id: null`.

@@ -9,27 +9,21 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use weir_domain::{ConsentPreferences, ConsentRecord, JournalRecord, MainRecord, Outcome, kept_address};
 
+use crate::contract::kinds::Boolean;
+use crate::contract::request_body;
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::Wrapped;
-use crate::http::protocol::fields;
-use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
-use crate::http::protocol::rules::Rules;
 
-json_fields! {
-    /// The body, in the contract's order.
-    pub struct ConsentBody { analytics = "analytics", marketing = "marketing", functional = "functional" }
-}
-
-/// A cookie choice. Essential cookies are no choice.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-pub struct ConsentRequest {
-    /// Also allows that the address is kept with this choice.
-    analytics: bool,
-    marketing: bool,
-    functional: bool,
+request_body! {
+    /// A cookie choice. Essential cookies are no choice.
+    pub struct Choice from ChoiceFields as ConsentRequest {
+        /// Also allows that the address is kept with this choice.
+        analytics: "analytics" => Boolean,
+        marketing: "marketing" => Boolean,
+        functional: "functional" => Boolean,
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -166,24 +160,7 @@ pub async fn policy(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
 pub fn read_preferences(body: &[u8]) -> Result<ConsentPreferences, ApiError> {
-    let body: ConsentBody<'_> = fields::parse(body)?;
-    let mut rules = Rules::default();
-    let preferences = ConsentPreferences {
-        analytics: rules.required_boolean("analytics", &body.analytics),
-        marketing: rules.required_boolean("marketing", &body.marketing),
-        functional: rules.required_boolean("functional", &body.functional),
-    };
-    rules.finish()?;
-    Ok(preferences)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::protocol::json_fields::assert_described;
-
-    #[test]
-    fn document_of_the_body_has_the_fields_that_are_read() {
-        assert_described::<ConsentRequest>(ConsentBody::FIELDS);
-    }
+    let mut fields = ChoiceFields::default();
+    let Choice { analytics, marketing, functional } = Choice::read(body, &mut fields)?;
+    Ok(ConsentPreferences { analytics, marketing, functional })
 }

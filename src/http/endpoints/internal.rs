@@ -5,53 +5,104 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
+use utoipa::openapi::KnownFormat;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use weir_domain::{CreateUserOutcome, Outcome, UnixMillis, UserOrigin, VisitorToken, sha256};
 
-use super::auth::{email, visitor};
-use crate::auth::ExternalUser;
+use super::auth::{Email, Visitor};
+use crate::auth::{EmailAddress, ExternalUser};
+use crate::contract::kinds::{OptionalText, Text, or_null};
+use crate::contract::{Field, Rule, Rules, TEXT_MAX, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::BareError;
-use crate::http::protocol::fields::{self, Field};
-use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
-use crate::http::protocol::rules::{Rules, TEXT_MAX};
 
 const KEY_HEADER: &str = "x-internal-key";
 const USER_ID_MAX: usize = 255;
 
-json_fields! {
-    /// The body, in the contract's order.
-    pub struct UserBody {
-        id = "id",
-        email = "email",
-        referral_code = "referralCode",
-        visitor_token = "visitorToken",
-        acquired_via_creator_id = "acquiredViaCreatorId",
-        created_at = "createdAt",
+request_body! {
+    /// A user of another account service.
+    pub struct NewUser from NewUserFields as UserRequest {
+        id: "id" => Text<USER_ID_MAX>,
+        email: "email" => OptionalEmail,
+        /// The new user's own; made when it is missing.
+        referral_code: "referralCode" => ReferralCode,
+        /// The visitor that the user was until now.
+        visitor_token: "visitorToken" => Visitor,
+        acquired_via_creator_id: "acquiredViaCreatorId" => OptionalText<TEXT_MAX>,
+        /// Now when it is missing.
+        created_at: "createdAt" => OptionalTime,
     }
 }
 
-/// A user of another account service.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct UserRequest {
-    #[schema(min_length = 1, max_length = 255)]
-    id: String,
-    #[schema(format = "email", max_length = 254, example = "ada@example.org")]
-    email: Option<String>,
-    /// The new user's own; made when it is missing.
-    #[schema(min_length = 1, max_length = 1024)]
-    referral_code: Option<String>,
-    /// The visitor that the user was until now.
-    #[schema(max_length = 1024)]
-    visitor_token: Option<String>,
-    #[schema(max_length = 1024)]
-    acquired_via_creator_id: Option<String>,
-    /// Now when it is missing.
-    #[schema(format = "date-time", example = "2026-04-30T10:00:00.000Z")]
-    created_at: Option<String>,
+/// A mail address, which may be missing or null.
+pub struct OptionalEmail;
+
+impl Rule for OptionalEmail {
+    type Value<'a> = Option<EmailAddress>;
+    const REQUIRED: bool = false;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<EmailAddress> {
+        match field {
+            Field::Absent | Field::Null => None,
+            given => Email::check(rules, name, given),
+        }
+    }
+
+    fn schema() -> ObjectBuilder {
+        Email::schema().schema_type(or_null(Type::String))
+    }
+}
+
+/// A referral code, which may be missing or null, and is not empty.
+pub struct ReferralCode;
+
+impl Rule for ReferralCode {
+    type Value<'a> = Option<&'a str>;
+    const REQUIRED: bool = false;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<&'a str> {
+        let code = rules.optional_text(name, field, TEXT_MAX);
+        if code == Some("") {
+            rules.refuse(name, "should not be empty");
+        }
+        code
+    }
+
+    fn schema() -> ObjectBuilder {
+        OptionalText::<TEXT_MAX>::schema().min_length(Some(1))
+    }
+}
+
+/// A moment in ISO 8601, which may be missing or null.
+pub struct OptionalTime;
+
+impl Rule for OptionalTime {
+    type Value<'a> = Option<UnixMillis>;
+    const REQUIRED: bool = false;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<UnixMillis> {
+        let text = match field {
+            Field::Absent | Field::Null => return None,
+            Field::Text(text) => text,
+            _ => "",
+        };
+        let time = DateTime::parse_from_rfc3339(text).ok().map(|time| UnixMillis(time.timestamp_millis()));
+        // By its offset a moment can lie in a year that has no four digits in UTC: no column and no answer could name it.
+        let time = time.filter(|time| (0..=9999).contains(&time.to_datetime().year()));
+        if time.is_none() {
+            rules.refuse(name, "must be a valid ISO 8601 date string");
+        }
+        time
+    }
+
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new()
+            .schema_type(or_null(Type::String))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .examples(["2026-04-30T10:00:00.000Z"])
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -104,39 +155,18 @@ fn check_key(call: &Call<'_>) -> Result<(), ApiError> {
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
 pub fn read_user(body: &[u8]) -> Result<(ExternalUser, Option<VisitorToken>), ApiError> {
-    let body: UserBody<'_> = fields::parse(body)?;
-    let mut rules = Rules::default();
-    let id = rules.required_text("id", &body.id, USER_ID_MAX).to_owned();
-    let email = match &body.email {
-        Field::Absent | Field::Null => None,
-        given => email(&mut rules, given),
-    };
-    let referral_code = rules.optional_text("referralCode", &body.referral_code, TEXT_MAX).map(str::to_owned);
-    if referral_code.as_deref() == Some("") {
-        rules.refuse("referralCode", "should not be empty");
-    }
-    let visitor = visitor(&mut rules, &body.visitor_token);
-    let acquired_via_creator_id =
-        rules.optional_text("acquiredViaCreatorId", &body.acquired_via_creator_id, TEXT_MAX).map(str::to_owned);
-    let created_at = created_at(&mut rules, body.created_at);
-    rules.finish()?;
+    let mut fields = NewUserFields::default();
+    let user = NewUser::read(body, &mut fields)?;
+    let acquired_via_creator_id = user.acquired_via_creator_id.map(str::to_owned);
     let origin = UserOrigin { acquired_via_creator_id, ..UserOrigin::default() };
-    Ok((ExternalUser { id, email, referral_code, created_at, origin }, visitor))
-}
-
-fn created_at(rules: &mut Rules, field: Field<'_>) -> Option<UnixMillis> {
-    let text = match field {
-        Field::Absent | Field::Null => return None,
-        Field::Text(text) => text,
-        _ => "".into(),
+    let external = ExternalUser {
+        id: user.id.to_owned(),
+        email: user.email,
+        referral_code: user.referral_code.map(str::to_owned),
+        created_at: user.created_at,
+        origin,
     };
-    let time = DateTime::parse_from_rfc3339(&text).ok().map(|time| UnixMillis(time.timestamp_millis()));
-    // By its offset a moment can lie in a year that has no four digits in UTC: no column and no answer could name it.
-    let time = time.filter(|time| (0..=9999).contains(&time.to_datetime().year()));
-    if time.is_none() {
-        rules.refuse("createdAt", "must be a valid ISO 8601 date string");
-    }
-    time
+    Ok((external, user.visitor_token))
 }
 
 /// Device and country are the visitor's: this request comes from a server.
@@ -145,15 +175,4 @@ async fn origin(call: &Call<'_>, origin: UserOrigin, token: Option<VisitorToken>
     let Some(visitor) = call.app.sign_in.visitor(token).await? else { return Ok(origin) };
     let device = call.app.enricher.device(visitor.user_agent.as_deref()).await;
     Ok(UserOrigin { visitor: Some(token), device, country: visitor.country, ..origin })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::protocol::json_fields::assert_described;
-
-    #[test]
-    fn document_of_the_body_has_the_fields_that_are_read() {
-        assert_described::<UserRequest>(UserBody::FIELDS);
-    }
 }

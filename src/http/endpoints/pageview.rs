@@ -9,58 +9,34 @@ use weir_domain::{
 };
 
 use super::session::Done;
+use crate::contract::kinds::{CheckedByEndpoint, Number, OptionalNumber, OptionalText, Text, TextOrEmpty};
+use crate::contract::{Field, Rules, TEXT_MAX, URL_MAX, fields, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::Wrapped;
-use crate::http::protocol::fields::{self, Field};
-use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
-use crate::http::protocol::rules::{Rules, TEXT_MAX, URL_MAX};
 
-json_fields! {
-    /// A view's body, in the contract's order.
-    pub struct PageviewBody {
-        session_id = "sessionId",
-        url = "url",
-        path = "path",
-        title = "title",
-        referrer = "referrer",
+request_body! {
+    /// A page is opened.
+    pub struct Opened from OpenedFields as PageviewRequest {
+        /// What is no UUID stores nothing.
+        session_id: "sessionId" => CheckedByEndpoint<TextOrEmpty<TEXT_MAX>>,
+        url: "url" => Text<URL_MAX>,
+        /// Taken from `url` when it is missing.
+        path: "path" => OptionalText<URL_MAX>,
+        title: "title" => OptionalText<TEXT_MAX>,
+        referrer: "referrer" => OptionalText<URL_MAX>,
     }
 }
 
-json_fields! {
-    /// A leave's body, in the contract's order.
-    pub struct LeaveBody { duration = "duration", scroll_depth = "scrollDepth" }
-}
-
-/// A page is opened.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct PageviewRequest {
-    /// What is no UUID stores nothing.
-    #[schema(max_length = 1024)]
-    session_id: String,
-    #[schema(min_length = 1, max_length = 8192)]
-    url: String,
-    /// Taken from `url` when it is missing.
-    #[schema(max_length = 8192)]
-    path: Option<String>,
-    #[schema(max_length = 1024)]
-    title: Option<String>,
-    #[schema(max_length = 8192)]
-    referrer: Option<String>,
-}
-
-/// A page is left.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct LeaveRequest {
-    /// Seconds; what is outside 0 to 3600 is clamped.
-    duration: f64,
-    /// Percent; what is outside 0 to 100 is clamped.
-    scroll_depth: Option<f64>,
+request_body! {
+    /// A page is left.
+    pub struct Left from LeftFields as LeaveRequest {
+        /// Seconds; what is outside 0 to 3600 is clamped.
+        duration: "duration" => Number,
+        /// Percent; what is outside 0 to 100 is clamped.
+        scroll_depth: "scrollDepth" => OptionalNumber,
+    }
 }
 
 /// A view's answer.
@@ -146,24 +122,24 @@ pub async fn leave_by_beacon(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
 pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, ApiError> {
-    let body: PageviewBody<'_> = fields::parse(body)?;
+    let fields: OpenedFields<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let session_id = match (of_session, &body.session_id) {
+    let opened = Opened::check(&fields, &mut rules);
+    let session_id = match (of_session, opened.session_id) {
         (Some(session_id), Field::Absent | Field::Null) => Some(session_id),
         (of_session, given) => {
             let given = rules.required_string("sessionId", given, TEXT_MAX);
             of_session.or_else(|| parse_uuid(given))
         }
     };
-    let view = View {
+    rules.finish_in_order(OpenedFields::NAMES)?;
+    Ok(View {
         session_id,
-        url: rules.required_text("url", &body.url, URL_MAX).to_owned(),
-        path: rules.optional_text("path", &body.path, URL_MAX).map(str::to_owned),
-        title: rules.optional_text("title", &body.title, TEXT_MAX).map(str::to_owned),
-        referrer: rules.optional_text("referrer", &body.referrer, URL_MAX).map(str::to_owned),
-    };
-    rules.finish()?;
-    Ok(view)
+        url: opened.url.to_owned(),
+        path: opened.path.map(str::to_owned),
+        title: opened.title.map(str::to_owned),
+        referrer: opened.referrer.map(str::to_owned),
+    })
 }
 
 /// What a leave's body says, clamped: a tab that was left open for hours still counts.
@@ -171,11 +147,8 @@ pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, ApiError
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
 pub fn read_leave(body: &[u8]) -> Result<Leave, ApiError> {
-    let body: LeaveBody<'_> = fields::parse(body)?;
-    let mut rules = Rules::default();
-    let duration = rules.required_number("duration", &body.duration);
-    let scroll_depth = rules.optional_number("scrollDepth", &body.scroll_depth);
-    rules.finish()?;
+    let mut fields = LeftFields::default();
+    let Left { duration, scroll_depth } = Left::read(body, &mut fields)?;
     Ok(Leave { duration_seconds: clamp_duration_seconds(duration), scroll_depth: scroll_depth.map(clamp_scroll_depth) })
 }
 
@@ -205,17 +178,5 @@ impl Leave {
     #[must_use]
     pub fn into_record(self, view_id: Uuid) -> LeaveRecord {
         LeaveRecord { view_id, duration_seconds: self.duration_seconds, scroll_depth: self.scroll_depth }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::protocol::json_fields::assert_described;
-
-    #[test]
-    fn document_of_the_body_has_the_fields_that_are_read() {
-        assert_described::<PageviewRequest>(PageviewBody::FIELDS);
-        assert_described::<LeaveRequest>(LeaveBody::FIELDS);
     }
 }

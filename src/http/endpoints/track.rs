@@ -3,34 +3,52 @@
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use weir_domain::{FunnelEventRecord, JournalRecord, MainRecord, Outcome};
 
+use crate::contract::kinds::{CheckedByEndpoint, OptionalText, Text, or_null};
+use crate::contract::{Field, Rule, Rules, TEXT_MAX, fields, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::{Wrapped, WrappedError};
-use crate::http::protocol::fields::{self, Field};
-use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
-use crate::http::protocol::rules::{Rules, TEXT_MAX};
 
 const EVENT_MAX: usize = 255;
 
-json_fields! {
-    /// The body, in the contract's order.
-    pub struct TrackBody { event = "event", session_id = "sessionId", properties = "properties" }
+request_body! {
+    /// A step through the funnel.
+    pub struct Step from StepFields as TrackRequest {
+        event: "event" => Text<EVENT_MAX>,
+        session_id: "sessionId" => OptionalText<TEXT_MAX>,
+        /// As many bytes as the setting `analytics.max_event_data_bytes` allows.
+        properties: "properties" => CheckedByEndpoint<OptionalObject>,
+    }
 }
 
-/// A step through the funnel.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct TrackRequest {
-    #[schema(min_length = 1, max_length = 255)]
-    event: String,
-    #[schema(max_length = 1024)]
-    session_id: Option<String>,
-    /// As many bytes as the setting `analytics.max_event_data_bytes` allows.
-    properties: Option<serde_json::Map<String, serde_json::Value>>,
+/// An object of any values, which may be missing or null.
+pub struct OptionalObject;
+
+impl Rule for OptionalObject {
+    type Value<'a> = bool;
+    const REQUIRED: bool = false;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> bool {
+        match field {
+            Field::Absent | Field::Null => false,
+            Field::Structure => true,
+            _ => {
+                rules.refuse(name, "must be an object");
+                false
+            }
+        }
+    }
+
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new()
+            .schema_type(or_null(Type::Object))
+            .property_names(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .additional_properties(Some(ObjectBuilder::new().schema_type(SchemaType::AnyValue)))
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -84,20 +102,13 @@ pub async fn track(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
 pub fn read_event(body: &[u8]) -> Result<Event, ApiError> {
-    let fields: TrackBody<'_> = fields::parse(body)?;
+    let fields: StepFields<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let name = rules.required_text("event", &fields.event, EVENT_MAX);
-    let session_id = rules.optional_text("sessionId", &fields.session_id, TEXT_MAX);
-    let properties = match fields.properties {
-        Field::Absent | Field::Null => None,
-        Field::Structure => read_properties(body, &mut rules)?,
-        _ => {
-            rules.refuse("properties", "must be an object");
-            None
-        }
-    };
+    let Step { event, session_id, properties } = Step::check(&fields, &mut rules);
+    let has_properties = OptionalObject::check(&mut rules, "properties", properties);
+    let properties = if has_properties { read_properties(body, &mut rules)? } else { None };
     rules.finish()?;
-    Ok(Event { name: name.to_owned(), session_id: session_id.map(str::to_owned), properties })
+    Ok(Event { name: event.to_owned(), session_id: session_id.map(str::to_owned), properties })
 }
 
 /// The one field whose value is kept as it is. Whatever is in a field that nobody knows is no reason to refuse the event.
@@ -122,16 +133,5 @@ fn holds_nul(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(holds_nul),
         Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::protocol::json_fields::assert_described;
-
-    #[test]
-    fn document_of_the_body_has_the_fields_that_are_read() {
-        assert_described::<TrackRequest>(TrackBody::FIELDS);
     }
 }

@@ -6,58 +6,30 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use weir_domain::{Attributes, Outcome, VisitorToken};
 
+use crate::contract::kinds::OptionalText;
+use crate::contract::{TEXT_MAX, URL_MAX, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
-use crate::http::protocol::fields;
-use crate::http::protocol::json_fields::json_fields;
 use crate::http::protocol::reply::Reply;
-use crate::http::protocol::rules::{Rules, TEXT_MAX, URL_MAX};
 use crate::visitors::Visit;
 
-json_fields! {
-    /// The body, in the contract's order.
-    pub struct InitBody {
-        token = "token",
-        user_agent = "userAgent",
-        utm_source = "utmSource",
-        utm_medium = "utmMedium",
-        utm_campaign = "utmCampaign",
-        utm_term = "utmTerm",
-        utm_content = "utmContent",
-        referrer = "referrer",
-        landing_url = "landingUrl",
-        invited_by = "invitedBy",
+request_body! {
+    /// A visitor comes, for the first time or again.
+    pub struct Init from InitFields as InitRequest {
+        /// The token of an earlier visit.
+        token: "token" => OptionalText<TEXT_MAX>,
+        /// Instead of the header.
+        user_agent: "userAgent" => OptionalText<TEXT_MAX>,
+        utm_source: "utmSource" => OptionalText<TEXT_MAX>,
+        utm_medium: "utmMedium" => OptionalText<TEXT_MAX>,
+        utm_campaign: "utmCampaign" => OptionalText<TEXT_MAX>,
+        utm_term: "utmTerm" => OptionalText<TEXT_MAX>,
+        utm_content: "utmContent" => OptionalText<TEXT_MAX>,
+        referrer: "referrer" => OptionalText<URL_MAX>,
+        landing_url: "landingUrl" => OptionalText<URL_MAX>,
+        /// A user's hash id or referral code.
+        invited_by: "invitedBy" => OptionalText<TEXT_MAX>,
     }
-}
-
-/// A visitor comes, for the first time or again.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct InitRequest {
-    /// The token of an earlier visit.
-    #[schema(max_length = 1024)]
-    token: Option<String>,
-    /// Instead of the header.
-    #[schema(max_length = 1024)]
-    user_agent: Option<String>,
-    #[schema(max_length = 1024)]
-    utm_source: Option<String>,
-    #[schema(max_length = 1024)]
-    utm_medium: Option<String>,
-    #[schema(max_length = 1024)]
-    utm_campaign: Option<String>,
-    #[schema(max_length = 1024)]
-    utm_term: Option<String>,
-    #[schema(max_length = 1024)]
-    utm_content: Option<String>,
-    #[schema(max_length = 8192)]
-    referrer: Option<String>,
-    #[schema(max_length = 8192)]
-    landing_url: Option<String>,
-    /// A user's hash id or referral code.
-    #[schema(max_length = 1024)]
-    invited_by: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -92,39 +64,23 @@ pub async fn init(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
 pub fn read_visitor(body: &[u8]) -> Result<Visit, ApiError> {
-    let body: InitBody<'_> = fields::parse(body)?;
-    let mut rules = Rules::default();
+    let mut fields = InitFields::default();
+    let init = Init::read(body, &mut fields)?;
     // An empty string says as little as none, and must not keep a later one out.
-    let mut text =
-        |name, field, max| rules.optional_text(name, field, max).filter(|text| !text.is_empty()).map(str::to_owned);
-    let token = text("token", &body.token, TEXT_MAX);
-    let visit = Visit {
-        token: token.as_deref().and_then(VisitorToken::parse),
-        user_agent: text("userAgent", &body.user_agent, TEXT_MAX),
+    let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(Visit {
+        token: init.token.and_then(VisitorToken::parse),
+        user_agent: given(init.user_agent),
         attributes: Attributes {
-            utm_source: text("utmSource", &body.utm_source, TEXT_MAX),
-            utm_medium: text("utmMedium", &body.utm_medium, TEXT_MAX),
-            utm_campaign: text("utmCampaign", &body.utm_campaign, TEXT_MAX),
-            utm_term: text("utmTerm", &body.utm_term, TEXT_MAX),
-            utm_content: text("utmContent", &body.utm_content, TEXT_MAX),
-            invited_by: None,
+            utm_source: given(init.utm_source),
+            utm_medium: given(init.utm_medium),
+            utm_campaign: given(init.utm_campaign),
+            utm_term: given(init.utm_term),
+            utm_content: given(init.utm_content),
+            invited_by: given(init.invited_by),
         },
-        referrer: text("referrer", &body.referrer, URL_MAX),
-        landing_url: text("landingUrl", &body.landing_url, URL_MAX),
+        referrer: given(init.referrer),
+        landing_url: given(init.landing_url),
         client: None,
-    };
-    let invited_by = text("invitedBy", &body.invited_by, TEXT_MAX);
-    rules.finish()?;
-    Ok(Visit { attributes: Attributes { invited_by, ..visit.attributes }, ..visit })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::protocol::json_fields::assert_described;
-
-    #[test]
-    fn document_of_the_body_has_the_fields_that_are_read() {
-        assert_described::<InitRequest>(InitBody::FIELDS);
-    }
+    })
 }

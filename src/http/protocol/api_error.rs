@@ -2,25 +2,15 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
-use serde::Serialize;
-use utoipa::ToSchema;
 use weir_domain::Outcome;
 use weir_journal::AppendError;
 
 use crate::auth::SignInError;
+use crate::contract::{BodyError, Detail};
 use crate::read::Unavailable;
 
 /// How long a client should wait before it tries an unavailable service again.
 const RETRY_AFTER_SECONDS: u64 = 2;
-
-/// One violated rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Detail {
-    #[schema(nullable = false)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<&'static str>,
-    pub message: String,
-}
 
 /// Why a request is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +132,15 @@ impl From<AppendError> for ApiError {
 impl From<Unavailable> for ApiError {
     fn from(_: Unavailable) -> Self {
         Self::Unavailable
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::MalformedJson { line, column } => Self::MalformedJson { line, column },
+            BodyError::Validation(details) => Self::Validation(details),
+        }
     }
 }
 

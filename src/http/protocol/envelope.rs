@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use weir_domain::Outcome;
 
-use super::api_error::{ApiError, Detail, ErrorSpec};
+use super::api_error::{ApiError, ErrorSpec};
+use crate::contract::Detail;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

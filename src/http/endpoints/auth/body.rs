@@ -1,70 +1,102 @@
 //! The bodies of signing in: their fields, their rules, and how the document describes them.
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::KnownFormat;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat};
 use weir_domain::VisitorToken;
 
 use crate::auth::EmailAddress;
+use crate::contract::kinds::{OptionalText, Text, TextOrEmpty};
+use crate::contract::{Field, Rule, Rules, TEXT_MAX, fields, request_body};
 use crate::http::protocol::api_error::ApiError;
-use crate::http::protocol::fields;
-use crate::http::protocol::json_fields::json_fields;
-use crate::http::protocol::rules::{Rules, TEXT_MAX};
 
+/// What the document says; longer ones are no address.
+const EMAIL_MAX: usize = 254;
 const CODE_MAX: usize = 64;
 /// An id token with many claims is long.
 const ID_TOKEN_MAX: usize = 16_384;
 
-json_fields! {
-    /// Who asks for a code.
-    pub struct CodeBody { email = "email" }
+request_body! {
+    /// Who wants a code.
+    pub struct CodeAsked from CodeAskedFields as CodeRequest {
+        email: "email" => Email,
+    }
 }
 
-json_fields! {
+request_body! {
     /// Who has a code.
-    pub struct VerifyBody { email = "email", code = "code", visitor_token = "visitorToken" }
+    pub struct CodeGiven from CodeGivenFields as VerifyRequest {
+        email: "email" => Email,
+        code: "code" => Code,
+        /// The visitor that a new user was until now.
+        visitor_token: "visitorToken" => Visitor,
+    }
 }
 
-json_fields! {
+request_body! {
     /// Who comes from another service.
-    pub struct ExternalBody { provider = "provider", id_token = "idToken", visitor_token = "visitorToken" }
+    pub struct IdTokenGiven from IdTokenGivenFields as ExternalRequest {
+        /// One of the configured names.
+        provider: "provider" => Text<TEXT_MAX>,
+        /// An OpenID Connect id token.
+        id_token: "idToken" => Text<ID_TOKEN_MAX>,
+        /// The visitor that a new user was until now.
+        visitor_token: "visitorToken" => Visitor,
+    }
 }
 
-/// Who wants a code.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-pub struct CodeRequest {
-    #[schema(format = "email", max_length = 254, example = "ada@example.org")]
-    email: String,
+/// A mail address. `None` comes with a violated rule.
+pub struct Email;
+
+impl Rule for Email {
+    type Value<'a> = Option<EmailAddress>;
+    const REQUIRED: bool = true;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<EmailAddress> {
+        let text = rules.required_string(name, field, TEXT_MAX);
+        let address = EmailAddress::parse(text);
+        if address.is_none() {
+            rules.refuse(name, "must be an email");
+        }
+        address
+    }
+
+    fn schema() -> ObjectBuilder {
+        TextOrEmpty::<EMAIL_MAX>::schema()
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Email)))
+            .examples(["ada@example.org"])
+    }
 }
 
-/// Who has a code.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct VerifyRequest {
-    #[schema(format = "email", max_length = 254, example = "ada@example.org")]
-    email: String,
-    #[schema(min_length = 1, max_length = 64, example = "123456")]
-    code: String,
-    /// The visitor that a new user was until now.
-    #[schema(max_length = 1024)]
-    visitor_token: Option<String>,
+/// A sign-in code.
+pub struct Code;
+
+impl Rule for Code {
+    type Value<'a> = &'a str;
+    const REQUIRED: bool = true;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> &'a str {
+        Text::<CODE_MAX>::check(rules, name, field)
+    }
+
+    fn schema() -> ObjectBuilder {
+        Text::<CODE_MAX>::schema().examples(["123456"])
+    }
 }
 
-/// Who comes from another service.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)] // never made: its schema is its purpose
-#[serde(rename_all = "camelCase")]
-pub struct ExternalRequest {
-    /// One of the configured names.
-    #[schema(min_length = 1, max_length = 1024)]
-    provider: String,
-    /// An OpenID Connect id token.
-    #[schema(min_length = 1, max_length = 16384)]
-    id_token: String,
-    /// The visitor that a new user was until now.
-    #[schema(max_length = 1024)]
-    visitor_token: Option<String>,
+/// A visitor's token, which may be missing or null. One that is not well-formed is nobody's, which is no error.
+pub struct Visitor;
+
+impl Rule for Visitor {
+    type Value<'a> = Option<VisitorToken>;
+    const REQUIRED: bool = false;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<VisitorToken> {
+        rules.optional_text(name, field, TEXT_MAX).and_then(VisitorToken::parse)
+    }
+
+    fn schema() -> ObjectBuilder {
+        OptionalText::<TEXT_MAX>::schema()
+    }
 }
 
 /// Who asks for a code, checked rule by rule.
@@ -72,11 +104,8 @@ pub struct ExternalRequest {
 /// # Errors
 /// When the body is malformed, or with every rule that it breaks.
 pub fn read_code_request(body: &[u8]) -> Result<EmailAddress, ApiError> {
-    let body: CodeBody<'_> = fields::parse(body)?;
-    let mut rules = Rules::default();
-    let email = email(&mut rules, &body.email);
-    rules.finish()?;
-    email.ok_or(ApiError::CodeRefused)
+    let mut fields = CodeAskedFields::default();
+    CodeAsked::read(body, &mut fields)?.email.ok_or(ApiError::CodeRefused)
 }
 
 /// Who has a code, the code, and the visitor that it was until now, checked rule by rule.
@@ -84,13 +113,9 @@ pub fn read_code_request(body: &[u8]) -> Result<EmailAddress, ApiError> {
 /// # Errors
 /// When the body is malformed, or with every rule that it breaks.
 pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorToken>), ApiError> {
-    let body: VerifyBody<'_> = fields::parse(body)?;
-    let mut rules = Rules::default();
-    let email = email(&mut rules, &body.email);
-    let code = rules.required_text("code", &body.code, CODE_MAX);
-    let visitor = visitor(&mut rules, &body.visitor_token);
-    rules.finish()?;
-    Ok((email.ok_or(ApiError::CodeRefused)?, code.to_owned(), visitor))
+    let mut fields = CodeGivenFields::default();
+    let CodeGiven { email, code, visitor_token } = CodeGiven::read(body, &mut fields)?;
+    Ok((email.ok_or(ApiError::CodeRefused)?, code.to_owned(), visitor_token))
 }
 
 /// One of the `known` providers, its id token, and the visitor, checked rule by rule.
@@ -98,42 +123,12 @@ pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorTok
 /// # Errors
 /// When the body is malformed, or with every rule that it breaks.
 pub fn read_id_token(body: &[u8], known: &[&str]) -> Result<(String, String, Option<VisitorToken>), ApiError> {
-    let body: ExternalBody<'_> = fields::parse(body)?;
+    let fields: IdTokenGivenFields<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
-    let provider = rules.required_text("provider", &body.provider, TEXT_MAX);
+    let IdTokenGiven { provider, id_token, visitor_token } = IdTokenGiven::check(&fields, &mut rules);
     if !provider.is_empty() && !known.contains(&provider) {
         rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
     }
-    let id_token = rules.required_text("idToken", &body.id_token, ID_TOKEN_MAX);
-    let visitor = visitor(&mut rules, &body.visitor_token);
-    rules.finish()?;
-    Ok((provider.to_owned(), id_token.to_owned(), visitor))
-}
-
-/// A mail address. `None` comes with a violated rule.
-pub fn email(rules: &mut Rules, field: &fields::Field<'_>) -> Option<EmailAddress> {
-    let text = rules.required_string("email", field, TEXT_MAX);
-    let address = EmailAddress::parse(text);
-    if address.is_none() {
-        rules.refuse("email", "must be an email");
-    }
-    address
-}
-
-/// A visitor's token. One that is not well-formed is nobody's, which is no error.
-pub fn visitor(rules: &mut Rules, field: &fields::Field<'_>) -> Option<VisitorToken> {
-    rules.optional_text("visitorToken", field, TEXT_MAX).and_then(VisitorToken::parse)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::protocol::json_fields::assert_described;
-
-    #[test]
-    fn document_of_the_body_has_the_fields_that_are_read() {
-        assert_described::<CodeRequest>(CodeBody::FIELDS);
-        assert_described::<VerifyRequest>(VerifyBody::FIELDS);
-        assert_described::<ExternalRequest>(ExternalBody::FIELDS);
-    }
+    rules.finish_in_order(IdTokenGivenFields::NAMES)?;
+    Ok((provider.to_owned(), id_token.to_owned(), visitor_token))
 }

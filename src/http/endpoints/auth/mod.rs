@@ -14,7 +14,7 @@ use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::BareError;
 use crate::http::protocol::reply::Reply;
 
-pub use body::{email, read_code, read_code_request, read_id_token, visitor};
+pub use body::{Email, Visitor, read_code, read_code_request, read_id_token};
 
 #[derive(Serialize, ToSchema)]
 pub struct Sent {

@@ -3,10 +3,8 @@
 use serde_json::value::RawValue;
 use weir_domain::{BatchKey, Route};
 
-use crate::http::protocol::api_error::{ApiError, Detail};
-use crate::http::protocol::fields::{self, Field};
-use crate::http::protocol::json_fields::json_fields;
-use crate::http::protocol::rules::{Rules, TEXT_MAX};
+use crate::contract::{BodyError, Detail, Field, Rules, TEXT_MAX, fields, json_fields};
+use crate::http::protocol::api_error::ApiError;
 
 const ITEMS_MAX: usize = 100;
 const KEY_MAX: usize = 64;
@@ -90,7 +88,7 @@ pub fn read_items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
 /// With every rule that it breaks, and its kind where that is known.
 pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<ItemKind>, ApiError)> {
     let text = item.get().as_bytes();
-    let unreadable = |error| (None, error);
+    let unreadable = |error: BodyError| (None, error.into());
     let found: ItemFields<'_> = fields::parse(text).map_err(unreadable)?;
     let body = fields::raw(text, "body").map_err(unreadable)?.filter(|body| body.get() != "null");
     let mut rules = Rules::default();
@@ -109,7 +107,7 @@ pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<ItemKind>, ApiErro
     let id = rules.optional_text("id", &found.id, TEXT_MAX).map(str::to_owned);
     let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
     let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
-    rules.finish().map_err(|error| (kind, error))?;
+    rules.finish().map_err(|error| (kind, error.into()))?;
     let Some(kind) = kind else { return Err((None, ApiError::Validation(Vec::new()))) };
     let key = key.map(|key| BatchKey::new(kind.label(), key));
     let body = body.map_or(&b""[..], |body| body.get().as_bytes());

@@ -51,11 +51,11 @@ pub struct BatchItemData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::assert_described;
     use crate::http::endpoints::batch::items::ItemFields;
-    use crate::http::protocol::json_fields::assert_described;
 
     #[test]
     fn document_of_an_item_has_the_fields_that_are_read() {
-        assert_described::<BatchItem>(&[ItemFields::FIELDS, &["body"]].concat());
+        assert_described::<BatchItem>(&[ItemFields::NAMES, &["body"]].concat());
     }
 }

@@ -6,9 +6,8 @@ use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 use weir_domain::SessionRecord;
 
-use super::body::{SessionBody, read_visit};
 use crate::enrich::user_agent::UserAgentFacts;
-use crate::enrich::{Admitted, Discarded, EventTime, SessionVisit};
+use crate::enrich::{Admitted, Discarded, EventTime, SessionFields, SessionVisit};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::state::AppState;
@@ -23,8 +22,8 @@ pub fn read_and_enrich<'a>(
     body: &'a [u8],
     when: EventTime,
 ) -> Result<Enriched<'a, SessionRecord>, ApiError> {
-    let mut fields = SessionBody::default();
-    let visit = read_visit(body, &mut fields)?;
+    let mut fields = SessionFields::default();
+    let visit = SessionVisit::read(body, &mut fields)?;
     Ok(enrich(call, &visit, body, when, |_, record| record.to_owned_texts()))
 }
 
@@ -78,8 +77,8 @@ impl<T> Enriching<'_, '_, T> {
     async fn parse_first(self, body: &[u8], bio_page_id: Option<Uuid>) -> Result<T, Discarded> {
         let agent = self.call.app.enricher.parse(self.call.user_agent().as_deref()).await;
         let agent = agent.inspect_err(|_| self.end_of_stage())?;
-        let mut fields = SessionBody::default();
-        let visit = read_visit(body, &mut fields).expect("it was read from these very bytes before");
+        let mut fields = SessionFields::default();
+        let visit = SessionVisit::read(body, &mut fields).expect("it was read from these very bytes before");
         Ok(self.record(&visit, bio_page_id, &agent))
     }
 

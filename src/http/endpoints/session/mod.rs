@@ -3,7 +3,6 @@
 //! Every way in which a visit is not stored, short of a bad request, is answered with `id: null` (contract, section 2):
 //! clients must not care why.
 
-mod body;
 mod enrichment;
 
 use serde::Serialize;
@@ -14,15 +13,13 @@ use weir_domain::{
     UnixMillis, parse_uuid,
 };
 
-use self::body::SessionRequest;
 use self::enrichment::enrich;
-use crate::enrich::EventTime;
+use crate::enrich::{EventTime, SessionFields, SessionRequest, SessionVisit};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::{Wrapped, WrappedError};
 use crate::http::protocol::reply::{PendingCommit, Reply};
 
-pub use body::{SessionBody, read_visit};
 pub use enrichment::{Enriched, read_and_enrich};
 
 /// A session's answer.
@@ -74,8 +71,8 @@ pub async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 
 /// A plain function: a visit and its record have no place in the future of every request.
 fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Enriched<'a, (CachedResponse, PendingCommit)>, ApiError> {
-    let mut fields = SessionBody::default();
-    let visit = call.parsed(|| read_visit(body, &mut fields))?;
+    let mut fields = SessionFields::default();
+    let visit = call.parsed(|| Ok(SessionVisit::read(body, &mut fields)?))?;
     let when = EventTime { now: call.app.clock.now(), age_ms: 0 };
     Ok(enrich(call, &visit, body, when, |app, record| (record.answer(), app.analytics.append(record.encode()))))
 }

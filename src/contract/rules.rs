@@ -2,7 +2,7 @@
 //!
 //! Lengths count Unicode scalar values. A NUL is refused in any string: no database column may ever see one.
 
-use super::api_error::{ApiError, Detail};
+use super::body_error::{BodyError, Detail};
 use super::fields::Field;
 
 /// The maximum of strings for which the contract gives no other.
@@ -130,8 +130,17 @@ impl Rules {
     ///
     /// # Errors
     /// With every violation, when there is one.
-    pub fn finish(self) -> Result<(), ApiError> {
-        if self.details.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.details)) }
+    pub fn finish(self) -> Result<(), BodyError> {
+        if self.details.is_empty() { Ok(()) } else { Err(BodyError::Validation(self.details)) }
+    }
+
+    /// The same, where some rules were checked after those of later fields: violations are told in the order of `names`.
+    ///
+    /// # Errors
+    /// With every violation, when there is one.
+    pub fn finish_in_order(mut self, names: &[&str]) -> Result<(), BodyError> {
+        self.details.sort_by_key(|detail| names.iter().position(|name| detail.field == Some(name)));
+        self.finish()
     }
 
     fn checked_text<'a>(&mut self, name: &'static str, text: &'a str, max: usize) -> &'a str {
@@ -159,7 +168,7 @@ mod tests {
         let mut rules = Rules::default();
         check(&mut rules);
         match rules.finish() {
-            Err(ApiError::Validation(details)) => details.into_iter().map(|detail| detail.message).collect(),
+            Err(BodyError::Validation(details)) => details.into_iter().map(|detail| detail.message).collect(),
             _ => Vec::new(),
         }
     }

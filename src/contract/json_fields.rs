@@ -5,13 +5,12 @@ macro_rules! json_fields {
     ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($field:ident = $key:literal),* $(,)? }) => {
         $(#[$attribute])*
         #[derive(Debug, Default)]
-        $visibility struct $name<'a> { $(pub $field: $crate::http::protocol::fields::Field<'a>),* }
+        $visibility struct $name<'a> { $(pub $field: $crate::contract::Field<'a>),* }
 
         impl $name<'_> {
             /// The names in JSON.
-            #[cfg(test)]
-            #[allow(dead_code)] // of bodies that the document does not have
-            pub const FIELDS: &'static [&'static str] = &[$($key),*];
+            #[allow(dead_code)] // most bodies need no order of their own
+            pub const NAMES: &'static [&'static str] = &[$($key),*];
         }
 
         /// Fills in what is found.

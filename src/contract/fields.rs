@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::api_error::{ApiError, Detail};
+use super::body_error::{BodyError, Detail};
 
 /// One field's value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for FieldVisitor {
 }
 
 /// Parses a body into one of the structs that `json_fields!` makes. An empty body is `{}`.
-pub fn parse<'de, T>(body: &'de [u8]) -> Result<T, ApiError>
+pub fn parse<'de, T>(body: &'de [u8]) -> Result<T, BodyError>
 where
     T: Default,
     for<'o> &'o mut T: DeserializeSeed<'de, Value = ()>,
@@ -93,7 +93,7 @@ where
 }
 
 /// The same into one that is there, and has nothing in it yet: a large one is not moved about.
-pub fn fill<'de, T>(body: &'de [u8], object: T) -> Result<(), ApiError>
+pub fn fill<'de, T>(body: &'de [u8], object: T) -> Result<(), BodyError>
 where
     T: DeserializeSeed<'de, Value = ()>,
 {
@@ -118,7 +118,7 @@ where
 }
 
 /// The one field of this name of an object, as it was written.
-pub fn raw<'a>(body: &'a [u8], name: &str) -> Result<Option<&'a RawValue>, ApiError> {
+pub fn raw<'a>(body: &'a [u8], name: &str) -> Result<Option<&'a RawValue>, BodyError> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -153,19 +153,19 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
 
 /// The error of a body that is no JSON, or no object.
 #[must_use]
-pub fn error_of(error: &serde_json::Error) -> ApiError {
+pub fn error_of(error: &serde_json::Error) -> BodyError {
     match error.classify() {
         serde_json::error::Category::Data => {
-            ApiError::Validation(vec![Detail { field: None, message: "body must be an object".to_owned() }])
+            BodyError::Validation(vec![Detail { field: None, message: "body must be an object".to_owned() }])
         }
-        _ => ApiError::MalformedJson { line: error.line(), column: error.column() },
+        _ => BodyError::MalformedJson { line: error.line(), column: error.column() },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::protocol::json_fields::json_fields;
+    use crate::contract::json_fields::json_fields;
 
     json_fields! {
         struct Sample { name = "name", size = "size" }
@@ -190,10 +190,10 @@ mod tests {
         assert_eq!(found(b"{}").unwrap(), None);
         assert_eq!(found(b"").unwrap(), None);
         for body in [&b"[[1]]"[..], b"null", b"7"] {
-            assert!(matches!(found(body), Err(ApiError::Validation(_))), "{body:?}");
+            assert!(matches!(found(body), Err(BodyError::Validation(_))), "{body:?}");
         }
         for body in [&b"{\"items\": 1} x"[..], b"{\"items\": [}", b"{", b"{\"items\": \"\xff\"}"] {
-            assert!(matches!(found(body), Err(ApiError::MalformedJson { .. })), "{body:?}");
+            assert!(matches!(found(body), Err(BodyError::MalformedJson { .. })), "{body:?}");
         }
     }
 
@@ -205,16 +205,16 @@ mod tests {
     #[test]
     fn json_malformed_is_told_by_place_only() {
         let error = parse::<Sample<'_>>(b"{\n  \"name\": secret}").unwrap_err();
-        assert_eq!(error, ApiError::MalformedJson { line: 2, column: 11 });
+        assert_eq!(error, BodyError::MalformedJson { line: 2, column: 11 });
         for body in [&b"{\"name\":\"\xff\"}"[..], b"{\"name\":\"x\"} x", b"{", b"{\"name\":\"\x01\"}"] {
-            assert!(matches!(parse::<Sample<'_>>(body), Err(ApiError::MalformedJson { .. })), "{body:?}");
+            assert!(matches!(parse::<Sample<'_>>(body), Err(BodyError::MalformedJson { .. })), "{body:?}");
         }
     }
 
     #[test]
     fn body_that_is_no_object_breaks_a_rule() {
         for body in ["[]", "\"x\"", "7", "null", "true"] {
-            assert!(matches!(parse::<Sample<'_>>(body.as_bytes()), Err(ApiError::Validation(_))), "{body}");
+            assert!(matches!(parse::<Sample<'_>>(body.as_bytes()), Err(BodyError::Validation(_))), "{body}");
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn json_nested_deeply_is_refused_without_a_crash() {
         let deep = format!("{{\"name\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
         let refused = parse::<Sample<'_>>(deep.as_bytes());
-        assert!(matches!(refused, Ok(_) | Err(ApiError::MalformedJson { .. })));
+        assert!(matches!(refused, Ok(_) | Err(BodyError::MalformedJson { .. })));
         let unknown = format!("{{\"x\":{}{}}}", "{\"a\":".repeat(10_000), "1".to_owned() + &"}".repeat(10_000));
         let _ = parse::<Sample<'_>>(unknown.as_bytes());
     }
