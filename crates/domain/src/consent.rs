@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::UnixMillis;
+use super::declare::record;
 
 /// The three categories that a visitor can choose; essential cookies are no choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,17 +23,19 @@ impl ConsentPreferences {
     }
 }
 
-/// One saved choice. `ip_address` is set only when `preferences.analytics` is true: this is the one place in Weir that
-/// keeps an address. Field order is the journal's format: append, never reorder (see `record`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsentRecord {
-    pub id: Uuid,
-    pub created_at: UnixMillis,
-    pub user_id: Option<String>,
-    pub document_version: String,
-    pub preferences: ConsentPreferences,
-    pub ip_address: Option<String>,
-    pub user_agent: Option<String>,
+record! {
+    /// One saved choice. `ip_address` is set only when `preferences.analytics` is true: this is the one place in Weir that
+    /// keeps an address.
+    #[derive(Eq)]
+    pub struct ConsentRecord {
+        id: Uuid,
+        created_at: UnixMillis,
+        user_id: Option<String>,
+        document_version: String,
+        preferences: ConsentPreferences,
+        ip_address: Option<String>,
+        user_agent: Option<String>,
+    } optional {}
 }
 
 impl ConsentRecord {

@@ -14,6 +14,9 @@
 //! }
 //! ```
 //!
+//! Without `in` and the columns it declares a record whose columns are written by hand in the store, because they depend on
+//! more than the record. Without `<Text>` its texts are always its own.
+//!
 //! **The form in the journal.** The fields of the first block stand one after the other in postcard's wire format, without
 //! names: their order and types never change (a stored fixture proves it). A record without an optional field is version 1,
 //! and its bytes are those that the first release wrote. With one it is version 2: the same fields, then, for each optional
@@ -123,7 +126,35 @@ macro_rules! record {
             }
         }
 
-        impl<'a, Text: serde::Serialize + serde::Deserialize<'a>> $crate::declare::JournalBody<'a> for $name<Text> {
+        $crate::declare::record! { @journal [Text] $name<Text> {
+            $($field),+
+        } optional {
+            $($tag, $optional),*
+        } }
+    };
+    (
+        $(#[$attribute:meta])*
+        pub struct $name:ident$(<$text:ident>)? {
+            $($(#[$doc:meta])* $field:ident: $type:ty),+ $(,)?
+        } optional {
+            $($(#[$optional_doc:meta])* $tag:literal, $optional:ident: Option<$optional_type:ty>),* $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name$(<$text = String>)? {
+            $($(#[$doc])* pub $field: $type,)+
+            $($(#[$optional_doc])* pub $optional: Option<$optional_type>,)*
+        }
+
+        $crate::declare::record! { @journal [$($text)?] $name$(<$text>)? {
+            $($field),+
+        } optional {
+            $($tag, $optional),*
+        } }
+    };
+    (@journal [$($text:ident)?] $name:ty { $($field:ident),+ } optional { $($tag:literal, $optional:ident),* }) => {
+        impl<'a $(, $text: serde::Serialize + serde::Deserialize<'a>)?> $crate::declare::JournalBody<'a> for $name {
             fn version(&self) -> u8 {
                 let is_extended = false $(|| self.$optional.is_some())*;
                 if is_extended { $crate::declare::EXTENDED } else { $crate::declare::PLAIN }

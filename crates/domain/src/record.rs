@@ -2,7 +2,7 @@
 //!
 //! Layout: one byte kind, one byte version, then the body in postcard's wire format (fields in declaration order,
 //! no names). Invariant: a body once released under a version is never read differently; the stored fixture in the tests
-//! proves it. Sessions and views are declared with `record!` (`declare`), which says how they grow.
+//! proves it. All records are declared with `record!` (`declare`), which says how they grow.
 //! Cost: about 0.3 µs to encode or decode a session of 450 bytes.
 
 use serde::{Deserialize, Serialize};
@@ -88,14 +88,18 @@ where
     fn encode(&self) -> Vec<u8> {
         match &self.key {
             None => encode_event(&self.event, Vec::with_capacity(512)),
-            Some(mark) => encode_event(&self.event, encode_body(KEYED, 1, mark)),
+            Some(entry) => {
+                let mut bytes = Vec::with_capacity(512);
+                bytes.extend([KEYED, 1]);
+                encode_event(&self.event, append(bytes, entry))
+            }
         }
     }
 
     fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (KEYED, 1, body) = head(bytes)? else { return decode_event(bytes).map(Self::from) };
-        let (mark, event) = postcard::take_from_bytes(body).map_err(|error| undecodable(KEYED, 1, &error))?;
-        Ok(Self { key: Some(mark), event: decode_event(event)? })
+        let (entry, event) = postcard::take_from_bytes(body).map_err(|error| undecodable(KEYED, 1, &error))?;
+        Ok(Self { key: Some(entry), event: decode_event(event)? })
     }
 }
 
@@ -110,19 +114,27 @@ impl<'a, Text: Serialize + Deserialize<'a>> SessionRecord<Text> {
 impl JournalRecord<'_> for MainRecord {
     fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Consent(consent) => encode_body(CONSENT, 1, consent.as_ref()),
-            Self::FunnelEvent(event) => encode_body(FUNNEL_EVENT, 1, event.as_ref()),
-            Self::Visitor(visitor) => encode_body(VISITOR, 1, visitor.as_ref()),
-            Self::VisitorFill(fill) => encode_body(VISITOR_FILL, 1, fill.as_ref()),
+            Self::Consent(consent) => append_record(Vec::with_capacity(512), CONSENT, consent.as_ref()),
+            Self::FunnelEvent(event) => append_record(Vec::with_capacity(512), FUNNEL_EVENT, event.as_ref()),
+            Self::Visitor(visitor) => append_record(Vec::with_capacity(512), VISITOR, visitor.as_ref()),
+            Self::VisitorFill(fill) => append_record(Vec::with_capacity(512), VISITOR_FILL, fill.as_ref()),
         }
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match head(bytes)? {
-            (CONSENT, 1, body) => decode_body(CONSENT, 1, body).map(Self::Consent),
-            (FUNNEL_EVENT, 1, body) => decode_body(FUNNEL_EVENT, 1, body).map(Self::FunnelEvent),
-            (VISITOR, 1, body) => decode_body(VISITOR, 1, body).map(Self::Visitor),
-            (VISITOR_FILL, 1, body) => decode_body(VISITOR_FILL, 1, body).map(Self::VisitorFill),
+            (CONSENT, version @ (PLAIN | EXTENDED), body) => {
+                Ok(Self::Consent(Box::new(ConsentRecord::read(CONSENT, version, body)?)))
+            }
+            (FUNNEL_EVENT, version @ (PLAIN | EXTENDED), body) => {
+                Ok(Self::FunnelEvent(Box::new(FunnelEventRecord::read(FUNNEL_EVENT, version, body)?)))
+            }
+            (VISITOR, version @ (PLAIN | EXTENDED), body) => {
+                Ok(Self::Visitor(Box::new(VisitorRecord::read(VISITOR, version, body)?)))
+            }
+            (VISITOR_FILL, version @ (PLAIN | EXTENDED), body) => {
+                Ok(Self::VisitorFill(Box::new(VisitorFillRecord::read(VISITOR_FILL, version, body)?)))
+            }
             (kind, version, _) => Err(DecodeError::UnknownKind { kind, version }),
         }
     }
@@ -132,9 +144,9 @@ fn encode_event<'a, Text: Serialize + Deserialize<'a>>(event: &AnalyticsEvent<Te
     match event {
         AnalyticsEvent::Session(session) => append_record(bytes, SESSION, session.as_ref()),
         AnalyticsEvent::Pageview(view) => append_record(bytes, PAGEVIEW, view.as_ref()),
-        AnalyticsEvent::Leave(leave) => append_body(bytes, LEAVE, 1, leave),
-        AnalyticsEvent::Heartbeat(heartbeat) => append_body(bytes, HEARTBEAT, 1, heartbeat),
-        AnalyticsEvent::Identify(identify) => append_body(bytes, IDENTIFY, 1, identify),
+        AnalyticsEvent::Leave(leave) => append_record(bytes, LEAVE, leave),
+        AnalyticsEvent::Heartbeat(heartbeat) => append_record(bytes, HEARTBEAT, heartbeat),
+        AnalyticsEvent::Identify(identify) => append_record(bytes, IDENTIFY, identify),
     }
 }
 
@@ -149,9 +161,15 @@ where
         (PAGEVIEW, version @ (PLAIN | EXTENDED), body) => {
             Ok(AnalyticsEvent::Pageview(Box::new(PageviewRecord::read(PAGEVIEW, version, body)?)))
         }
-        (LEAVE, 1, body) => decode_body(LEAVE, 1, body).map(AnalyticsEvent::Leave),
-        (HEARTBEAT, 1, body) => decode_body(HEARTBEAT, 1, body).map(AnalyticsEvent::Heartbeat),
-        (IDENTIFY, 1, body) => decode_body(IDENTIFY, 1, body).map(AnalyticsEvent::Identify),
+        (LEAVE, version @ (PLAIN | EXTENDED), body) => {
+            Ok(AnalyticsEvent::Leave(LeaveRecord::read(LEAVE, version, body)?))
+        }
+        (HEARTBEAT, version @ (PLAIN | EXTENDED), body) => {
+            Ok(AnalyticsEvent::Heartbeat(HeartbeatRecord::read(HEARTBEAT, version, body)?))
+        }
+        (IDENTIFY, version @ (PLAIN | EXTENDED), body) => {
+            Ok(AnalyticsEvent::Identify(IdentifyRecord::read(IDENTIFY, version, body)?))
+        }
         (kind, version, _) => Err(DecodeError::UnknownKind { kind, version }),
     }
 }
@@ -159,23 +177,6 @@ where
 fn append_record<'a>(mut bytes: Vec<u8>, kind: u8, record: &impl JournalBody<'a>) -> Vec<u8> {
     bytes.extend([kind, record.version()]);
     record.append_to(bytes)
-}
-
-fn encode_body<T: Serialize>(kind: u8, version: u8, body: &T) -> Vec<u8> {
-    append_body(Vec::with_capacity(512), kind, version, body)
-}
-
-fn append_body<T: Serialize>(mut bytes: Vec<u8>, kind: u8, version: u8, body: &T) -> Vec<u8> {
-    bytes.extend([kind, version]);
-    append(bytes, body)
-}
-
-fn decode_body<'a, T: Deserialize<'a>>(kind: u8, version: u8, body: &'a [u8]) -> Result<T, DecodeError> {
-    match postcard::take_from_bytes(body) {
-        Ok((record, [])) => Ok(record),
-        Ok((_, rest)) => Err(DecodeError::Body { kind, version, reason: format!("{} bytes left over", rest.len()) }),
-        Err(error) => Err(undecodable(kind, version, &error)),
-    }
 }
 
 fn undecodable(kind: u8, version: u8, error: &postcard::Error) -> DecodeError {

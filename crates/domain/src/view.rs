@@ -1,6 +1,5 @@
 //! What happens within a session, as the journal carries it.
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::UnixMillis;
@@ -20,26 +19,31 @@ record! {
     } optional {}
 }
 
-/// A page was left.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LeaveRecord {
-    pub view_id: Uuid,
-    /// 0 to 3600 seconds.
-    pub duration_seconds: f64,
-    /// 0 to 100 percent.
-    pub scroll_depth: Option<f64>,
+record! {
+    /// A page was left.
+    pub struct LeaveRecord {
+        view_id: Uuid,
+        /// 0 to 3600 seconds.
+        duration_seconds: f64,
+        /// 0 to 100 percent.
+        scroll_depth: Option<f64>,
+    } optional {}
 }
 
-/// The visitor is still there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeartbeatRecord {
-    pub session_id: Uuid,
-    pub at: UnixMillis,
+record! {
+    /// The visitor is still there.
+    #[derive(Eq)]
+    pub struct HeartbeatRecord {
+        session_id: Uuid,
+        at: UnixMillis,
+    } optional {}
 }
 
-/// The visitor signed in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdentifyRecord<Text = String> {
-    pub session_id: Uuid,
-    pub user_id: Text,
+record! {
+    /// The visitor signed in.
+    #[derive(Eq)]
+    pub struct IdentifyRecord<Text> {
+        session_id: Uuid,
+        user_id: Text,
+    } optional {}
 }

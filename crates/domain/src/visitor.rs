@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::UnixMillis;
+use super::declare::record;
 
 /// How long a fingerprint leads to the visitor that was made with it, and how long it is kept.
 pub const FINGERPRINT_LIFETIME_MS: i64 = 300_000;
@@ -89,27 +90,31 @@ impl Attributes {
     }
 }
 
-/// A new visitor: one row of `visitors`. Field order is the journal's format: append, never reorder (see `record`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VisitorRecord {
-    pub token: VisitorToken,
-    pub created_at: UnixMillis,
-    pub fingerprint: Fingerprint,
-    pub user_agent: Option<String>,
-    pub attributes: Attributes,
-    pub referrer: Option<String>,
-    pub landing_url: Option<String>,
-    pub country: Option<String>,
-    pub city: Option<String>,
-    pub state: Option<String>,
+record! {
+    /// A new visitor: one row of `visitors`.
+    #[derive(Eq)]
+    pub struct VisitorRecord {
+        token: VisitorToken,
+        created_at: UnixMillis,
+        fingerprint: Fingerprint,
+        user_agent: Option<String>,
+        attributes: Attributes,
+        referrer: Option<String>,
+        landing_url: Option<String>,
+        country: Option<String>,
+        city: Option<String>,
+        state: Option<String>,
+    } optional {}
 }
 
-/// A known visitor came back and brought something. Field order is the journal's format.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VisitorFillRecord {
-    pub token: VisitorToken,
-    pub at: UnixMillis,
-    pub attributes: Attributes,
+record! {
+    /// A known visitor came back and brought something.
+    #[derive(Eq)]
+    pub struct VisitorFillRecord {
+        token: VisitorToken,
+        at: UnixMillis,
+        attributes: Attributes,
+    } optional {}
 }
 
 #[cfg(test)]

@@ -17,8 +17,7 @@ use super::writer::{self, WriterConnections};
 use super::{column, connect, pool, request_pool, writer_connections};
 use crate::accounts::AccountTables;
 use weir_domain::{
-    Clock, ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord,
-    VisitorToken,
+    ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord, VisitorToken,
 };
 
 /// A stored consent is an accepted one.
@@ -194,7 +193,7 @@ async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord
         let known = lock_visitors(connection, &write_set).await?;
         let fold = VisitorFold::of(records, known, &inviters);
         visitors = fold.new.len() + fold.changed.len();
-        insert_visitors(connection, &fold.new).await?;
+        insert_visitors(connection, step.at, &fold.new).await?;
         update_visitors(connection, &fold.changed).await?;
     }
     Ok(Applied::of([("consent_records", consents.len()), ("funnel_events", events.len()), ("visitors", visitors)]))
@@ -271,12 +270,12 @@ async fn lock_visitors(
 
 async fn insert_visitors(
     connection: &mut PgConnection,
+    now: UnixMillis,
     visitors: &[(&VisitorRecord, VisitorState)],
 ) -> Result<(), StoreError> {
     if visitors.is_empty() {
         return Ok(());
     }
-    let now = Clock::system().now();
     let utm = |place: usize| column(visitors, move |(_, state)| state.utm[place].as_deref());
     sqlx::query(INSERT_VISITORS)
         .bind(column(visitors, |(visitor, _)| visitor.token.to_string()))

@@ -16,9 +16,7 @@ use super::super::{
 };
 use super::{insert_sql, pool, request_pool};
 use crate::accounts::AccountTables;
-use weir_domain::{
-    Clock, ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorToken,
-};
+use weir_domain::{ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorToken};
 
 /// How many rows one INSERT brings.
 const ROWS: usize = 200;
@@ -142,7 +140,7 @@ impl Sink for SqliteMain {
             let known = load_visitors(&mut transaction, &write_set).await?;
             let fold = VisitorFold::of(records, known, &inviters);
             visitors = fold.new.len() + fold.changed.len();
-            write_visitors(&mut transaction, &fold).await?;
+            write_visitors(&mut transaction, step.at, &fold).await?;
         }
         transaction.commit().await?;
         Ok(Applied::of([("consent_records", consents.len()), ("funnel_events", events.len()), ("visitors", visitors)]))
@@ -254,8 +252,11 @@ async fn load_visitors(
     Ok(known)
 }
 
-async fn write_visitors(connection: &mut SqliteConnection, fold: &VisitorFold<'_>) -> Result<(), StoreError> {
-    let now = Clock::system().now();
+async fn write_visitors(
+    connection: &mut SqliteConnection,
+    now: UnixMillis,
+    fold: &VisitorFold<'_>,
+) -> Result<(), StoreError> {
     let new = fold.new.iter().map(|(visitor, state)| {
         let [source, medium, campaign, term, content] = &state.utm;
         json!([
