@@ -89,7 +89,7 @@ impl<const MIN: u16, const MAX: u16> Rule for OptionalInteger<MIN, MAX> {
     type Value<'a> = Option<u16>;
     const REQUIRED: bool = false;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<u16> {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> Option<u16> {
         let value = rules.optional_integer(name, field, u32::from(MIN), u32::from(MAX));
         value.and_then(|value| u16::try_from(value).ok())
     }
@@ -107,7 +107,7 @@ impl Rule for Number {
     type Value<'a> = f64;
     const REQUIRED: bool = true;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> f64 {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> f64 {
         rules.required_number(name, field)
     }
 
@@ -120,7 +120,7 @@ impl Rule for OptionalNumber {
     type Value<'a> = Option<f64>;
     const REQUIRED: bool = false;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<f64> {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> Option<f64> {
         rules.optional_number(name, field)
     }
 
@@ -133,7 +133,7 @@ impl Rule for Boolean {
     type Value<'a> = bool;
     const REQUIRED: bool = true;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> bool {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> bool {
         rules.required_boolean(name, field)
     }
 

@@ -43,7 +43,7 @@ impl Rule for OptionalEmail {
     type Value<'a> = Option<EmailAddress>;
     const REQUIRED: bool = false;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<EmailAddress> {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> Option<EmailAddress> {
         match field {
             Field::Absent | Field::Null => None,
             given => Email::check(rules, name, given),
@@ -82,7 +82,7 @@ impl Rule for OptionalTime {
     type Value<'a> = Option<UnixMillis>;
     const REQUIRED: bool = false;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<UnixMillis> {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> Option<UnixMillis> {
         let text = match field {
             Field::Absent | Field::Null => return None,
             Field::Text(text) => text,

@@ -32,7 +32,7 @@ impl Rule for OptionalObject {
     type Value<'a> = bool;
     const REQUIRED: bool = false;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> bool {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> bool {
         match field {
             Field::Absent | Field::Null => false,
             Field::Structure => true,

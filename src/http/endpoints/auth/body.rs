@@ -51,7 +51,7 @@ impl Rule for Email {
     type Value<'a> = Option<EmailAddress>;
     const REQUIRED: bool = true;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<EmailAddress> {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> Option<EmailAddress> {
         let text = rules.required_string(name, field, TEXT_MAX);
         let address = EmailAddress::parse(text);
         if address.is_none() {
@@ -90,7 +90,7 @@ impl Rule for Visitor {
     type Value<'a> = Option<VisitorToken>;
     const REQUIRED: bool = false;
 
-    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<VisitorToken> {
+    fn check(rules: &mut Rules, name: &'static str, field: &Field<'_>) -> Option<VisitorToken> {
         rules.optional_text(name, field, TEXT_MAX).and_then(VisitorToken::parse)
     }
 
