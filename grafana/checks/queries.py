@@ -20,8 +20,8 @@ def names_of_metrics(text):
     return {re.split(r"[{ ]", line, maxsplit=1)[0] for line in text.splitlines() if line and line[0] != "#"}
 
 
-def expand_sql(query, begin, end):
-    """Macros as Grafana's PostgreSQL data source expands them."""
+def expand_sql(query, begin, end, interval="60s"):
+    """Macros as Grafana's PostgreSQL data source expands them, except for what it fills in where there are no rows."""
     stamp = lambda moment: datetime.datetime.fromtimestamp(moment, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def macro(match):
@@ -29,16 +29,17 @@ def expand_sql(query, begin, end):
         if name == "__timeFilter":
             return f"{arguments[0]} BETWEEN '{stamp(begin)}' AND '{stamp(end)}'"
         if name in ("__timeGroup", "__timeGroupAlias"):
-            if arguments[1] != "1m":
+            if arguments[1] != interval:
                 raise ValueError(f"{match[0]}: not by $__interval")
-            return f"floor(extract(epoch from {arguments[0]})/60)*60" + (' AS "time"' if name == "__timeGroupAlias" else "")
+            seconds = interval[:-1]
+            return f"floor(extract(epoch from {arguments[0]})/{seconds})*{seconds}" + (' AS "time"' if name == "__timeGroupAlias" else "")
         if name == "__unixEpochFrom":
             return str(int(begin))
         if name == "__unixEpochTo":
             return str(int(end))
         raise ValueError(f"a macro that this check does not know: {match[0]}")
 
-    query = re.sub(r"\$(\w+)\(([^)]*)\)", macro, query.replace("$__interval", "1m"))
+    query = re.sub(r"\$(\w+)\(([^)]*)\)", macro, query.replace("$__interval", interval))
     if "$" in query:
         raise ValueError(f"a variable that this check does not know: {query}")
     return query

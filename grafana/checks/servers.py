@@ -58,16 +58,16 @@ class Postgres:
 
 
 class Prometheus:
-    def __init__(self, programs, directory, target):
+    def __init__(self, programs, directory, target, seconds=1):
         """The configuration of this directory, but for the interval and where Weir is."""
         text = (GRAFANA / "prometheus.yml").read_text()
         shutil.copytree(GRAFANA / "rules", pathlib.Path(directory) / "rules")
-        text, intervals = re.subn(r"(_interval): 15s", r"\1: 1s", text)
+        text, intervals = re.subn(r"(_interval): 15s", rf"\1: {seconds}s", text)
         text, targets = re.subn(r"- weir:8081$", f"- {target}", text, flags=re.M)
         if (intervals, targets) != (2, 1):
             fail("prometheus.yml has not the intervals and the target that this check replaces")
         (pathlib.Path(directory) / "prometheus.yml").write_text(text)
-        self.target = target
+        self.target, self.seconds = target, seconds
         address = f"127.0.0.1:{free_port()}"
         self.server = Process(
             [programs / "prometheus", "--config.file=prometheus.yml", f"--web.listen-address={address}",
@@ -98,7 +98,7 @@ class Prometheus:
     def expand(self, text, ended):
         """Variables as Grafana fills them in, one job and one instance chosen."""
         instance = self.target.replace(".", r"\\.")
-        for name, value in (("$__rate_interval", "4s"), ("$__range", f"{int(ended - self.began)}s"), ("$job", "weir"),
+        for name, value in (("$__rate_interval", f"{4 * self.seconds}s"), ("$__range", f"{int(ended - self.began)}s"), ("$job", "weir"),
                             ("$instance", instance)):
             text = text.replace(name, value)
         if "$" in text:

@@ -37,10 +37,11 @@ COOKIES = "/api/v1/consent/cookies"
 class Crowd:
     """Threads that send one journey after the other until they are told to stop."""
 
-    def __init__(self, address, log, page, token, access, internal_key):
+    def __init__(self, address, log, page, token, access, internal_key, journeys=None):
         self.host, self.port = address.rsplit(":", 1)
         self.log, self.page, self.token = log, page, token
         self.access, self.internal_key = access, internal_key
+        self.journeys, self.threads = journeys or JOURNEYS, []
         self.numbers = itertools.count(random.randrange(0x10000))
         self.stopping = threading.Event()
         self.invites = []
@@ -61,7 +62,8 @@ class Crowd:
     def visit_on(self, seed):
         chance = random.Random(seed)
         # Not at random: each kind comes, also where the machine is slow.
-        for journey in itertools.cycle(JOURNEYS[seed % len(JOURNEYS):] + JOURNEYS[:seed % len(JOURNEYS)]):
+        first = seed % len(self.journeys)
+        for journey in itertools.cycle(self.journeys[first:] + self.journeys[:first]):
             if self.stopping.is_set():
                 return
             try:
