@@ -18,6 +18,10 @@ check-openapi *ARGS:
 check-grafana *ARGS:
     grafana/check {{ ARGS }}
 
+# Pictures of the dashboards with real data, for docs/images: ten minutes
+screenshots *ARGS:
+    grafana/screenshots {{ ARGS }}
+
 # What lies in deploy/, against a real Weir, nginx and Caddy
 check-deploy *ARGS:
     deploy/check {{ ARGS }}

@@ -9,7 +9,7 @@ import { createRoot } from 'react-dom/client';
 import {
   createTheme, createDataFrame, applyFieldOverrides, transformDataFrame, standardTransformers, standardTransformersRegistry,
   standardFieldConfigEditorRegistry, getFieldDisplayValues, getDisplayProcessor, getFieldDisplayName, formattedValueToString,
-  dateTime, ThemeContext, FieldType,
+  cacheFieldDisplayNames, dateTime, ThemeContext, FieldType,
 } from '@grafana/data';
 import { BigValue, BarGauge, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
@@ -24,7 +24,9 @@ standardTransformersRegistry.setInit(() => [standardTransformers.mergeTransforme
 // Grafana's editor of fields lists each property that an override may set; here they need no editor.
 standardFieldConfigEditorRegistry.setInit(() => ['unit', 'min', 'max', 'decimals', 'displayName', 'color', 'thresholds', 'mappings', 'noValue', 'links']
   .map((id) => ({ id, path: id, name: id, process: (value) => value, shouldApply: () => true })));
-for (const id of ['lineStyle', 'fillOpacity', 'lineWidth', 'width', 'minWidth', 'hideFrom', 'align', 'cellOptions', 'axisPlacement', 'stacking', 'drawStyle']) {
+for (const id of ['align', 'axisPlacement', 'axisSoftMax', 'cellOptions', 'drawStyle', 'fillOpacity', 'filterable', 'hideFrom', 'inspect',
+  'lineInterpolation', 'lineStyle', 'lineWidth', 'minWidth', 'pointSize', 'scaleDistribution', 'showPoints', 'spanNulls', 'stacking',
+  'thresholdsStyle', 'width']) {
   standardFieldConfigEditorRegistry.register({
     id: `custom.${id}`, path: id, name: id, isCustom: true, process: (value) => value, shouldApply: () => true,
   });
@@ -40,7 +42,11 @@ function framesOf(panel) {
     fieldConfigRegistry: standardFieldConfigEditorRegistry,
   });
   return new Promise((resolve) => {
-    transformDataFrame(panel.transformations ?? [], raw, { interpolate: (text) => text }).subscribe((frames) => resolve(configured(frames)));
+    transformDataFrame(panel.transformations ?? [], raw, { interpolate: (text) => text }).subscribe((frames) => {
+      const done = configured(frames);
+      cacheFieldDisplayNames(done);
+      resolve(done);
+    });
   });
 }
 
@@ -82,7 +88,7 @@ const longer = (one, other) => (other.length > one.length ? other : one);
 
 function Rows({ panel, frames, range, width, height }) {
   return <TableNG data={frames[0]} width={width} height={height} cellHeight={panel.options.cellHeight} timeRange={range}
-    fieldConfig={panel.fieldConfig} enableVirtualization={false} />;
+    fieldConfig={panel.fieldConfig} sortBy={panel.options.sortBy} enableVirtualization={false} />;
 }
 
 function timeTicks(range, width) {
