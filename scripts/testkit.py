@@ -41,7 +41,7 @@ UNTHROTTLED = {
                   "AUTH_CODE", "AUTH_VERIFY")
 }
 # The line that a Weir prints once it accepts requests.
-ANNOUNCED = r"takes requests at (http://\S+)\n"
+ANNOUNCED = r"serves requests at (http://\S+)\n"
 
 
 class Failed(SystemExit):

@@ -35,11 +35,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take requests until a signal ends it (the default).
+    /// Serve requests until a signal ends it (the default).
     Serve,
     /// Bring both databases to this version's schema, then exit.
     Migrate,
-    /// Ask a running weir whether it takes records: exits with 0 when it does.
+    /// Ask a running weir whether it accepts records: exits with 0 when it does.
     Health {
         /// The weir to ask, instead of the one that the configuration's listen names.
         #[arg(long, value_name = "URL")]

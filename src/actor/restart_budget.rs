@@ -20,7 +20,7 @@ pub const BUDGET: usize = 5;
 /// The time in which restarts are counted together.
 pub const WINDOW: Duration = Duration::from_mins(1);
 
-/// The process's health as a whole: which part, if any, is beyond help.
+/// The process's health as a whole: which part, if any, has failed for good.
 pub struct Health {
     telemetry: Arc<Telemetry>,
     failed: watch::Sender<Option<&'static str>>,
@@ -44,7 +44,7 @@ impl Health {
         *self.failed.borrow()
     }
 
-    /// Completes when a part is beyond help.
+    /// Completes when a part has failed for good.
     pub async fn wait_failed(&self) -> &'static str {
         let mut changes = self.failed.subscribe();
         match changes.wait_for(Option::is_some).await {

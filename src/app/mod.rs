@@ -35,11 +35,18 @@ pub use listen::Started;
 pub use paths::journal_directory;
 pub use sinks::{open_analytics, open_main};
 
-/// Runs until a signal ends it. `announce` is called once, when requests are taken.
+/// Runs until a signal ends it. `announce` is called once, when requests are served.
+///
+/// It blocks, and is not generic, so that the service is compiled with this crate: a future is compiled where it is polled,
+/// and the program would hold all of it a second time.
 ///
 /// # Errors
-/// When it cannot start, or a part failed beyond help.
-pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> Result<(), AppError> {
+/// When it cannot start, or a part failed for good.
+pub fn serve(config: Config, announce: fn(&Config, &Started)) -> Result<(), AppError> {
+    actix_web::rt::System::new().block_on(run(config, announce))
+}
+
+async fn run(config: Config, announce: fn(&Config, &Started)) -> Result<(), AppError> {
     let mut signals = Signals::install()?;
     let fd_limit = fd_limit::divide(config.network.max_connections)?;
     let addresses = Addresses::bind(&config)?;
@@ -57,7 +64,7 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
     let (state, journals) = tokio::select! {
         assembled = builder.build(&secrets) => assembled?,
         name = signals.next() => {
-            tracing::info!(signal = name, "stopping before requests were taken");
+            tracing::info!(signal = name, "stopping before requests were served");
             return Ok(());
         }
     };
@@ -70,7 +77,7 @@ pub async fn serve(config: Config, announce: impl FnOnce(&Config, &Started)) -> 
         data_dir = %config.data_dir.display(),
         max_connections = fd_limit.connections,
         open_files = fd_limit.limit,
-        "taking requests"
+        "serving requests"
     );
     announce(&config, &started);
 

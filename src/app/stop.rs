@@ -46,11 +46,11 @@ pub(super) async fn stop(state: &Data<AppState>, journals: [Journal; 2], servers
         let offsets = journal.offsets();
         by_deadline(
             deadline,
-            "writing down what is applied",
+            "the applied position cannot be written yet",
             || journal.name().to_owned(),
             on_a_thread(move || {
                 if let Err(error) = offsets.remember_applied() {
-                    tracing::warn!(journal = offsets.name(), %error, "how far the database is could not be written down");
+                    tracing::warn!(journal = offsets.name(), %error, "the applied position could not be written to its control file");
                 }
             }),
         )

@@ -15,7 +15,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one at this URL, which is asked for so long at the most.
+    /// The one at this URL, which is asked for at most this long.
     ///
     /// # Errors
     /// When the URL is none that can be asked.

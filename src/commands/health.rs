@@ -1,4 +1,4 @@
-//! `weir health`: whether a running Weir takes records, for whoever starts and stops it.
+//! `weir health`: whether a running Weir accepts records, for what starts and stops it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

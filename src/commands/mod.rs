@@ -36,7 +36,7 @@ const ADVICE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 pub fn serve(config: Config) -> Done {
     logs::install(config.log, config.log_format);
-    actix_web::rt::System::new().block_on(app::serve(config, announce)).map_err(|error| match error {
+    app::serve(config, announce).map_err(|error| match error {
         // Asking for what there cannot be is as wrong as a key that is none.
         AppError::FdLimit(_) => wrong(error.to_string()),
         _ => error.into(),
@@ -215,7 +215,7 @@ fn announce(config: &Config, started: &Started) {
     const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     let url = format!("http://{}", started.address);
     let mut lines = vec![
-        format!("weir {} takes requests at {url}", env!("CARGO_PKG_VERSION")),
+        format!("weir {} serves requests at {url}", env!("CARGO_PKG_VERSION")),
         format!("  data       {}", config.data_dir.display()),
         format!("  analytics  {}", config.databases.analytics.describe()),
         format!("  main       {}", config.databases.main.describe()),

@@ -220,7 +220,7 @@ where
         self.count.load(Ordering::Relaxed)
     }
 
-    /// How many entries are kept at the most.
+    /// The most entries that are kept.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity

@@ -116,7 +116,7 @@ impl Limiter {
         self.0.entries.load(Ordering::Relaxed)
     }
 
-    /// How many windows are kept at the most.
+    /// The most windows that are kept.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.0.capacity

@@ -3,7 +3,7 @@
 //! - `smtp`: what a mail looks like, and one attempt to hand it over.
 //! - here: the handle, and the supervised actors that try again, within bounds.
 //!
-//! Invariants: at most [`QUEUE`] mails wait, the next one is refused; a mail is given up after [`ATTEMPTS`] attempts,
+//! Invariants: at most [`QUEUE`] mails wait, the next one is refused; a mail is abandoned after [`ATTEMPTS`] attempts,
 //! or when its code is no longer valid; an address that is none reaches neither a mail server nor a log. No address is
 //! logged, with one exception: without a mail server, which is for development only, a line tells the code to whom it
 //! belongs. What waits when the process ends is lost: the person asks for another code.
@@ -226,7 +226,7 @@ impl MailSender {
                 Err(failure) => failure,
             };
             let Some(pause) = pauses.next().filter(|_| !lasting) else {
-                tracing::error!(attempt, reason, status, "mail not sent, given up");
+                tracing::error!(attempt, reason, status, "mail not sent, abandoned");
                 break;
             };
             tracing::warn!(attempt, reason, status, "mail not sent yet, trying again");

@@ -154,7 +154,7 @@ async fn mail_rejected_by_server_is_not_retried() {
     scene.idle().await;
     assert_eq!((scene.counted("failed"), server.connections()), (1, 1));
     let log = text(&log);
-    assert!(log.contains("given up") && log.contains("status=550"), "{log}");
+    assert!(log.contains("abandoned") && log.contains("status=550"), "{log}");
     assert!(!log.contains("example.org") && !log.contains("123456"), "{log}");
 }
 

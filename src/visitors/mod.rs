@@ -26,7 +26,7 @@ use weir_store::{StoreError, VisitorTable};
 const KNOWN_TOKENS: u64 = 1_000_000;
 /// How many tokens a start reads.
 const WARM_TOKENS: i64 = 100_000;
-/// How many fingerprints are kept at the most: 3,300 new visitors a second.
+/// The most fingerprints that are kept: 3,300 new visitors a second.
 const FINGERPRINTS: usize = 1_000_000;
 /// How long a look-up of a token may take before it counts as an outage: the first visitors of an outage wait so long.
 const LOOK_UP: Duration = Duration::from_millis(500);

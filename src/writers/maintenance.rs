@@ -46,13 +46,13 @@ impl<S: Sink> Actor for Maintenance<S> {
                                     partitions_made = done.partitions_made,
                                     partitions_dropped = done.partitions_dropped,
                                     rows_deleted = done.rows_deleted,
-                                    "tables looked after"
+                                    "maintenance done"
                                 );
                             }
                             sink.maintenance_interval()
                         }
                         Some(Err(error)) => {
-                            tracing::warn!(database = sink.describe(), %error, "tables could not be looked after");
+                            tracing::warn!(database = sink.describe(), %error, "maintenance failed, tried again at its next turn");
                             RETRY
                         }
                         None => return,

@@ -1,4 +1,4 @@
-//! Clients that are slow, that never read, that say nothing: each is let go in time, and costs the others nothing.
+//! Clients that are slow, that never read, that say nothing: each is dropped in time, and costs the others nothing.
 //!
 //! `WEIR_FAULTS=long` holds more connections, and waits until the server ends them by itself.
 

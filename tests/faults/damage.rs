@@ -193,7 +193,7 @@ on_both_databases! {
         assert_ne!(second.code, Some(0));
         let said = format!("{}{}", second.stdout, second.stderr);
         assert!(said.contains("journal/analytics is in use by another process"), "{said}");
-        assert!(!said.contains("takes requests at"), "{said}");
+        assert!(!said.contains("serves requests at"), "{said}");
         let created = app.create_session(&weir_testkit::minimal_session()).await;
         for session in [&first, &created] {
             app.session(session["id"].as_str().unwrap()).await;

@@ -12,7 +12,7 @@ use super::*;
 /// A part that panics whenever it works ends the process within its budget, in order and not with success.
 async fn gives_up(point: &str, part: &str, backend: Backend) {
     let (mut app, points) = prepared(backend).await;
-    // A writer beyond help applies nothing more: no use in waiting for it long.
+    // A writer that has failed for good applies nothing more: no use in waiting for it long.
     app.set("WEIR_SHUTDOWN_TIMEOUT_SECONDS", "4");
     app.launch().await;
     let mut ledger = Ledger::of("a part panics beyond its budget", backend);

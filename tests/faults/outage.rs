@@ -19,7 +19,7 @@ const APPLIED: &str = "weir_writer_position{database=\"analytics\"}";
 /// The most records that are committed and not yet counted as applied: one batch of either engine.
 const BATCH: u64 = 8_000;
 
-/// Keeps the analytics database from everybody, until it is let go.
+/// Keeps the analytics database from everybody, until it is released.
 pub enum Outage {
     Postgres,
     Sqlite(Box<sqlx::SqliteConnection>),

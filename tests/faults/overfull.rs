@@ -21,7 +21,7 @@ on_both_databases! {
         }
         assert_eq!(visit(&app, &mut ledger, &format!("again/{rest}")).await, None);
         let ready = app.client.get(app.url("/health/ready")).send().await.unwrap();
-        assert_eq!(ready.status(), 200, "the main journal still takes records");
+        assert_eq!(ready.status(), 200, "the main journal still accepts records");
         let ready: Value = serde_json::from_str(&ready.text().await.unwrap()).unwrap();
         assert_eq!((&ready["status"], &ready["components"]["analytics_journal"]), (&json!("degraded"), &json!("full")));
         let bytes = app.metric("weir_journal_disk_bytes{journal=\"analytics\"}").await;

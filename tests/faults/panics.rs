@@ -90,7 +90,7 @@ on_both_databases! {
         app.until("they have panicked", async || app.log().matches("actor restarted").count() >= 4).await;
         points.disarm();
         let at = app.metric("weir_journal_position{journal=\"analytics\"}").await;
-        app.until("they take records again", async || {
+        app.until("they accept records again", async || {
             app.metric("weir_journal_position{journal=\"analytics\"}").await > at + 50.0
         })
         .await;
@@ -125,7 +125,7 @@ on_both_databases! {
         ledger.settle(&app).await;
         ledger.refused_are_not_stored(&app).await;
         assert_eq!(ledger.refused(), 0, "all of them were on disk");
-        app.until("both journals take records", async || readiness(&app).await["status"] == "ready").await;
+        app.until("both journals accept records", async || readiness(&app).await["status"] == "ready").await;
     }
 }
 

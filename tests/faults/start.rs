@@ -22,7 +22,7 @@ async fn ends_at_a_signal(app: &TestApp) {
     app.until("it has ended", async || starting.try_wait().unwrap().is_some()).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(starting.wait().unwrap().success());
-    assert!(said("stopping before requests were taken") && !said("taking requests"));
+    assert!(said("stopping before requests were served") && !said("serving requests"));
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn start_log_names_pending_work() {
     let mut starting =
         app.command(&[]).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let said = || std::fs::read_to_string(&log).unwrap();
-    app.until("it has started", async || said().contains("taking requests")).await;
+    app.until("it has started", async || said().contains("serving requests")).await;
     starting.kill().unwrap();
     starting.wait().unwrap();
     let said = said();
@@ -85,7 +85,7 @@ async fn shutdown_log_names_pending_work() {
     };
     let (clients, writers) = (waited("requests in flight"), waited("the writers"));
     assert!((1..=2).contains(&clients.len()) && (1..=4).contains(&writers.len()), "{log}");
-    // Those that wait for another request are let go at once.
+    // Those that wait for another request are dropped at once.
     assert!(clients.iter().any(|line| line.contains("left=\"1 connections\"")), "{clients:?}");
     assert!(writers[0].contains("left=\"2 records of analytics, 0 records of main\""), "{writers:?}");
 }

@@ -9,7 +9,7 @@
 //! counter of an operator's trigger is enough. No database sees that circle, only its bound on waiting for a lock ends
 //! it. So a failure takes back everything that is prepared, and for a while there is one step at a time.
 //!
-//! Each batch has a task from its beginning to the end of its turn: its records are borrowed from it, and are taken apart once.
+//! Each batch has a task from its beginning to the end of its turn: its records are borrowed from it, and are decoded once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

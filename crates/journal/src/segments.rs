@@ -7,7 +7,7 @@
 //!
 //! Cost: an fsync that makes a file longer also commits the file system's own log, and costs twice what one costs that
 //! only changes bytes. So the file runs ahead of its records, in zeros that are written with the batch that reaches the
-//! end, and are cut when the segment is sealed, given up or closed. A crash leaves them; the next start cuts them. Once a
+//! end, and are cut when the segment is sealed, abandoned or closed. A crash leaves them; the next start cuts them. Once a
 //! segment is half full, the whole file of the next is written so by another thread (`preallocated`).
 
 use std::fs::{File, OpenOptions};
@@ -414,7 +414,7 @@ impl Storage for SegmentStorage {
             let closed =
                 cut.and_then(|()| active.file.sync_all()).and_then(|()| write_clean(&self.directory.path, self.last));
             if let Err(error) = closed {
-                tracing::warn!(%error, "journal could not write down its orderly end, the next start treats it as a crash");
+                tracing::warn!(%error, "journal could not mark its orderly end, the next start treats it as a crash");
             }
         }
     }

@@ -19,6 +19,6 @@ pub trait BatchKeyTable: Send + Sync + 'static {
     /// The key, if it was stored since a time.
     async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError>;
 
-    /// The keys since a time, the newest first, so many at the most.
+    /// The keys since a time, the newest first, at most this many.
     async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError>;
 }

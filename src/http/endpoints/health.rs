@@ -40,7 +40,7 @@ pub async fn live(_: &mut Call<'_>) -> Result<Reply, ApiError> {
 
 /// Whether records are taken
 ///
-/// 200 while at least one journal takes records, `degraded` when anything is wrong beside that; else 503.
+/// 200 while at least one journal accepts records, `degraded` when anything is wrong beside that; else 503.
 #[utoipa::path(
     get, path = "/health/ready", operation_id = "ready", tag = "operations",
     responses(

@@ -40,7 +40,7 @@ fn pool(url: &str) -> Result<SqlitePool, StoreError> {
 }
 
 /// Connections for what requests read and write themselves: readers never wait for the writer, and a sign-in waits for
-/// the end of its transaction at the most.
+/// the end of its transaction at most.
 fn request_pool(url: &str) -> Result<SqlitePool, StoreError> {
     Ok(SqlitePoolOptions::new()
         .max_connections(4)

@@ -137,4 +137,4 @@ async fn announced_address(stdout: ChildStdout, printed: Arc<Mutex<Vec<String>>>
 }
 
 /// What comes before the address in the line that a server prints once it accepts requests.
-const ANNOUNCED: &str = "takes requests at ";
+const ANNOUNCED: &str = "serves requests at ";
