@@ -253,8 +253,8 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    type Told = Result<(), AppendError>;
-    type TestAck = Pin<Box<dyn Future<Output = Told>>>;
+    type AckResult = Result<(), AppendError>;
+    type TestAck = Pin<Box<dyn Future<Output = AckResult>>>;
 
     fn table(capacity: usize) -> SingleFlight<u8, u32, TestAck> {
         SingleFlight::new(capacity, 1000)
@@ -264,7 +264,7 @@ mod tests {
         (value, Box::pin(std::future::ready(Ok(()))))
     }
 
-    fn pending() -> (oneshot::Sender<Told>, TestAck) {
+    fn pending() -> (oneshot::Sender<AckResult>, TestAck) {
         let (finish, told) = oneshot::channel();
         (finish, Box::pin(async { told.await.unwrap() }))
     }

@@ -2,7 +2,7 @@
 //! A shared, synchronous table, called in the request's own task; an actor only sweeps what has expired.
 //!
 //! Invariants: a window opens with its first request and lasts its whole length; a refused request neither extends nor
-//! reopens it. At most `capacity` windows are kept: when the table is full, addresses that are not in it pass uncounted,
+//! reopens it. At most `capacity` windows are kept: when the table is full, addresses that are not in it pass without being counted,
 //! and a metric says so. Refusing them instead would let one attacker with many addresses lock everybody out.
 //! Cost: one shard lock and one hash, about 0.1 µs; about 64 bytes a window.
 
@@ -55,7 +55,7 @@ struct Table {
     entries: AtomicUsize,
     capacity: usize,
     limits: Vec<(Route, Limit)>,
-    uncounted: AtomicU64,
+    bypassed: AtomicU64,
     clock: Arc<Clock>,
 }
 
@@ -68,7 +68,7 @@ impl Limiter {
             entries: AtomicUsize::new(0),
             capacity,
             limits,
-            uncounted: AtomicU64::new(0),
+            bypassed: AtomicU64::new(0),
             clock,
         }))
     }
@@ -96,7 +96,7 @@ impl Limiter {
                     *entry.insert(fresh)
                 } else {
                     table.entries.fetch_sub(1, Ordering::Relaxed);
-                    table.uncounted.fetch_add(1, Ordering::Relaxed);
+                    table.bypassed.fetch_add(1, Ordering::Relaxed);
                     fresh
                 }
             }
@@ -122,10 +122,10 @@ impl Limiter {
         self.0.capacity
     }
 
-    /// How many requests passed uncounted since the last call.
+    /// How many requests bypassed it since the last call.
     #[must_use]
-    pub fn take_uncounted(&self) -> u64 {
-        self.0.uncounted.swap(0, Ordering::Relaxed)
+    pub fn take_bypassed(&self) -> u64 {
+        self.0.bypassed.swap(0, Ordering::Relaxed)
     }
 
     /// Forgets the windows that are over.
@@ -199,12 +199,12 @@ mod tests {
             assert!(limiter.check(Route::Session, key(3)).unwrap().allowed);
         }
         assert!(!limiter.check(Route::Session, key(1)).unwrap().allowed);
-        assert_eq!((limiter.entries(), limiter.take_uncounted()), (2, 9));
+        assert_eq!((limiter.entries(), limiter.take_bypassed()), (2, 9));
         clock.advance(LIMIT.window);
         limiter.sweep();
         assert_eq!(limiter.entries(), 0);
         let _ = limiter.check(Route::Session, key(3));
-        assert_eq!((limiter.entries(), limiter.take_uncounted()), (1, 0));
+        assert_eq!((limiter.entries(), limiter.take_bypassed()), (1, 0));
     }
 
     #[test]

@@ -38,10 +38,10 @@ impl Actor for Sweeper {
             sweeper.restart_budget.clone().guard(context, || {
                 sweeper.limiter.sweep();
                 sweeper.others.iter().for_each(|sweep| sweep());
-                let uncounted = sweeper.limiter.take_uncounted();
-                if uncounted > 0 {
-                    tracing::warn!(uncounted, "throttle table is full, requests passed uncounted");
-                    sweeper.telemetry.count(name::LIMITER_BYPASSED, &[], uncounted);
+                let bypassed = sweeper.limiter.take_bypassed();
+                if bypassed > 0 {
+                    tracing::warn!(bypassed, "throttle table is full, requests bypassed it");
+                    sweeper.telemetry.count(name::LIMITER_BYPASSED, &[], bypassed);
                 }
             });
         });

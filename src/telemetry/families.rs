@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn two_applications_share_no_series() {
+    fn series_of_two_applications_are_separate() {
         let (one, other) = (Families::register(CATALOGUE).unwrap(), Families::register(CATALOGUE).unwrap());
         one.counter(name::LIMITER_BYPASSED, &[]).inc();
         assert_lines(&other.render().unwrap(), &["weir_limiter_bypassed_total 0"]);

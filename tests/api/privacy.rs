@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use weir_testkit::wire::{Wire, request};
+use weir_testkit::raw_connection::{RawConnection, request};
 use weir_testkit::{
     BROWSER, Backend, Database, JWT_SECRET, TRACKING_SECRET, TestApp, UNTHROTTLED, minimal_session, on_both_databases,
     session_with,
@@ -67,7 +67,7 @@ async fn traffic(app: &TestApp) -> String {
         ] {
             answers += &heard(request.header(name, value)).await;
         }
-        let mut wire = Wire::open(app);
+        let mut wire = RawConnection::open(app);
         let header = format!("{name}: {value}");
         let cut = request("POST", SESSION, &[&header], minimal_session().to_string().as_bytes());
         wire.send(&cut[..cut.len() - 3]);

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use weir_testkit::wire::{Wire, request};
+use weir_testkit::raw_connection::{RawConnection, request};
 use weir_testkit::{PATIENCE, UNTHROTTLED, exclusive, minimal_session};
 
 use std::time::{Duration, Instant};
@@ -204,9 +204,9 @@ async fn idle_connections_use_bounded_memory_and_block_no_request() {
     let before = memory(&app);
     let one = request("GET", "/health/live", &[], b"");
     let began = Instant::now();
-    let idle: Vec<Wire> = (0..clients)
+    let idle: Vec<RawConnection> = (0..clients)
         .map(|_| {
-            let mut wire = Wire::open(&app);
+            let mut wire = RawConnection::open(&app);
             wire.send(&one);
             assert_eq!(wire.answer().expect("an answer").status, 200);
             wire

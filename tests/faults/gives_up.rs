@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use weir_testkit::wire::{Wire, request};
+use weir_testkit::raw_connection::{RawConnection, request};
 use weir_testkit::{PATIENCE, minimal_session, on_both_databases};
 
 use super::*;
@@ -52,7 +52,7 @@ async fn restart_budget_spent_by_journal_ends_process() {
 
 /// The statuses that one question is answered with, again and again, over a connection that only the server ends.
 fn answers(app: &TestApp, question: Vec<u8>) -> impl Iterator<Item = u16> + use<> {
-    let (mut wire, began) = (Wire::open(app), Instant::now());
+    let (mut wire, began) = (RawConnection::open(app), Instant::now());
     std::iter::from_fn(move || {
         if began.elapsed() > PATIENCE || wire.try_send(&question).is_err() {
             return None;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weir_testkit::wire::{Answer, Wire, request};
+use weir_testkit::raw_connection::{Answer, RawConnection, request};
 use weir_testkit::{minimal_session, on_both_databases};
 
 use super::*;
@@ -18,14 +18,14 @@ fn reserve() -> u64 {
 }
 
 /// The id of a session made over this connection.
-fn session_over(wire: &mut Wire) -> String {
+fn session_over(wire: &mut RawConnection) -> String {
     wire.send(request("POST", "/api/v1/analytics/session", &[], minimal_session().to_string().as_bytes()));
     let answer = wire.answer().expect("the connection was made in time");
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     body["data"]["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
-fn get_over(wire: &mut Wire, path: &str) -> Answer {
+fn get_over(wire: &mut RawConnection, path: &str) -> Answer {
     wire.send(request("GET", path, &[], b""));
     wire.answer().expect("an answer")
 }
@@ -44,12 +44,12 @@ on_both_databases! {
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
         app.launch().await;
         assert!(app.log().contains(&format!("max_connections={connections} open_files={limit}")), "the start says so");
-        let mut early = Wire::open(&app);
+        let mut early = RawConnection::open(&app);
         let mut acknowledged = vec![session_over(&mut early)];
 
         // Five times as many as there can be: the first ones are served and then say nothing, the others wait.
-        let flood: Vec<Wire> = (0..5 * connections).map(|_| {
-            let mut wire = Wire::open(&app);
+        let flood: Vec<RawConnection> = (0..5 * connections).map(|_| {
+            let mut wire = RawConnection::open(&app);
             wire.send(request("GET", "/health/live", &[], b""));
             wire
         }).collect();
@@ -106,9 +106,9 @@ async fn connection_limit_below_core_count_still_serves() {
     let mut app = TestApp::prepare(Backend::Sqlite).await;
     app.set("WEIR_MAX_CONNECTIONS", "1");
     app.launch().await;
-    let mut only = Wire::open(&app);
+    let mut only = RawConnection::open(&app);
     session_over(&mut only);
-    let mut next = Wire::open(&app);
+    let mut next = RawConnection::open(&app);
     next.send(request("GET", "/health/live", &[], b""));
     session_over(&mut only);
     drop(only);

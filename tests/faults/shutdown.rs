@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use weir_testkit::proxy::Link;
-use weir_testkit::wire::request;
+use weir_testkit::raw_connection::request;
 use weir_testkit::{exclusive, on_both_databases};
 
 use super::ledger::PAGES;

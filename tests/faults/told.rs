@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_journal::{JournalOptions, SegmentStorage, Storage};
 use weir_testkit::proxy::{Link, Proxy};
-use weir_testkit::wire::{Wire, request};
+use weir_testkit::raw_connection::{RawConnection, request};
 use weir_testkit::{exclusive, minimal_session, on_both_databases};
 
 use super::outage::Outage;
@@ -73,7 +73,7 @@ async fn shutdown_log_names_pending_work() {
     app.launch().await;
     app.create_session(&minimal_session()).await;
     let whole = request("POST", "/api/v1/analytics/session", &[], minimal_session().to_string().as_bytes());
-    let mut mute = Wire::open(&app);
+    let mut mute = RawConnection::open(&app);
     // The first request shows that a worker has the connection.
     mute.send(&whole);
     assert_eq!(mute.answer().expect("an answer").status, 200);

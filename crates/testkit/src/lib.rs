@@ -12,7 +12,7 @@
 //! | [`proxy`] | a TCP proxy that delays, stalls, loses or resets what passes |
 //! | [`smtp`] | a mail server that accepts, defers, refuses or hangs, and keeps what it got |
 //! | [`keys`] | key pairs, key sets and tokens: good ones, unsigned ones and confused ones |
-//! | [`wire`] | a bare TCP connection, for what no HTTP client would send |
+//! | [`raw_connection`] | a bare TCP connection, for what no HTTP client would send |
 //! | [`answers`] | request bodies, and what is inside an answer or a row |
 //! | [`metrics`] | `/metrics` checked against `docs/metrics.md` |
 //! | [`packages`] | test data out of the packages that cargo has downloaded |
@@ -51,10 +51,10 @@ pub mod metrics;
 pub mod packages;
 pub mod postgres;
 pub mod proxy;
+pub mod raw_connection;
 pub mod smtp;
 #[cfg(feature = "store")]
 pub mod store;
-pub mod wire;
 pub mod workspace;
 
 use std::time::Duration;

@@ -79,8 +79,8 @@ async fn carry(client: TcpStream, server: String, mut link: watch::Receiver<Link
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let doomed = Arc::new(AtomicBool::new(false));
-    let up = tokio::spawn(pipe(from_client, to_server, link.clone(), Way::Up(Arc::clone(&doomed))));
-    let down = pipe(from_server, to_client, link, Way::Down(Arc::clone(&doomed))).await;
+    let up = tokio::spawn(pipe(from_client, to_server, link.clone(), Direction::Up(Arc::clone(&doomed))));
+    let down = pipe(from_server, to_client, link, Direction::Down(Arc::clone(&doomed))).await;
     if doomed.load(Ordering::SeqCst) {
         // The client waits for an answer and sends nothing: only its end ends the other way.
         return up.abort();
@@ -97,7 +97,7 @@ async fn carry(client: TcpStream, server: String, mut link: watch::Receiver<Link
 const COMMIT: &[u8] = b"COMMIT\0";
 
 /// Which way, and whether a COMMIT has doomed the connection.
-enum Way {
+enum Direction {
     Up(Arc<AtomicBool>),
     Down(Arc<AtomicBool>),
 }
@@ -107,7 +107,7 @@ async fn pipe(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut link: watch::Receiver<Link>,
-    way: Way,
+    way: Direction,
 ) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -138,16 +138,16 @@ async fn pipe(
         }
         match &way {
             // Before it is sent, so that the answer cannot slip through.
-            Way::Up(doomed)
+            Direction::Up(doomed)
                 if now == Link::LostCommits && buffer[..read].windows(COMMIT.len()).any(|word| word == COMMIT) =>
             {
                 doomed.store(true, Ordering::SeqCst);
             }
-            Way::Down(doomed) if doomed.load(Ordering::SeqCst) => {
+            Direction::Down(doomed) if doomed.load(Ordering::SeqCst) => {
                 // The server has answered, so it has committed.
                 return Some((from, to));
             }
-            Way::Up(_) | Way::Down(_) => {}
+            Direction::Up(_) | Direction::Down(_) => {}
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return None;

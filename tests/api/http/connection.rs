@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_testkit::wire::{Answer, Wire, request};
+use weir_testkit::raw_connection::{Answer, RawConnection, request};
 use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, exclusive, minimal_session, on_both_databases};
 
 use crate::SESSION;
@@ -32,7 +32,7 @@ async fn connection_survives_refused_requests() {
     let session = minimal_session().to_string();
     let long = format!("{{\"padding\":\"{}\"}}", "x".repeat(60_000));
     let from = |ip: &str| format!("X-Forwarded-For: {ip}");
-    let mut wire = Wire::open(&app);
+    let mut wire = RawConnection::open(&app);
     for (refused, status) in [
         (request("POST", SESSION, &["Content-Type: text/html", &from("203.0.113.1")], long.as_bytes()), 415),
         (request("POST", SESSION, &["Content-Encoding: deflate", &from("203.0.113.2")], long.as_bytes()), 415),
@@ -56,7 +56,7 @@ async fn connection_survives_refused_requests() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
-    let mut wire = Wire::open(&app);
+    let mut wire = RawConnection::open(&app);
     let wrong_type = request("POST", SESSION, &["Content-Type: text/html"], b"<p>");
     wire.send([good(), wrong_type, good()].concat());
     let answers: Vec<Answer> = (0..3).map(|_| wire.answer().expect("an answer")).collect();
@@ -69,7 +69,7 @@ async fn chunked_body_is_read_and_bounded() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let chunked = format!("POST {SESSION} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     let session = minimal_session().to_string();
-    let mut wire = Wire::open(&app);
+    let mut wire = RawConnection::open(&app);
     wire.send(&chunked);
     for part in session.as_bytes().chunks(7) {
         wire.send([format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat());
@@ -87,7 +87,7 @@ async fn chunked_body_is_read_and_bounded() {
     assert_eq!((answer.status, error_code(&answer).as_str()), (413, "PAYLOAD_TOO_LARGE"));
 
     // No one knows where such a body ends: the connection is not used again, and the server lives.
-    let mut wire = Wire::open(&app);
+    let mut wire = RawConnection::open(&app);
     wire.send(&chunked);
     wire.send("nonsense\r\n");
     if let Some(answer) = wire.answer() {
@@ -102,7 +102,7 @@ async fn slow_requests_are_ended_by_timeout() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let began = Instant::now();
-            let mut wire = Wire::open(&app);
+            let mut wire = RawConnection::open(&app);
             let head = format!("POST {SESSION} HTTP/1.1\r\nX-Slow: ");
             let mut sent = wire.try_send(&head);
             // A byte now and then, which is what is tested; it ends when the server hangs up.
@@ -115,7 +115,7 @@ async fn slow_requests_are_ended_by_timeout() {
         });
         scope.spawn(|| {
             let began = Instant::now();
-            let mut wire = Wire::open(&app);
+            let mut wire = RawConnection::open(&app);
             let whole = good();
             wire.send(&whole[..whole.len() - 5]);
             let answer = wire.answer().expect("an answer");
@@ -128,7 +128,7 @@ async fn slow_requests_are_ended_by_timeout() {
         scope.spawn(|| {
             // Whoever is refused is not waited for any longer than whoever is not.
             let began = Instant::now();
-            let mut wire = Wire::open(&app);
+            let mut wire = RawConnection::open(&app);
             let whole = request("PUT", SESSION, &[], &[b'x'; 1000]);
             wire.send(&whole[..whole.len() - 5]);
             let answer = wire.answer().expect("an answer");
@@ -145,7 +145,7 @@ on_both_databases! {
     async fn client_half_closed_still_gets_response(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for _ in 0..10 {
-            let mut wire = Wire::open(&app);
+            let mut wire = RawConnection::open(&app);
             wire.send(good());
             wire.half_close();
             app.session(&id(&wire.answer().expect("the answer to a whole request"))).await;
@@ -156,7 +156,7 @@ on_both_databases! {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         let whole = good();
         for cut in [whole.len() - 1, whole.len() - 20] {
-            let mut wire = Wire::open(&app);
+            let mut wire = RawConnection::open(&app);
             wire.send(&whole[..cut]);
         }
         app.until("both are counted", async || {
@@ -186,7 +186,7 @@ async fn malformed_http_does_not_harm_server() {
         negative.as_bytes(),
     ];
     for bytes in cases {
-        let mut wire = Wire::open(&app);
+        let mut wire = RawConnection::open(&app);
         let _ = wire.try_send(bytes);
         wire.half_close();
         if let Some(answer) = wire.answer() {
@@ -202,7 +202,7 @@ async fn response_does_not_wait_for_tcp_acknowledgement() {
     // It looks at how long answers take.
     let _alone = exclusive().await;
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
-    let mut wire = Wire::open(&app);
+    let mut wire = RawConnection::open(&app);
     let mut rounds = Vec::new();
     for _ in 0..20 {
         let began = Instant::now();

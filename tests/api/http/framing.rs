@@ -3,7 +3,7 @@
 //! A proxy in front may read the same bytes in another way. What it takes for one request must never be two here.
 
 use serde_json::Value;
-use weir_testkit::wire::{Answer, Wire};
+use weir_testkit::raw_connection::{Answer, RawConnection};
 use weir_testkit::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, minimal_session};
 
 use crate::SESSION;
@@ -13,7 +13,7 @@ const HIDDEN: &str = "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-Id: hidd
 
 /// Sends these bytes and everything that is to come, and reads every answer until the connection ends.
 fn answers_to(app: &TestApp, bytes: &[u8]) -> Vec<Answer> {
-    let mut wire = Wire::open(app);
+    let mut wire = RawConnection::open(app);
     let _ = wire.try_send(bytes);
     wire.half_close();
     std::iter::from_fn(|| wire.answer()).collect()
@@ -162,7 +162,7 @@ async fn framing_http_1_0_is_served_and_closes_connection() {
             body.len()
         )
     };
-    let mut wire = Wire::open(&app);
+    let mut wire = RawConnection::open(&app);
     wire.send(old(""));
     assert_eq!(wire.answer().expect("an answer").status, 200);
     assert!(wire.answer().is_none(), "the connection goes on");

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_testkit::wire::{Answer, Wire};
+use weir_testkit::raw_connection::{Answer, RawConnection};
 use weir_testkit::{BROWSER, Backend, Database, TestApp, UNTHROTTLED, access_token, minimal_session};
 
 use crate::SESSION;
@@ -134,7 +134,7 @@ async fn track_event_properties_nest_up_to_parser_depth() {
 }
 
 fn over_the_wire(app: &TestApp, head: &str) -> Option<Answer> {
-    let mut wire = Wire::open(app);
+    let mut wire = RawConnection::open(app);
     let _ = wire.try_send(head);
     let answer = wire.answer();
     if answer.as_ref().is_some_and(|answer| answer.status >= 400 && answer.status != 404) {

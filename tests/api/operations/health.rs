@@ -1,7 +1,7 @@
 //! `/health/live` and `/health/ready`.
 
 use serde_json::{Value, json};
-use weir_testkit::wire::{Wire, request};
+use weir_testkit::raw_connection::{RawConnection, request};
 use weir_testkit::{Backend, Database, TestApp, minimal_session, on_both_databases};
 
 use crate::SESSION;
@@ -53,12 +53,12 @@ async fn health_while_draining_is_503_and_requests_complete() {
     let mut app = TestApp::start(Backend::Sqlite).await;
     let whole = request("POST", SESSION, &[], minimal_session().to_string().as_bytes());
     let (first, rest) = whole.split_at(whole.len() - 5);
-    let mut in_flight = Wire::open(&app);
+    let mut in_flight = RawConnection::open(&app);
     // The first request shows that a worker has the connection.
     in_flight.send(&whole);
     assert_eq!(in_flight.answer().expect("an answer").status, 200);
     in_flight.send(first);
-    let mut asking = Wire::open(&app);
+    let mut asking = RawConnection::open(&app);
     asking.send(request("GET", "/health/ready", &[], b""));
     assert_eq!(asking.answer().expect("an answer").status, 200);
     app.signal("TERM");

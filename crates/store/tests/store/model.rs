@@ -249,15 +249,15 @@ async fn stored_views(store: &Store, made: &Made) -> Vec<ViewRow> {
 
 /// How a writer goes about its batches.
 #[derive(Clone, Copy)]
-enum Way {
-    OneAfterTheOther,
-    BegunEarly,
+enum ApplyMode {
+    Sequential,
+    Prepared,
 }
 
 async fn follow(
     store: &Store,
     position: &AtomicU64,
-    way: Way,
+    way: ApplyMode,
     early: &AtomicUsize,
     case: &Case,
 ) -> Result<(), TestCaseError> {
@@ -276,12 +276,12 @@ async fn follow(
         }
     }
     match way {
-        Way::OneAfterTheOther => {
+        ApplyMode::Sequential => {
             for (step, records) in &steps {
                 store.analytics.apply_encoded(step, records).await.unwrap();
             }
         }
-        Way::BegunEarly => {
+        ApplyMode::Prepared => {
             early.fetch_add(store.analytics.apply_pipelined(&steps).await.unwrap(), Ordering::Relaxed);
         }
     }
@@ -293,7 +293,7 @@ async fn follow(
 }
 
 /// How many batches were begun early.
-fn batches_match_model(backend: Backend, way: Way) -> usize {
+fn batches_match_model(backend: Backend, way: ApplyMode) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = runtime.block_on(Store::fresh(backend));
     let (position, early) = (AtomicU64::new(0), AtomicUsize::new(0));
@@ -313,16 +313,16 @@ fn batches_match_model(backend: Backend, way: Way) -> usize {
 
 #[test]
 fn analytics_batches_match_model_on_sqlite() {
-    batches_match_model(Backend::Sqlite, Way::OneAfterTheOther);
+    batches_match_model(Backend::Sqlite, ApplyMode::Sequential);
 }
 
 #[test]
 fn analytics_batches_match_model_on_postgres() {
-    batches_match_model(Backend::Postgres, Way::OneAfterTheOther);
+    batches_match_model(Backend::Postgres, ApplyMode::Sequential);
 }
 
 #[test]
 fn pipelined_batches_match_model_on_postgres() {
-    let early = batches_match_model(Backend::Postgres, Way::BegunEarly);
+    let early = batches_match_model(Backend::Postgres, ApplyMode::Prepared);
     assert!(early > 50, "only {early} were");
 }

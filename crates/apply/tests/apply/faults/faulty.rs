@@ -43,7 +43,7 @@ type Faults = Mutex<VecDeque<Fault>>;
 pub struct Faulty {
     inner: AnalyticsSink,
     faults: Faults,
-    early_faults: Faults,
+    prepare_faults: Faults,
     hangs: AtomicBool,
     early: Arc<AtomicUsize>,
     /// Whoever waits for the writer: what tasks of its own do is to be seen as well.
@@ -56,7 +56,7 @@ impl Faulty {
         Self {
             inner,
             faults: Faults::default(),
-            early_faults: Faults::default(),
+            prepare_faults: Faults::default(),
             hangs: AtomicBool::new(false),
             early,
             onlooker: AtomicWaker::new(),
@@ -65,7 +65,7 @@ impl Faulty {
 
     /// What goes wrong with the next calls: those that apply, and those that begin a step before its turn.
     pub fn expect(&self, faults: Vec<Fault>) {
-        *self.early_faults.lock().unwrap() = faults.clone().into();
+        *self.prepare_faults.lock().unwrap() = faults.clone().into();
         *self.faults.lock().unwrap() = faults.into();
     }
 
@@ -153,7 +153,7 @@ impl Sink for Faulty {
                 AnalyticsSink::Postgres(sink) => sink.prepare(records).await,
             }
         };
-        self.seen(self.with_fault(&self.early_faults, begun)).await
+        self.seen(self.with_fault(&self.prepare_faults, begun)).await
     }
 
     async fn commit_prepared(

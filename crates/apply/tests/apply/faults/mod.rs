@@ -56,7 +56,7 @@ pub enum Step {
     /// The disk forgets the end of what it was given, records among it that the database has and others that it has not.
     PowerCut(Index),
     /// A record's bytes are not what they were, before the writer has read them.
-    Damage,
+    Corruption,
 }
 
 fn what() -> impl Strategy<Value = What> {
@@ -104,7 +104,7 @@ impl ReferenceStateMachine for Machine {
             2 => (faults(2), after, any::<bool>())
                 .prop_map(|(faults, after, in_order)| Step::Restart { faults, after, in_order }),
             1 => Just(Step::Stranger),
-            1 => Just(Step::Damage),
+            1 => Just(Step::Corruption),
             1 => any::<Index>().prop_map(Step::PowerCut),
         ]
         .boxed()
@@ -136,7 +136,7 @@ impl StateMachineTest for Machine {
             Step::Die { faults, after } => subject.die(faults, after),
             Step::Restart { faults, after, in_order } => subject.restart(faults, after, in_order),
             Step::Stranger => subject.meet_a_stranger(),
-            Step::Damage => subject.damage(),
+            Step::Corruption => subject.corrupt(),
             Step::PowerCut(length) => subject.cut_power(length),
         }
         subject

@@ -208,7 +208,7 @@ impl Subject {
     }
 
     /// The last record but one: of the last one nobody could tell, after a crash, that it was acknowledged.
-    pub fn damage(&mut self) {
+    pub fn corrupt(&mut self) {
         self.run(Vec::new());
         self.append(&[What::Session, What::Session, What::Session]);
         let position = self.ledger.last_but_one();

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use crate::{BROWSER, PATIENCE, TestApp};
 
 /// One TCP connection to a server.
-pub struct Wire {
+pub struct RawConnection {
     stream: TcpStream,
     unread: Vec<u8>,
 }
@@ -31,7 +31,7 @@ impl Answer {
     }
 }
 
-impl Wire {
+impl RawConnection {
     /// Connects to a running server.
     pub fn open(app: &TestApp) -> Self {
         let stream = TcpStream::connect(app.authority()).unwrap();
