@@ -91,12 +91,12 @@ class Weir(testkit.Weir):
 
 
 def quantiles(before, after):
-    """Within which bound of a histogram, in ms, the half, 99 and 99.9 of a hundred were meanwhile."""
+    """Within which bound of a histogram, in ms, p50, p99 and p99.9 were meanwhile."""
     known = dict(before)
     counts = [(bound, count - known.get(bound, 0)) for bound, count in after]
     total = counts[-1][1]
     within = lambda share: next(bound for bound, count in counts if count >= share * total)
-    return ", ".join(f"{within(share):g}" for share in (0.5, 0.99, 0.999))
+    return {name: within(share) for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))}
 
 
 class Load:
