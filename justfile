@@ -66,6 +66,10 @@ routes *ARGS:
 growth *ARGS:
     load-tests/growth {{ ARGS }}
 
+# How long it takes from a fresh clone to the first row
+first-row *ARGS:
+    scripts/first-row {{ ARGS }}
+
 # How many instructions a session costs
 instructions *ARGS:
     load-tests/instructions {{ ARGS }}
