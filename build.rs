@@ -1,4 +1,4 @@
-//! Turns the user-agent expressions that ship inside the `ua-parser` package into what the service embeds.
+//! Makes what the service embeds of other packages: user-agent expressions, and the files of the page about the interface.
 //!
 //! `ua-parser` publishes its expressions (`uap-core/regexes.yaml`) beside its code but exports no path to them, so this
 //! script asks cargo where the package lies. Nobody copies the file by hand, and it always has the version of the code
@@ -11,11 +11,14 @@
 //! The YAML is parsed here, so that the service links no YAML parser, and only what Weir reads is kept: the device
 //! expressions (two thirds of the file) and the browsers' version replacements go. 210 kB of YAML become 52 kB of JSON
 //! and 11 kB embedded.
+//!
+//! Swagger UI comes as a zip archive in a package that has nothing else. Two of its files are unpacked here, with the
+//! decompressor that is there already: `utoipa-swagger-ui` would do it with an archive library and a second build of `regex`.
 
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -24,6 +27,8 @@ use serde::{Deserialize, Serialize};
 const PACKAGE: &str = "ua-parser";
 const EXPRESSIONS: &str = "uap-core/regexes.yaml";
 const OUTPUT: &str = "user_agent_regexes.json.gz";
+/// The files of Swagger UI that its page loads.
+const SWAGGER_UI: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 /// The parts of `regexes.yaml` that the service reads, in the shape that `ua_parser::Regexes` expects.
 #[derive(Deserialize, Serialize)]
@@ -70,7 +75,7 @@ struct Package {
 }
 
 fn main() -> ExitCode {
-    match embed_expressions() {
+    match embed_expressions().and_then(|()| embed_swagger_ui()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Cargo reads one line per instruction.
@@ -157,6 +162,46 @@ fn package_dir(manifest_dir: &Path, out_dir: &Path, lock_file: &Path) -> Result<
         .parent()
         .map(Path::to_owned)
         .ok_or_else(|| format!("{} is not in a directory", package.manifest_path.display()).into())
+}
+
+/// Unpacks Swagger UI's files, as they are.
+fn embed_swagger_ui() -> Result<(), Box<dyn Error>> {
+    let out_dir = path_from_env("OUT_DIR")?;
+    for name in SWAGGER_UI {
+        let bytes = unpacked(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED, &format!("/dist/{name}"))
+            .ok_or_else(|| format!("no {name} can be unpacked from the archive of Swagger UI"))?;
+        write(&out_dir.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+/// The one deflated file of a zip archive (APPNOTE.TXT, 4.3) whose name ends so, checked by its length and checksum.
+fn unpacked(archive: &[u8], suffix: &str) -> Option<Vec<u8>> {
+    let short = |at: usize| Some(u16::from_le_bytes(*archive.get(at..)?.first_chunk()?));
+    let long = |at: usize| Some(u32::from_le_bytes(*archive.get(at..)?.first_chunk()?));
+    let size = |at: usize| usize::try_from(long(at)?).ok();
+    // The directory's end is at the end, before a comment.
+    let end = archive.windows(4).rposition(|bytes| bytes == b"PK\x05\x06")?;
+    let (entries, mut entry) = (short(end + 10)?, size(end + 16)?);
+    for _ in 0..entries {
+        let after = |at: usize| short(at).map(usize::from);
+        let name_length = after(entry + 28)?;
+        let name = archive.get(entry + 46..entry + 46 + name_length)?;
+        if name.ends_with(suffix.as_bytes()) {
+            let local = size(entry + 42)?;
+            let begin = local + 30 + after(local + 26)? + after(local + 28)?;
+            // A file of gzip is the same stream with another frame, and its reader checks length and sum.
+            let mut framed = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
+            framed.extend_from_slice(archive.get(begin..begin + size(entry + 20)?)?);
+            framed.extend_from_slice(&long(entry + 16)?.to_le_bytes());
+            framed.extend_from_slice(&long(entry + 24)?.to_le_bytes());
+            let mut bytes = Vec::new();
+            flate2::read::GzDecoder::new(framed.as_slice()).read_to_end(&mut bytes).ok()?;
+            return Some(bytes);
+        }
+        entry += 46 + name_length + after(entry + 30)? + after(entry + 32)?;
+    }
+    None
 }
 
 fn path_from_env(name: &str) -> Result<PathBuf, Box<dyn Error>> {

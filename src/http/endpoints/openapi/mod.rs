@@ -6,11 +6,9 @@
 
 mod alike;
 
-use std::sync::Arc;
-
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::CONTENT_TYPE;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::Operation;
@@ -84,16 +82,14 @@ pub async fn page(_: &mut Call<'_>) -> Result<Reply, ApiError> {
 
 /// `GET /docs/{file}`: what the page is made of.
 pub async fn file(call: &mut Call<'_>) -> Result<Reply, ApiError> {
-    const FILES: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
-    let file = call.path_part();
-    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
-    let found = FILES.contains(&&*file).then(|| utoipa_swagger_ui::serve(&file, config));
-    let Some(Ok(Some(found))) = found else { return Err(ApiError::NotFound) };
-    let mut response = response(&found.content_type, found.bytes.into_owned());
-    if found.gzpipped {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    Ok(served(response))
+    let (content_type, bytes): (_, &'static [u8]) = match &*call.path_part() {
+        "swagger-ui.css" => ("text/css", include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css"))),
+        "swagger-ui-bundle.js" => {
+            ("text/javascript", include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js")))
+        }
+        _ => return Err(ApiError::NotFound),
+    };
+    Ok(served(response(content_type, bytes)))
 }
 
 /// `GET /openapi.json`, with the document of the table that it stands in.
