@@ -145,7 +145,7 @@ pub fn decode(body: Bytes, encoding: Encoding, max_bytes: usize) -> Result<Bytes
         _ if body.is_empty() => Ok(body),
         Encoding::Gzip => bounded(&mut flate2::read::MultiGzDecoder::new(body.as_ref())),
         Encoding::Brotli if body[0] & 0x7f == BROTLI_LARGE_WINDOW => Err(ApiError::MalformedEncoding),
-        Encoding::Brotli => bounded(&mut brotli::Decompressor::new(body.as_ref(), 4096)),
+        Encoding::Brotli => bounded(&mut brotli_decompressor::Decompressor::new(body.as_ref(), 4096)),
         Encoding::Zstd => {
             let mut decoder =
                 zstd::stream::read::Decoder::new(body.as_ref()).map_err(|_| ApiError::MalformedEncoding)?;
