@@ -143,7 +143,8 @@ enum JournalCommand {
 }
 
 /// Pages of memory stay small. The allocator asks for large regions and uses parts of them; where the kernel backs those
-/// with huge pages, an idle process keeps twice the memory, and requests cost the same (docs/performance.md).
+/// with huge pages, an idle process keeps twice the memory, and requests cost the same
+/// (docs/decisions/0020-mimalloc-without-huge-pages.md).
 #[cfg(target_os = "linux")]
 fn refuse_huge_pages() {
     // Where that cannot be had, it is only memory.

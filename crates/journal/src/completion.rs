@@ -2,7 +2,8 @@
 //!
 //! The commit thread would wake every waiting task by itself: each time a lock, a cache line that the other core has, and
 //! often a system call and the loss of its core to the thread that it woke. So it pushes the acks of a batch to the queues of
-//! the threads that appended, and notifies each of those threads once. `docs/performance.md` has what that is worth.
+//! the threads that appended, and notifies each of those threads once.
+//! `docs/decisions/0007-completion-queues.md` has what that is worth.
 //!
 //! Invariants: every ack is completed, once: by its queue's thread, or by the commit thread where there is no queue (any
 //! more), or where the ack is the only one. A queue holds no more than its thread has appended since it was last polled.
