@@ -12,17 +12,18 @@
 //! expressions (two thirds of the file) and the browsers' version replacements go. 210 kB of YAML become 52 kB of JSON
 //! and 11 kB embedded.
 //!
-//! Swagger UI comes as a zip archive in a package that has nothing else. Two of its files are unpacked here, with the
-//! decompressor that is there already: `utoipa-swagger-ui` would do it with an archive library and a second build of `regex`.
+//! Swagger UI comes as a zip archive in a package that has nothing else. Two of its files are unpacked here: `utoipa-swagger-ui`
+//! would embed all of it, with a second build of `regex`.
 
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use serde::{Deserialize, Serialize};
+use zip::ZipArchive;
 
 const PACKAGE: &str = "ua-parser";
 const EXPRESSIONS: &str = "uap-core/regexes.yaml";
@@ -167,41 +168,15 @@ fn package_dir(manifest_dir: &Path, out_dir: &Path, lock_file: &Path) -> Result<
 /// Unpacks Swagger UI's files, as they are.
 fn embed_swagger_ui() -> Result<(), Box<dyn Error>> {
     let out_dir = path_from_env("OUT_DIR")?;
+    let mut archive = ZipArchive::new(Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED))?;
     for name in SWAGGER_UI {
-        let bytes = unpacked(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED, &format!("/dist/{name}"))
-            .ok_or_else(|| format!("no {name} can be unpacked from the archive of Swagger UI"))?;
+        let path = archive.file_names().find(|path| path.ends_with(&format!("/dist/{name}"))).map(str::to_owned);
+        let path = path.ok_or_else(|| format!("no {name} is in the archive of Swagger UI"))?;
+        let mut bytes = Vec::new();
+        archive.by_name(&path)?.read_to_end(&mut bytes)?;
         write(&out_dir.join(name), &bytes)?;
     }
     Ok(())
-}
-
-/// The one deflated file of a zip archive (APPNOTE.TXT, 4.3) whose name ends so, checked by its length and checksum.
-fn unpacked(archive: &[u8], suffix: &str) -> Option<Vec<u8>> {
-    let short = |at: usize| Some(u16::from_le_bytes(*archive.get(at..)?.first_chunk()?));
-    let long = |at: usize| Some(u32::from_le_bytes(*archive.get(at..)?.first_chunk()?));
-    let size = |at: usize| usize::try_from(long(at)?).ok();
-    // The directory's end is at the end, before a comment.
-    let end = archive.windows(4).rposition(|bytes| bytes == b"PK\x05\x06")?;
-    let (entries, mut entry) = (short(end + 10)?, size(end + 16)?);
-    for _ in 0..entries {
-        let after = |at: usize| short(at).map(usize::from);
-        let name_length = after(entry + 28)?;
-        let name = archive.get(entry + 46..entry + 46 + name_length)?;
-        if name.ends_with(suffix.as_bytes()) {
-            let local = size(entry + 42)?;
-            let begin = local + 30 + after(local + 26)? + after(local + 28)?;
-            // A file of gzip is the same stream with another frame, and its reader checks length and sum.
-            let mut framed = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
-            framed.extend_from_slice(archive.get(begin..begin + size(entry + 20)?)?);
-            framed.extend_from_slice(&long(entry + 16)?.to_le_bytes());
-            framed.extend_from_slice(&long(entry + 24)?.to_le_bytes());
-            let mut bytes = Vec::new();
-            flate2::read::GzDecoder::new(framed.as_slice()).read_to_end(&mut bytes).ok()?;
-            return Some(bytes);
-        }
-        entry += 46 + name_length + after(entry + 30)? + after(entry + 32)?;
-    }
-    None
 }
 
 fn path_from_env(name: &str) -> Result<PathBuf, Box<dyn Error>> {

@@ -69,6 +69,7 @@ growth *ARGS:
 # How long it takes from a fresh clone to the first row
 first-row *ARGS:
     scripts/first-row {{ ARGS }}
+
 # The table of docs/performance.md, from the figures that are kept
 table *ARGS:
     load-tests/table {{ ARGS }}
