@@ -15,6 +15,7 @@
 //! Swagger UI comes as a zip archive in a package that has nothing else. Two of its files are unpacked here: `utoipa-swagger-ui`
 //! would embed all of it, with a second build of `regex`.
 
+use std::borrow::Cow;
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -170,7 +171,8 @@ fn embed_swagger_ui() -> Result<(), Box<dyn Error>> {
     let out_dir = path_from_env("OUT_DIR")?;
     let mut archive = ZipArchive::new(Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED))?;
     for name in SWAGGER_UI {
-        let path = archive.file_names().find(|path| path.ends_with(&format!("/dist/{name}"))).map(str::to_owned);
+        let paths = archive.file_names().filter_map(Result::ok);
+        let path = paths.map(Cow::into_owned).find(|path| path.ends_with(&format!("/dist/{name}")));
         let path = path.ok_or_else(|| format!("no {name} is in the archive of Swagger UI"))?;
         let mut bytes = Vec::new();
         archive.by_name(&path)?.read_to_end(&mut bytes)?;
