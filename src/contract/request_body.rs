@@ -1,6 +1,6 @@
 //! `request_body!`: one declaration for each body.
 //!
-//! ```ignore
+//! ```text
 //! request_body! {
 //!     /// A page is left.                                   what the document says of the body
 //!     pub struct Left from LeftFields as LeaveRequest {     checked form, parsed form, name in the document
