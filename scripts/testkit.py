@@ -41,7 +41,8 @@ UNTHROTTLED = {
                   "AUTH_CODE", "AUTH_VERIFY")
 }
 # The line that a Weir prints once it accepts requests.
-ANNOUNCED = r"serves requests at (http://\S+)\n"
+# `load-tests/against` also starts builds from before the word was changed.
+ANNOUNCED = r"(?:serves|takes) requests at (http://\S+)\n"
 
 
 class Failed(SystemExit):
