@@ -32,6 +32,7 @@ struct Line {
     lag_records: u64,
     segments: usize,
     disk_bytes: u64,
+    kept_bytes: u64,
     max_bytes: u64,
     dead_letters: usize,
     /// Told while it is followed, once it was looked at twice.
@@ -189,6 +190,7 @@ impl Look {
         say(&format!("  lag               {} records", status.lag_records))?;
         let (disk, most, segments) = (status.disk_bytes, status.max_bytes, status.segments);
         say(&format!("  disk              {disk} of {most} bytes in {segments} segments"))?;
+        say(&format!("  applied and kept  {} bytes of these", status.kept_bytes))?;
         say(&format!("  dead letters      {}", self.dead_letters))
     }
 
@@ -202,6 +204,7 @@ impl Look {
             lag_records: status.lag_records,
             segments: status.segments,
             disk_bytes: status.disk_bytes,
+            kept_bytes: status.kept_bytes,
             max_bytes: status.max_bytes,
             dead_letters: self.dead_letters,
             applied_per_second: throughputs.applied.per_second(),

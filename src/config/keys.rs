@@ -207,6 +207,18 @@ and reads it again when it changes. It refuses a file that is no such database, 
                 "The size of a segment file, 4 KiB to 1 GiB. A quarter of `max_bytes` where that is less.",
             ),
             key(
+                "journal.keep_applied",
+                "\"1h\"",
+                "How long a segment stays on disk after its database has it, such as `30min`, `1h` or `2days`; `0` keeps none. \
+A database that goes back no further, after a failover or a restore, is brought up again from there.",
+            ),
+            optional(
+                "journal.keep_applied_bytes",
+                "a quarter of `max_bytes`",
+                "The most that such segments may take in each journal. They count against `max_bytes`, and go first when records \
+need the room.",
+            ),
+            key(
                 "journal.fsync",
                 "true",
                 "`false` acknowledges before the disk has the record: a power failure then loses acknowledged records.",

@@ -102,6 +102,7 @@ catalogue! {
     JOURNAL_QUEUE_CAPACITY = "weir_journal_queue_capacity_records", Kind::Gauge, [JOURNAL], "Records that may wait for the journal's disk.";
     JOURNAL_SEGMENTS = "weir_journal_segments", Kind::Gauge, [JOURNAL], "Segment files.";
     JOURNAL_DISK_BYTES = "weir_journal_disk_bytes", Kind::Gauge, [JOURNAL], "Bytes that all files of the journal take.";
+    JOURNAL_KEPT_BYTES = "weir_journal_kept_bytes", Kind::Gauge, [JOURNAL], "Bytes of them in segments that are applied and kept for a database that goes back; records that need the room get it.";
     JOURNAL_DISK_MAX_BYTES = "weir_journal_disk_max_bytes", Kind::Gauge, [JOURNAL], "The most bytes that the journal may take.";
     JOURNAL_POSITION = "weir_journal_position", Kind::Gauge, [JOURNAL], "The last durable position.";
     JOURNAL_WRITABLE = "weir_journal_writable", Kind::Gauge, [JOURNAL], "1 while the journal accepts records.";

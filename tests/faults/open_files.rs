@@ -42,6 +42,7 @@ on_both_databases! {
         app.limit_open_files(limit);
         app.set("WEIR_THROTTLE__SESSION", "0");
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
+        app.set("WEIR_JOURNAL__KEEP_APPLIED", "0");
         app.launch().await;
         assert!(app.log().contains(&format!("max_connections={connections} open_files={limit}")), "the start says so");
         let mut early = RawConnection::open(&app);

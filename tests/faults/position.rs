@@ -57,6 +57,7 @@ on_both_databases! {
     async fn fencing_database_restored_from_older_copy_halts_writer(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", "4096");
+        app.set("WEIR_JOURNAL__KEEP_APPLIED", "0");
         app.set("WEIR_THROTTLE__SESSION", "0");
         app.launch().await;
         let mut ledger = Ledger::of("database restored from an older copy", backend);
@@ -77,7 +78,9 @@ on_both_databases! {
     }
 
     async fn fencing_database_moved_back_while_running_halts_writer(backend) {
-        let app = TestApp::start_with(backend, &[("WEIR_JOURNAL__SEGMENT_BYTES", "4096"), ("WEIR_THROTTLE__SESSION", "0")]).await;
+        let variables =
+            [("WEIR_JOURNAL__SEGMENT_BYTES", "4096"), ("WEIR_JOURNAL__KEEP_APPLIED", "0"), ("WEIR_THROTTLE__SESSION", "0")];
+        let app = TestApp::start_with(backend, &variables).await;
         let mut ledger = Ledger::of("database steps back under a running server", backend);
         for number in 0..60 {
             visit(&app, &mut ledger, &number.to_string()).await;

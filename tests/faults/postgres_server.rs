@@ -28,7 +28,8 @@ async fn server_with(variables: &[(&str, &str)]) -> (PostgresServer, TestApp) {
 
 #[tokio::test]
 async fn postgres_crash_repeated_loses_and_duplicates_nothing() {
-    let (postgres, app) = server_with(&[("WEIR_JOURNAL__SEGMENT_BYTES", "65536")]).await;
+    let (postgres, app) =
+        server_with(&[("WEIR_JOURNAL__SEGMENT_BYTES", "65536"), ("WEIR_JOURNAL__KEEP_APPLIED", "0")]).await;
     let mut ledger = Ledger::of("PostgreSQL killed (immediate) and restarted", Backend::Postgres);
     let load = Load::start(&app, 8, "crash");
     for _ in 0..scale(3, 15) {

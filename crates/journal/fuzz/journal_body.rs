@@ -13,14 +13,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 use weir_journal::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, SegmentHeader};
 use weir_journal::{JournalId, JournalOptions, OpenError, Position, SegmentStorage, Storage};
 use weir_log::{CorruptRange, ReadLimits};
 
-const OPTIONS: JournalOptions =
-    JournalOptions { max_bytes: 1 << 30, segment_bytes: 700, fsync: false, queue_records: 1, queue_bytes: 1 };
+const OPTIONS: JournalOptions = JournalOptions {
+    max_bytes: 1 << 30,
+    segment_bytes: 700,
+    fsync: false,
+    queue_records: 1,
+    queue_bytes: 1,
+    keep_applied: Duration::ZERO,
+    keep_applied_bytes: 0,
+};
 
 /// Reads one input. `directory` is there, empty, and left for the caller to delete.
 ///

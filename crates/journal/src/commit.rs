@@ -21,7 +21,8 @@ use super::error::AppendError;
 use super::group_commit::SYNC_EVERY;
 use super::observer::{CommittedBatch, JournalObserver};
 use super::shared::{Command, Pending, Shared};
-use super::storage::Storage;
+use super::storage::{Storage, StorageError};
+use super::{Position, kept};
 
 /// The most records one append writes; bounds the time until the first of them is answered.
 const BATCH_RECORDS: usize = 4096;
@@ -156,7 +157,14 @@ impl<S: Storage> Committer<S> {
     }
 
     fn probe(&mut self) {
-        if self.shared.failing.load(Ordering::Acquire) && self.storage.probe().is_ok() {
+        if !self.shared.failing.load(Ordering::Acquire) {
+            return;
+        }
+        let mut probed = self.storage.probe();
+        while probed.as_ref().is_err_and(is_full) && kept::give_up_oldest(&self.shared) {
+            probed = self.storage.probe();
+        }
+        if probed.is_ok() {
             tracing::info!(journal = self.shared.name, "journal accepts records again");
             self.shared.failing.store(false, Ordering::Release);
         }
@@ -170,7 +178,7 @@ impl<S: Storage> Committer<S> {
         let mut acks = Acks { waiting, known: Err(AppendError::Failed) };
         let began = Instant::now();
         self.delayed_until = (payloads.len() > 1).then(|| began + SYNC_EVERY);
-        match self.storage.append(&payloads) {
+        match self.append(&payloads) {
             Ok(last) => {
                 // Before anything that could panic: who is told that a stored record failed would send it again.
                 self.shared.durable.store(last.0, Ordering::Release);
@@ -193,10 +201,23 @@ impl<S: Storage> Committer<S> {
         }
     }
 
+    /// Appends. On a full disk, what is applied and kept makes room first.
+    fn append(&mut self, payloads: &[Vec<u8>]) -> Result<Position, StorageError> {
+        loop {
+            match self.storage.append(payloads) {
+                Err(error) if is_full(&error) && kept::give_up_oldest(&self.shared) => {}
+                appended => return appended,
+            }
+        }
+    }
+
     /// Refuses what does not fit under the disk's bound, and keeps the rest.
     fn admit(&mut self, batch: Vec<Pending>) -> (Vec<Vec<u8>>, Vec<Waiting>) {
         let mut payloads = Vec::with_capacity(batch.len());
         let mut acks = Vec::with_capacity(batch.len());
+        let needed: u64 = batch.iter().map(|pending| self.storage.cost(pending.payload.len())).sum();
+        let is_short = |storage: &S| storage.disk_bytes() + needed > self.shared.options.max_bytes;
+        while is_short(&self.storage) && kept::give_up_oldest(&self.shared) {}
         let mut disk_bytes = self.storage.disk_bytes();
         let mut refused = Vec::new();
         for pending in batch {
@@ -233,4 +254,8 @@ impl<S: Storage> Committer<S> {
             tracing::error!(journal = self.shared.name, %error, "full journal cannot seal its segment");
         }
     }
+}
+
+fn is_full(error: &StorageError) -> bool {
+    error.source.kind() == std::io::ErrorKind::StorageFull
 }

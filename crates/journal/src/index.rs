@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use weir_log::records_between;
 
@@ -19,6 +20,8 @@ pub(super) struct Segment {
     pub first_at_ms: Option<u64>,
     /// How long the file is, with what it runs ahead of its records.
     pub bytes: u64,
+    /// Since when this process knows that all of it is applied. By the monotonic clock: no step of another one counts.
+    pub applied_since: Option<Instant>,
 }
 
 /// The segments, oldest first. Locked for moments only.
@@ -29,6 +32,8 @@ pub(super) struct SegmentIndex {
     pub other_bytes: AtomicU64,
     /// What the preallocated segment takes.
     pub preallocated_bytes: AtomicU64,
+    /// What the segments take that are applied and kept.
+    pub kept_bytes: AtomicU64,
 }
 
 impl SegmentIndex {
@@ -37,6 +42,7 @@ impl SegmentIndex {
             segments: Mutex::new(segments),
             other_bytes: AtomicU64::new(other_bytes),
             preallocated_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
         }
     }
 
@@ -48,6 +54,11 @@ impl SegmentIndex {
         self.with(|segments| segments.iter().map(|segment| segment.bytes).sum::<u64>())
             + self.other_bytes.load(Ordering::Relaxed)
             + self.preallocated_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many segments hold nothing that lies after a position; never the newest.
+    pub fn applied_segments(&self, applied: Position) -> usize {
+        self.with(|segments| applied_segments(segments, applied))
     }
 
     /// When the segment was begun that holds the record after a position; that record itself may be younger.
@@ -66,4 +77,9 @@ impl SegmentIndex {
         });
         records_between(gap.unwrap_or(from), to)
     }
+}
+
+/// How many of these segments, the oldest first, hold nothing that lies after a position; never the newest.
+pub(super) fn applied_segments(segments: &[Segment], applied: Position) -> usize {
+    segments.windows(2).take_while(|pair| pair[1].previous <= applied).count()
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::bounded;
 use tokio::sync::Notify;
@@ -61,6 +61,8 @@ impl Journal {
             trim_point: AtomicU64::new(storage.trim_point().0),
             applied_before: storage.applied_before(),
             applied: AtomicU64::new(0),
+            applied_noted: AtomicU64::new(storage.applied_before().0),
+            deleting: Mutex::default(),
             applied_moved: Notify::new(),
             applied_known: AtomicBool::new(false),
             unapplied_since_ms: AtomicU64::new(0),

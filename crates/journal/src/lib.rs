@@ -7,7 +7,7 @@
 //!   [`complete_acks_on_this_thread`].
 //! - [`JournalReader`], a [`weir_log::LogReader`]: the next records after a position.
 //! - [`JournalOffsets`], a [`weir_log::Offsets`]: how far the database is, and who waits for that.
-//! - [`SegmentCollector`]: deletes the segments that are applied.
+//! - [`SegmentCollector`]: deletes the segments that are applied, when they have been kept for long enough.
 //! - [`DeadLetters`], a [`weir_log::DeadLetterQueue`]: what the database refused, or what was corrupt, with the reason.
 //! - [`LogStatus`]: what health, metrics and the command line show. [`inspect`] does it without taking the directory.
 //!
@@ -59,6 +59,7 @@ pub mod format;
 mod group_commit;
 mod index;
 mod journal;
+mod kept;
 mod layout;
 mod observer;
 mod offsets;
@@ -69,6 +70,8 @@ mod segments;
 mod shared;
 mod status;
 mod storage;
+
+use std::time::Duration;
 
 pub use appender::{Ack, Appender};
 pub use collector::SegmentCollector;
@@ -98,11 +101,24 @@ pub struct JournalOptions {
     pub queue_records: usize,
     /// The most bytes that may wait for the disk.
     pub queue_bytes: usize,
+    /// How long a segment stays after all of it is applied, so that a database that goes back can be followed.
+    pub keep_applied: Duration,
+    /// The most that such segments may take together, in bytes. They count against `max_bytes`, and go when records need
+    /// their room.
+    pub keep_applied_bytes: u64,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { max_bytes: 8 << 30, segment_bytes: 64 << 20, fsync: true, queue_records: 16_384, queue_bytes: 32 << 20 }
+        Self {
+            max_bytes: 8 << 30,
+            segment_bytes: 64 << 20,
+            fsync: true,
+            queue_records: 16_384,
+            queue_bytes: 32 << 20,
+            keep_applied: Duration::ZERO,
+            keep_applied_bytes: 0,
+        }
     }
 }
 

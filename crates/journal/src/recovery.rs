@@ -34,7 +34,14 @@ pub(super) fn list(path: &Path) -> Result<Vec<Segment>, OpenError> {
             Err(error) => return Err(OpenError::io(&path, "look at")(error)),
         };
         let first = Position(first);
-        segments.push(Segment { path, first, previous: Position(first.0 - 1), first_at_ms: None, bytes });
+        segments.push(Segment {
+            path,
+            first,
+            previous: Position(first.0 - 1),
+            first_at_ms: None,
+            bytes,
+            applied_since: None,
+        });
     }
     segments.sort_by_key(|segment| segment.first);
     Ok(segments)

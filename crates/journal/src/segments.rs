@@ -180,7 +180,8 @@ impl SegmentStorage {
             _ => {}
         }
         let (file, length) = self.new_file(&path, first)?;
-        let segment = Segment { path, first, previous: self.last, first_at_ms: None, bytes: length };
+        let segment =
+            Segment { path, first, previous: self.last, first_at_ms: None, bytes: length, applied_since: None };
         self.index.with(|segments| {
             segments.retain(|known| known.first != first);
             segments.push(segment);

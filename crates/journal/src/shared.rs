@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -45,6 +46,10 @@ pub(super) struct Shared {
     /// How far the database was when the last run ended in order. Told, never acted on: it may have been restored since.
     pub applied_before: Position,
     pub applied: AtomicU64,
+    /// How far the control file says that the database is.
+    pub applied_noted: AtomicU64,
+    /// Held while segments are deleted: the collector does it, and the commit thread where records need the room.
+    pub deleting: Mutex<()>,
     pub applied_moved: Notify,
     /// Whether the applier knows how far the database is.
     pub applied_known: AtomicBool,

@@ -8,7 +8,7 @@ use weir_log::ReadLimits;
 
 use super::directory::{self, Look};
 use super::error::OpenError;
-use super::index::SegmentIndex;
+use super::index::{Segment, SegmentIndex, applied_segments};
 use super::layout::{other_bytes, preallocated_bytes};
 use super::reader::SegmentReader;
 use super::shared::Shared;
@@ -56,6 +56,8 @@ pub struct JournalStatus {
     pub queue_capacity: usize,
     pub segments: usize,
     pub disk_bytes: u64,
+    /// What of it segments take that are applied and kept; records that need the room get it.
+    pub kept_bytes: u64,
     pub max_bytes: u64,
     pub state: JournalState,
 }
@@ -108,6 +110,7 @@ impl LogStatus {
             queue_capacity: shared.options.queue_records,
             segments: shared.index.with(|segments| segments.len()),
             disk_bytes: shared.index.disk_bytes(),
+            kept_bytes: shared.index.kept_bytes.load(Ordering::Relaxed),
             max_bytes: shared.options.max_bytes,
             state: if shared.is_closed() {
                 JournalState::Closed
@@ -156,6 +159,10 @@ impl Inspection {
     pub fn status(&self, applied: Option<Position>, max_bytes: u64) -> JournalStatus {
         let from = applied.unwrap_or(self.applied_before).max(self.trim_point);
         let lag_records = self.index.records_between(from, self.durable);
+        let kept = |segments: &mut Vec<Segment>| {
+            let done = applied_segments(segments, from);
+            segments[..done].iter().map(|segment| segment.bytes).sum()
+        };
         JournalStatus {
             id: self.id,
             durable: self.durable,
@@ -166,6 +173,7 @@ impl Inspection {
             queue_capacity: 0,
             segments: self.index.with(|list| list.len()),
             disk_bytes: self.index.disk_bytes(),
+            kept_bytes: self.index.with(kept),
             max_bytes,
             state: JournalState::Open,
         }

@@ -246,7 +246,9 @@ impl Change<'_> {
                 most: now("weir_journal_queue_capacity_records", &journal),
             },
             disk: Level {
-                now: now("weir_journal_disk_bytes", &journal),
+                // What is applied and kept gives way to records.
+                now: now("weir_journal_disk_bytes", &journal)
+                    .map(|bytes| bytes - now("weir_journal_kept_bytes", &journal).unwrap_or_default()),
                 most: now("weir_journal_disk_max_bytes", &journal),
             },
             appended_per_second: self.per_second("weir_journal_appended_records_total", &journal),

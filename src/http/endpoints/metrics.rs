@@ -63,6 +63,7 @@ fn gather_database(app: &AppState, database: &DatabaseState) {
     set(name::JOURNAL_QUEUE_CAPACITY, status.queue_capacity as u64);
     set(name::JOURNAL_SEGMENTS, status.segments as u64);
     set(name::JOURNAL_DISK_BYTES, status.disk_bytes);
+    set(name::JOURNAL_KEPT_BYTES, status.kept_bytes);
     set(name::JOURNAL_DISK_MAX_BYTES, status.max_bytes);
     set(name::JOURNAL_POSITION, status.durable.0);
     set(name::JOURNAL_WRITABLE, u64::from(status.state == JournalState::Open));

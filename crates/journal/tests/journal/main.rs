@@ -2,6 +2,7 @@
 
 mod ahead;
 mod file_limit;
+mod kept;
 mod machine;
 mod restarts;
 mod spare;

@@ -25,6 +25,7 @@ const RESERVE_BYTES: u64 = 64 << 10;
 pub struct Plan {
     pub segment_bytes: u64,
     pub max_bytes: u64,
+    pub keep_applied_bytes: u64,
     pub disk_works: bool,
 }
 
@@ -44,6 +45,8 @@ pub enum Step {
     },
     /// The database has applied so much, and the collector deletes it.
     Apply(Index),
+    /// The database goes back, as far as the journal can follow.
+    Rewind(Index),
     /// A bit of an acknowledged record is another one, under the running process.
     Flip {
         record: Index,
@@ -134,8 +137,14 @@ impl ReferenceStateMachine for Machine {
     fn init_state() -> BoxedStrategy<Plan> {
         let segment_bytes = prop_oneof![Just(1_u64), 200_u64..4000, Just(1_u64 << 20)];
         let max_bytes = prop_oneof![8000_u64..40_000, Just(1_u64 << 30)].prop_map(|bytes| RESERVE_BYTES + bytes);
-        (segment_bytes, max_bytes)
-            .prop_map(|(segment_bytes, max_bytes)| Plan { segment_bytes, max_bytes, disk_works: true })
+        let keep_applied_bytes = prop_oneof![Just(0_u64), 1000_u64..20_000, Just(1_u64 << 30)];
+        (segment_bytes, max_bytes, keep_applied_bytes)
+            .prop_map(|(segment_bytes, max_bytes, keep_applied_bytes)| Plan {
+                segment_bytes,
+                max_bytes,
+                keep_applied_bytes,
+                disk_works: true,
+            })
             .boxed()
     }
 
@@ -153,6 +162,7 @@ impl ReferenceStateMachine for Machine {
             3 => (proptest::option::weighted(0.3, any()), 1_usize..9, 1_usize..3000)
                 .prop_map(|(from, records, bytes)| Step::Read { from, records, bytes }),
             2 => any().prop_map(Step::Apply),
+            1 => any().prop_map(Step::Rewind),
             1 => (any(), any()).prop_map(|(record, bit)| Step::Flip { record, bit }),
             4 => restart,
         ]
@@ -192,6 +202,7 @@ impl StateMachineTest for Machine {
             Step::DiskHeals => subject.heal_disk(),
             Step::Read { from, records, bytes } => subject.read_on(from, records, bytes),
             Step::Apply(through) => subject.apply(through),
+            Step::Rewind(to) => subject.rewind(to),
             Step::Flip { record, bit } => subject.flip(record, bit),
             Step::Restart { stop, harm } => subject.restart(&stop, &harm),
         }

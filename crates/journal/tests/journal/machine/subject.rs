@@ -43,6 +43,8 @@ impl Subject {
         let options = JournalOptions {
             segment_bytes: plan.segment_bytes,
             max_bytes: plan.max_bytes,
+            keep_applied: std::time::Duration::from_hours(1),
+            keep_applied_bytes: plan.keep_applied_bytes,
             // No power is cut here.
             fsync: false,
             ..JournalOptions::default()
@@ -150,6 +152,14 @@ impl Subject {
         self.journal().offsets().commit(self.applied);
         self.journal().collector().collect().unwrap();
         assert!(self.journal().reader().trim_point() <= self.applied, "deleted before it was applied");
+    }
+
+    pub fn rewind(&mut self, to: Index) {
+        let to = self.ledger.some_position(to).max(self.journal().reader().trim_point());
+        self.applied = self.applied.min(to);
+        self.journal().offsets().commit(self.applied);
+        self.journal().collector().collect().unwrap();
+        assert!(self.journal().reader().trim_point() <= self.applied, "deleted what is to be applied again");
     }
 
     pub fn flip(&mut self, record: Index, bit: Index) {
