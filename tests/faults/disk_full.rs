@@ -11,8 +11,8 @@ use weir_testkit::on_both_databases;
 use super::disk::{status, takes_records};
 use super::*;
 
-/// A small disk under the journals.
-struct SmallDisk {
+/// A small disk under the journals, or under the databases.
+pub struct SmallDisk {
     directory: PathBuf,
     /// What stands for it where none can be mounted.
     pretence: Option<FailPoints>,
@@ -22,13 +22,8 @@ impl SmallDisk {
     /// For all later launches of this server.
     fn under(app: &mut TestApp, bytes: u64, ledger: &mut Ledger) -> Self {
         let directory = app.data_dir().join("journal");
-        std::fs::create_dir_all(&directory).unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"])
-            .arg(&directory)
-            .status();
-        if mount.is_ok_and(|status| status.success()) {
-            return Self { directory, pretence: None };
+        if let Some(disk) = Self::at(&directory, bytes) {
+            return disk;
         }
         let note = "by fail points: this user may not mount a disk";
         println!("{note}");
@@ -36,8 +31,17 @@ impl SmallDisk {
         Self { directory, pretence: Some(FailPoints::of(app)) }
     }
 
+    /// In this directory; `None` where this user may not mount one.
+    pub fn at(directory: &Path, bytes: u64) -> Option<Self> {
+        std::fs::create_dir_all(directory).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"]).arg(directory).status();
+        let is_mounted = mount.is_ok_and(|status| status.success());
+        is_mounted.then(|| Self { directory: directory.to_owned(), pretence: None })
+    }
+
     /// Takes what is left of it.
-    fn fill(&self) {
+    pub fn fill(&self) {
         if let Some(points) = &self.pretence {
             points.arm(&["journal.write=return(28)", "journal.segment=return(28)"]);
             return;
@@ -47,7 +51,7 @@ impl SmallDisk {
     }
 
     /// Gives back what [`Self::fill`] took.
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         match &self.pretence {
             Some(points) => points.disarm(),
             None => std::fs::remove_file(self.ballast()).unwrap(),

@@ -19,6 +19,7 @@ mod clock;
 mod commit;
 mod damage;
 mod database_away;
+mod database_disk;
 mod disk;
 mod disk_full;
 mod full_queues;

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::DateTime;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlitePool};
 
 use uuid::Uuid;
 
@@ -31,23 +31,31 @@ fn pool(url: &str) -> Result<SqlitePool, StoreError> {
     if let Some(parent) = options.get_filename().parent().filter(|parent| !parent.as_os_str().is_empty()) {
         make_directory(parent)?;
     }
-    Ok(SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(Duration::from_secs(10))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_lazy_with(options))
+    Ok(pool_options().max_connections(1).acquire_timeout(Duration::from_secs(10)).connect_lazy_with(options))
 }
 
 /// Connections for what requests read and write themselves: readers never wait for the writer, and a sign-in waits for
 /// the end of its transaction at most.
 fn request_pool(url: &str) -> Result<SqlitePool, StoreError> {
-    Ok(SqlitePoolOptions::new()
+    Ok(pool_options()
         .max_connections(4)
         .acquire_timeout(Duration::from_secs(2))
-        .idle_timeout(None)
-        .max_lifetime(None)
         .connect_lazy_with(options(url, Duration::from_secs(2))?))
+}
+
+/// A connection that comes back as if it were in a transaction is closed, and another one takes its place.
+///
+/// SQLite ends a transaction by itself on a full disk, on an I/O error, for want of memory, and where an operator's trigger
+/// says `RAISE(ROLLBACK)`. The ROLLBACK that follows fails then, and the driver counts the transaction as open for ever:
+/// no other one begins on this connection.
+fn pool_options() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None).after_release(|connection, _| {
+        Box::pin(async move {
+            // A ROLLBACK may still be in the connection's queue; the answer comes after it.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 fn options(url: &str, busy_timeout: Duration) -> Result<SqliteConnectOptions, StoreError> {
