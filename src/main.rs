@@ -140,6 +140,15 @@ enum JournalCommand {
         #[arg(long, requires = "follow")]
         until_applied: bool,
     },
+    /// Use another database than before for a journal: what is not applied yet goes there. A server that runs takes it up within
+    /// ten seconds.
+    AcceptDatabase {
+        #[arg(value_parser = ["analytics", "main"])]
+        database: String,
+        /// Apply all that the journal still has: for a database that is lost.
+        #[arg(long)]
+        with_kept: bool,
+    },
 }
 
 /// Pages of memory stay small. The allocator asks for large regions and uses parts of them; where the kernel backs those
@@ -188,6 +197,9 @@ fn main() -> ExitCode {
         }
         Command::Journal(JournalCommand::Status { json, until_applied, .. }) => {
             commands::journal::follow(&config, json, until_applied)
+        }
+        Command::Journal(JournalCommand::AcceptDatabase { database, with_kept }) => {
+            commands::journal::accept_database(&config, &database, with_kept)
         }
         Command::DeadLetters(command) => dead_letters(&config, &command),
     })

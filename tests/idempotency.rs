@@ -24,10 +24,13 @@ struct Scene {
 
 impl Scene {
     async fn new(backend: Backend) -> Self {
-        let (store, directory) = (Store::fresh(backend).await, tempfile::tempdir().unwrap());
+        let (mut store, directory) = (Store::fresh(backend).await, tempfile::tempdir().unwrap());
         let options = JournalOptions::default();
         let journal = Journal::open("analytics", directory.path(), options, Arc::new(())).unwrap();
         let clock = Arc::new(Clock::system());
+        // The database must know the very journal that a look-up names.
+        store.journal = journal.reader().id();
+        store.analytics.positions().register(store.journal, store.writer, clock.now()).await.unwrap();
         let keys = keys(&store, &journal, &clock);
         keys.load().await.unwrap();
         Self { store, journal, keys, clock, _directory: directory }

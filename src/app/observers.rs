@@ -78,6 +78,12 @@ impl ApplyObserver for ApplierTelemetry {
         self.count(name::WRITER_PIPELINED_BATCHES, ("result", if committed { "committed" } else { "failed" }), 1);
     }
 
+    fn rewound(&self, records: u64) {
+        let database = [("database", self.database)];
+        self.telemetry.count(name::WRITER_REWINDS, &database, 1);
+        self.telemetry.count(name::WRITER_REWOUND_RECORDS, &database, records);
+    }
+
     fn dead_letter(&self, reason: DeadLetterReason, records: u64) {
         self.count(name::DEAD_LETTERS, ("reason", reason.label()), records);
     }

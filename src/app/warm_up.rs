@@ -2,7 +2,7 @@
 //! soon as the databases are there, those in their tables.
 //!
 //! Invariant: the journals are read before their writers run, so that nothing is applied and deleted unread. Cost: one
-//! pass over the backlog, about a second a gigabyte; without one, nothing.
+//! pass over the backlog, about a second a gigabyte; without one, a segment at most.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::visitors::Visitors;
 use weir_domain::{AnalyticsRecord, JournalRecord, MainRecord};
 use weir_fail_points as fail_points;
 use weir_journal::Journal;
-use weir_log::{LogReader as _, ReadLimits};
+use weir_log::{LogReader as _, Offsets as _, Position, ReadLimits};
 use weir_store::within;
 
 /// How much of a journal is read at once.
@@ -30,6 +30,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes in every visitor that is in the main journal.
 pub(super) async fn visitors_from(journal: &Journal, visitors: &Visitors) -> Result<(), AppError> {
+    visitors.read_from_journal_behind(unapplied_behind(journal));
     each(journal, |record| {
         if let MainRecord::Visitor(visitor) = record {
             visitors.remember(visitor.token, visitor.fingerprint, visitor.created_at);
@@ -40,6 +41,7 @@ pub(super) async fn visitors_from(journal: &Journal, visitors: &Visitors) -> Res
 
 /// Takes in every batch key that is in the analytics journal.
 pub(super) async fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(), AppError> {
+    keys.read_from_journal_behind(unapplied_behind(journal));
     each(journal, |record: AnalyticsRecord| {
         if let Some(mark) = record.key {
             keys.remember(mark.key, record.event.answer(), mark.stored_at);
@@ -48,11 +50,17 @@ pub(super) async fn keys_from(journal: &Journal, keys: &BatchKeys) -> Result<(),
     .await
 }
 
-/// Every record that is on disk, applied or not. What does not decode is the writer's business. A signal that ends the
+/// Behind which position records may not be applied yet. What lies before it is read from the database; a database that has gone
+/// back does not answer until it has caught up.
+fn unapplied_behind(journal: &Journal) -> Position {
+    journal.offsets().reached().max(journal.reader().trim_point())
+}
+
+/// Every record that may not be applied yet. What does not decode is the writer's business. A signal that ends the
 /// start is heard between two batches.
 async fn each<R: for<'a> JournalRecord<'a>>(journal: &Journal, mut visit: impl FnMut(R)) -> Result<(), AppError> {
     let mut reader = journal.reader();
-    let (end, mut position) = (reader.end(), reader.trim_point());
+    let (end, mut position) = (reader.end(), unapplied_behind(journal));
     let (began, mut told, mut records) = (Instant::now(), Instant::now(), 0);
     while position < end {
         let batch = reader.read(position, end, BATCH)?;

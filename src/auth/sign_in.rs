@@ -192,7 +192,7 @@ impl SignInService {
     /// # Errors
     /// When the database is behind or away.
     pub async fn visitor(&self, token: VisitorToken) -> Result<Option<VisitorProfile>, SignInError> {
-        Ok(self.parts.read_barrier.read(self.parts.visitors.visitor_profile(token)).await?)
+        Ok(self.parts.read_barrier.read(|as_of| self.parts.visitors.visitor_profile(token, as_of)).await?)
     }
 
     /// Makes the user of another account service, or finds the one that was made before.
@@ -214,7 +214,7 @@ impl SignInService {
                 created_at: user.created_at.unwrap_or(now),
                 now,
             };
-            match self.parts.read_barrier.read(self.parts.accounts.create_user(&request)).await? {
+            match self.parts.read_barrier.read(|as_of| self.parts.accounts.create_user(&request, as_of)).await? {
                 CreateUserOutcome::Collision => {}
                 CreateUserOutcome::ReferralCodeTaken if user.referral_code.is_none() => {}
                 created => return Ok(created),
@@ -227,7 +227,7 @@ impl SignInService {
         let now = self.parts.clock.now();
         let mut request = SignIn { proof, origin, candidate: self.draw(now)?, now };
         for _ in 0..CANDIDATES {
-            match self.parts.read_barrier.read(self.parts.accounts.sign_in(&request)).await? {
+            match self.parts.read_barrier.read(|as_of| self.parts.accounts.sign_in(&request, as_of)).await? {
                 SignInOutcome::SignedIn(signed_in) => {
                     let access_token =
                         self.parts.access_tokens.mint(&signed_in.user.id, now, self.parts.access_token_seconds)?;

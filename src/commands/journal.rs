@@ -1,4 +1,5 @@
-//! `weir journal status`: how far the databases are behind, once or second by second; a server may be running.
+//! `weir journal status`: how far the databases are behind, once or second by second. `weir journal accept-database`: another
+//! database is used from now on. A server may be running.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,8 @@ use weir::config::{Config, DatabaseUrl};
 use weir_apply::Throughput;
 use weir_domain::approximate;
 use weir_journal::{DeadLetters, Inspection, JournalId, JournalStatus, OpenError, Position, inspect};
-use weir_log::DeadLetterQueue as _;
-use weir_store::{AnalyticsSink, MainSink, Positions};
+use weir_log::{AcceptedDatabase, DeadLetterQueue as _};
+use weir_store::{AnalyticsSink, DatabaseIdentity, MainSink, Positions, StoreError};
 
 use super::outcome::{Done, Failure, block_on, say, tell};
 use super::words::{bytes, count, duration, rate};
@@ -92,6 +93,37 @@ async fn follow_on(config: &Config, json: bool, until_applied: bool, bars: Optio
         if until_applied && !is_behind {
             return Ok(());
         }
+    }
+}
+
+/// Says that a journal is to be applied to the database that the configuration names, whatever it was applied to before.
+pub fn accept_database(config: &Config, name: &str, with_kept: bool) -> Done {
+    block_on(async {
+        let directory = app::journal_directory(config, name);
+        let (known_applied, trim_point) = inspect(&directory)?.applied_and_trimmed();
+        let databases = &config.databases;
+        let identity = if name == "main" {
+            identity(app::open_main(&databases.main)?.positions(), databases.main.describe()).await?
+        } else {
+            identity(app::open_analytics(&databases.analytics)?.positions(), databases.analytics.describe()).await?
+        };
+        let from = if with_kept { trim_point } else { known_applied };
+        weir_journal::accept_database(&directory, &AcceptedDatabase { id: identity.id.clone(), from })?;
+        say(&format!(
+            "the {name} journal goes to database {} from now on, with what lies behind position {from}",
+            identity.id
+        ))
+    })
+}
+
+async fn identity(positions: &dyn Positions, database: String) -> Result<DatabaseIdentity, Failure> {
+    match tokio::time::timeout(ANSWER, positions.identity()).await {
+        Ok(Ok(identity)) => Ok(identity),
+        Ok(Err(StoreError::Schema(_))) => {
+            Err(Failure { message: format!("{database} has no schema yet: run weir migrate first"), code: 1 })
+        }
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Failure { message: format!("no answer within {} s", ANSWER.as_secs()), code: 1 }),
     }
 }
 

@@ -42,6 +42,7 @@ pub struct BatchKeys {
     loaded: AtomicBool,
     /// Until then some keys may be in the database only.
     overflown_until_ms: AtomicU64,
+    journal_read_behind: AtomicU64,
     capacity: usize,
     table: Arc<dyn BatchKeyTable>,
     read_barrier: ReadBarrier,
@@ -72,7 +73,7 @@ impl KeyView<'_> {
             return Ok(None);
         }
         let since = UnixMillis(self.keys.clock.now().0 - BATCH_KEY_LIFETIME_MS);
-        let look_up = self.keys.table.batch_key(key, since);
+        let look_up = |as_of| self.keys.table.batch_key(key, since, as_of);
         let Ok(found) = self.keys.read_barrier.read_as_of(self.moment, look_up).await else {
             self.out_of_reach = true;
             return Err(KeyError::Unknown);
@@ -101,6 +102,7 @@ impl BatchKeys {
             order: Mutex::default(),
             loaded: AtomicBool::new(false),
             overflown_until_ms: AtomicU64::new(0),
+            journal_read_behind: AtomicU64::new(0),
             capacity,
             table,
             read_barrier,
@@ -173,6 +175,12 @@ impl BatchKeys {
         }
     }
 
+    /// What lies behind this position was read from the journal: a database that lacks more than that has gone back, and does
+    /// not know all keys of earlier runs until its writer has brought it up again.
+    pub fn read_from_journal_behind(&self, position: Position) {
+        self.journal_read_behind.store(position.0, Ordering::Release);
+    }
+
     /// Reads the keys of earlier runs that are applied already.
     ///
     /// # Errors
@@ -180,7 +188,8 @@ impl BatchKeys {
     pub async fn load(&self) -> Result<(), StoreError> {
         let since = UnixMillis(self.clock.now().0 - BATCH_KEY_LIFETIME_MS);
         let most = i64::try_from(self.capacity).unwrap_or(i64::MAX);
-        let found = self.table.batch_keys(since, most).await?;
+        let as_of = self.read_barrier.as_of(Position(self.journal_read_behind.load(Ordering::Acquire)));
+        let found = self.table.batch_keys(since, most, Some(as_of)).await?;
         if found.len() >= self.capacity {
             self.overflow();
         }

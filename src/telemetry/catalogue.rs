@@ -108,9 +108,11 @@ catalogue! {
     JOURNAL_WRITABLE = "weir_journal_writable", Kind::Gauge, [JOURNAL], "1 while the journal accepts records.";
     WRITER_APPLY_SECONDS = "weir_writer_apply_duration_seconds", Kind::Histogram(SECONDS), [DATABASE], "Time of one batch's transaction, from its turn on: what was written of it before is not in it. Under a steady load the rows of analytics take 150 ms on purpose.";
     WRITER_BATCH_RECORDS = "weir_writer_batch_records", Kind::Histogram(RECORDS), [DATABASE], "Records applied in one transaction.";
-    WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database.";
-    WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table.";
+    WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database. After a rewind, those that are applied again count again.";
+    WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table. After a rewind, those that are written again count again.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
+    WRITER_REWINDS = "weir_writer_rewinds_total", Kind::RareCounter, [DATABASE], "Times that the database stood further back than it had, after a failover or a restore, and got what it lacked again.";
+    WRITER_REWOUND_RECORDS = "weir_writer_rewound_records_total", Kind::RareCounter, [DATABASE], "Records that it lacked then. Applied records without these are what was applied once.";
     WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there), url (its address is malformed).";
     WRITER_PIPELINED_BATCHES = "weir_writer_pipelined_batches_total", Kind::RareCounter, [DATABASE, PIPELINED_RESULT], "Batches of a backlog that were to be written in part before their turn, by result: committed, failed (all of it was written in its turn). Those without a new session or view, and those that the failure of another one rolled back, are not counted.";
     WRITER_POSITION = "weir_writer_position", Kind::Gauge, [DATABASE], "The last position that the database has; absent until it was asked.";

@@ -19,8 +19,8 @@ use weir_domain::{
     Attributes, ClientIp, Clock, FINGERPRINT_LIFETIME_MS, Fingerprint, GeoLocation, HmacKey, JournalRecord, MainRecord,
     UnixMillis, VisitorFillRecord, VisitorRecord, VisitorToken,
 };
-use weir_journal::{AppendError, Appender, Journal, JournalOffsets};
-use weir_store::{StoreError, VisitorTable};
+use weir_journal::{AppendError, Appender, Journal, JournalOffsets, Position};
+use weir_store::{AsOf, StoreError, VisitorTable};
 
 /// How many tokens are known without a look-up.
 const KNOWN_TOKENS: u64 = 1_000_000;
@@ -63,6 +63,7 @@ pub struct Visitors {
     applier: Arc<ApplierState>,
     away_until_ms: AtomicU64,
     warm: AtomicBool,
+    journal_read_behind: AtomicU64,
     clock: Arc<Clock>,
     telemetry: Arc<Telemetry>,
 }
@@ -89,6 +90,7 @@ impl Visitors {
             applier,
             away_until_ms: AtomicU64::new(0),
             warm: AtomicBool::new(false),
+            journal_read_behind: AtomicU64::new(0),
             clock,
             telemetry,
         }
@@ -150,6 +152,16 @@ impl Visitors {
         }
     }
 
+    /// What lies behind this position was read from the journal: a database that lacks more than that has gone back, and does
+    /// not know all visitors of earlier runs until its writer has brought it up again.
+    pub fn read_from_journal_behind(&self, position: Position) {
+        self.journal_read_behind.store(position.0, Ordering::Release);
+    }
+
+    fn as_of(&self, position: Position) -> AsOf {
+        AsOf { journal: self.offsets.journal(), position }
+    }
+
     /// Reads what the table knows of the last minutes, and the newest tokens.
     ///
     /// # Errors
@@ -157,10 +169,11 @@ impl Visitors {
     pub async fn warm(&self) -> Result<(), StoreError> {
         let since = UnixMillis(self.clock.now().0 - FINGERPRINT_LIFETIME_MS);
         let most = i64::try_from(FINGERPRINTS).unwrap_or(i64::MAX);
-        for visitor in self.table.recent_visitors(since, most).await? {
+        let as_of = Some(self.as_of(Position(self.journal_read_behind.load(Ordering::Acquire))));
+        for visitor in self.table.recent_visitors(since, most, as_of).await? {
             self.remember(visitor.token, visitor.fingerprint, visitor.created_at);
         }
-        for token in self.table.newest_tokens(WARM_TOKENS).await? {
+        for token in self.table.newest_tokens(WARM_TOKENS, as_of).await? {
             self.known.insert(token, ());
         }
         self.warm.store(true, Ordering::Release);
@@ -209,10 +222,15 @@ impl Visitors {
             return true;
         }
         let look_up = async {
-            self.offsets.wait_applied(self.offsets.durable()).await;
-            self.table.visitor_exists(token).await
+            let position = self.offsets.durable();
+            self.offsets.wait_applied(position).await;
+            self.table.visitor_exists(token, Some(self.as_of(position))).await
         };
-        let Ok(Ok(exists)) = tokio::time::timeout(LOOK_UP, look_up).await else {
+        let answer = tokio::time::timeout(LOOK_UP, look_up).await;
+        if let Ok(Err(StoreError::Behind { .. })) = answer {
+            self.offsets.doubt();
+        }
+        let Ok(Ok(exists)) = answer else {
             self.away_until_ms.store(now_ms + AWAY_MS, Ordering::Relaxed);
             return true;
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_journal::{JournalOptions, SegmentStorage, Storage};
-use weir_testkit::on_both_databases;
+use weir_testkit::{Databases, on_both_databases};
 
 use super::*;
 
@@ -25,6 +25,14 @@ async fn halted(app: &TestApp, reason: &str) {
     .await;
     // It is halted a moment before it says so.
     app.until(reason, async || app.log().contains(reason)).await;
+}
+
+const SESSIONS: &str = "SELECT count(*) AS n FROM analytics_sessions";
+
+/// The databases of the server, but with another, empty analytics database.
+async fn another(app: &TestApp, directory: &std::path::Path) -> Databases {
+    let fresh = Databases::fresh(app.databases.backend, directory).await;
+    Databases { analytics_url: fresh.analytics_url, ..app.databases.clone() }
 }
 
 fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
@@ -123,6 +131,75 @@ on_both_databases! {
         halted(&app, "older copy of the data directory").await;
         moved_to(&app, stood).await;
         ledger.settle(&app).await;
+    }
+
+    async fn another_empty_database_halts_writer_until_it_is_accepted(backend) {
+        let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let mut ledger = Ledger::of("url names another, empty database", backend);
+        for number in 0..20 {
+            visit(&app, &mut Ledger::of("", backend), &format!("before {number}")).await.expect("it is taken");
+        }
+        app.applied().await;
+        app.stop().await;
+        let (before, elsewhere) = (app.databases.clone(), tempfile::tempdir().unwrap());
+        app.databases = another(&app, elsewhere.path()).await;
+        app.set("WEIR_ANALYTICS_DATABASE_URL", &app.databases.analytics_url.clone());
+        app.launch().await;
+        let created = visit(&app, &mut ledger, "after").await.expect("intake goes on");
+        halted(&app, "this is not the database that journal").await;
+        assert_eq!(app.databases.count(Database::Analytics, SESSIONS).await, 0, "applied records flowed into it again");
+        let accepted = app.run(&["journal", "accept-database", "analytics"]).await;
+        assert!(accepted.code == Some(0), "{accepted:?}");
+        app.session(&created).await;
+        assert_eq!(app.databases.count(Database::Analytics, SESSIONS).await, 1);
+        ledger.settle(&app).await;
+        assert!(!app.data_dir().join("journal/analytics/accepted").exists());
+
+        // Back again: that one lacks what the other has got since.
+        app.kill();
+        app.set("WEIR_ANALYTICS_DATABASE_URL", &before.analytics_url);
+        app.launch().await;
+        halted(&app, "this is not the database that journal").await;
+        assert_eq!(before.count(Database::Analytics, SESSIONS).await, 20);
+    }
+
+    async fn lost_database_gets_all_that_is_kept(backend) {
+        let mut app = TestApp::start_with(backend, &[UNTHROTTLED, &[("WEIR_JOURNAL__SEGMENT_BYTES", "4096")]].concat()).await;
+        let mut ledger = Ledger::of("database lost, a new one gets what is kept", backend);
+        for number in 0..60 {
+            visit(&app, &mut ledger, &number.to_string()).await.expect("it is taken");
+        }
+        app.applied().await;
+        app.kill();
+        let elsewhere = tempfile::tempdir().unwrap();
+        app.databases = another(&app, elsewhere.path()).await;
+        app.set("WEIR_ANALYTICS_DATABASE_URL", &app.databases.analytics_url.clone());
+        let accepted = app.run(&["journal", "accept-database", "analytics", "--with-kept"]).await;
+        assert!(accepted.code != Some(0), "it has no schema yet: {accepted:?}");
+        assert!(app.run(&["migrate"]).await.code == Some(0));
+        let accepted = app.run(&["journal", "accept-database", "analytics", "--with-kept"]).await;
+        assert!(accepted.code == Some(0), "{accepted:?}");
+        app.launch().await;
+        ledger.settle(&app).await;
+    }
+
+    async fn copy_from_before_databases_had_ids_is_not_mistaken(backend) {
+        let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let mut ledger = Ledger::of("copy from before databases had ids", backend);
+        visit(&app, &mut ledger, "before").await.expect("it is taken");
+        app.applied().await;
+        for run in ["an upgrade", "a restored copy"] {
+            app.stop().await;
+            if run == "an upgrade" {
+                std::fs::remove_file(app.data_dir().join("journal/analytics/databases")).unwrap();
+            }
+            let sql = "DROP TABLE database_identity;
+                       DELETE FROM _sqlx_migrations WHERE description = 'identity of the database'";
+            app.databases.execute(Database::Analytics, sql).await;
+            app.launch().await;
+            visit(&app, &mut ledger, run).await.expect("it is taken");
+            ledger.settle(&app).await;
+        }
     }
 
     async fn record_of_later_version_halts_writer_and_is_kept(backend) {

@@ -4,6 +4,8 @@
 //! - A step that failed is repeated with the same records and the same positions. If its COMMIT did arrive and only the
 //!   answer was lost, the repeat finds the position moved by this very process, and takes it as done.
 //! - A position that is not where this log's records go on (`fencing`) halts the applier.
+//! - A database that goes back is noticed within seconds, also while nothing comes in, and gets what it lacks again, where the
+//!   log still has it.
 //! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
 //!   the position passes it.
 
@@ -33,6 +35,10 @@ use super::{APPLY_TIMEOUT, ApplierPhase, ApplierState, ApplyObserver, Pacing, fe
 const BATCH_BYTES: usize = 4 << 20;
 /// How often a halted applier looks whether somebody has mended the position.
 const HALTED_PAUSE: Duration = Duration::from_secs(10);
+/// How often an applier that has nothing to apply asks the database where it stands.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// So many such looks in a row without an answer are an outage.
+const LOOKS: u32 = 3;
 
 /// What an applier is made of.
 pub struct ApplierParts<S: Sink> {
@@ -129,7 +135,9 @@ impl<S: Sink> Applier<S> {
                 }
             })?,
         };
-        self.log().wait_beyond(position).await;
+        if !self.wait_beyond(position).await? {
+            return Ok(true);
+        }
         self.pacing.wait(self.whole_batch_waits(position)).await;
         let end = self.log().end();
         if end <= position {
@@ -160,6 +168,50 @@ impl<S: Sink> Applier<S> {
         applied.map(|()| true)
     }
 
+    /// Waits for records behind a position. Every few seconds, and when a reader doubts it, the database is asked whether it still
+    /// stands there. False when it does not.
+    async fn wait_beyond(&mut self, position: Position) -> Result<bool, ApplyError> {
+        let mut failures = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.prefetch.log().wait_beyond(position) => return Ok(true),
+                () = self.offsets.doubted() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            match fencing::stands(self.sink.as_ref(), self.log().id()).await {
+                Ok(found) if found == Some(position) => failures = 0,
+                Ok(_) => {
+                    // Attaching afresh judges why.
+                    self.position = None;
+                    self.pipeline.take_back();
+                    return Ok(false);
+                }
+                // A connection may have been ended for being idle.
+                Err(error) => {
+                    failures += 1;
+                    if failures >= LOOKS {
+                        self.count(&error);
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The database was restored, or another server has taken over.
+    fn tell_rewind(&self, reached: Position, position: Position) {
+        let records = self.log().records_between(position, reached);
+        tracing::warn!(
+            database = self.sink.describe(),
+            was_at = reached.0,
+            position = position.0,
+            records,
+            "database has gone back, what it lacks is applied again from the journal"
+        );
+        self.observer.rewound(records);
+    }
+
     /// Prepares what may be prepared of what comes after a position, and reads on.
     fn prepare_next(&mut self, after: Position, end: Position, limits: ReadLimits) {
         loop {
@@ -178,8 +230,18 @@ impl<S: Sink> Applier<S> {
 
     /// Brings the database to this version and asks where it stands.
     async fn attach(&mut self) -> Result<Position, ApplyError> {
-        let position =
-            fencing::position(self.sink.as_ref(), self.log(), self.offsets.as_ref(), self.id, self.clock.now()).await?;
+        let (sink, offsets) = (self.sink.as_ref(), self.offsets.as_ref());
+        let position = fencing::position(sink, self.database, self.log(), offsets, self.id, self.clock.now()).await?;
+        let reached = self.offsets.reached();
+        if position < reached {
+            self.pipeline.take_back();
+            // First of all nothing more is deleted, also where too much is.
+            self.offsets.rewind(position);
+        }
+        fencing::not_deleted(self.log(), position)?;
+        if position < reached {
+            self.tell_rewind(reached, position);
+        }
         self.dead_letters.take_back_beyond(position).map_err(ApplyError::DeadLetters)?;
         self.offsets.commit(position);
         self.position = Some(position);

@@ -11,7 +11,7 @@ pub(super) enum ApplyError {
     Read(#[from] ReadError),
     #[error("dead letters cannot be written: {0}")]
     DeadLetters(std::io::Error),
-    #[error("the applier's name cannot be written down in {path}: {source}")]
+    #[error("a control file in {path} cannot be read or written: {source}")]
     Applier { path: std::path::PathBuf, source: std::io::Error },
     /// Going on could skip records or apply them twice: an operator must look.
     #[error("{0}")]

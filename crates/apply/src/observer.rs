@@ -15,6 +15,8 @@ pub trait ApplyObserver: Send + Sync + 'static {
     fn failed(&self, _error: &StoreError) {}
     /// A batch that was to be written in part before its turn was (committed), or was not.
     fn pipelined(&self, _committed: bool) {}
+    /// The database went back by so many records, which are applied again.
+    fn rewound(&self, _records: u64) {}
     /// So many records were set aside.
     fn dead_letter(&self, _reason: DeadLetterReason, _records: u64) {}
 }

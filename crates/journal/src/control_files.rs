@@ -6,8 +6,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::layout::{APPLIED, APPLIERS, CLEAN, TRIM_POINT};
+use super::layout::{ACCEPTED, APPLIED, APPLIERS, CLEAN, DATABASES, TRIM_POINT};
 use super::{Position, ballast};
+use weir_log::AcceptedDatabase;
 
 /// Writes down that an applier of this name uses the directory. The newest thousand are kept.
 pub(super) fn remember_applier(directory: &Path, applier: &str) -> io::Result<()> {
@@ -25,6 +26,48 @@ pub(super) fn remember_applier(directory: &Path, applier: &str) -> io::Result<()
 /// Whether an applier of this name ever used the directory.
 pub(super) fn knows_applier(directory: &Path, applier: &str) -> bool {
     fs::read_to_string(directory.join(APPLIERS)).is_ok_and(|known| known.lines().any(|name| name == applier))
+}
+
+/// The ids of the databases that the journal was applied to, the one in use last.
+pub(super) fn databases(directory: &Path) -> io::Result<Vec<String>> {
+    match fs::read_to_string(directory.join(DATABASES)) {
+        Ok(ids) => Ok(ids.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes down that this database is in use. What an operator has accepted is done then. The newest hundred are kept.
+pub(super) fn remember_database(directory: &Path, id: &str) -> io::Result<()> {
+    const KEPT: usize = 100;
+    let mut ids = databases(directory)?;
+    if ids.last().is_none_or(|last| last != id) {
+        ids.retain(|known| known != id);
+        ids.push(id.to_owned());
+        let from = ids.len().saturating_sub(KEPT);
+        write_durably(directory, DATABASES, ids[from..].join("\n").as_bytes())?;
+    }
+    match fs::remove_file(directory.join(ACCEPTED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The database that an operator has accepted.
+pub(super) fn accepted_database(directory: &Path) -> io::Result<Option<AcceptedDatabase>> {
+    let text = match fs::read_to_string(directory.join(ACCEPTED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read?,
+    };
+    let parsed = text
+        .split_once(' ')
+        .and_then(|(id, from)| Some(AcceptedDatabase { id: id.to_owned(), from: Position(from.trim().parse().ok()?) }));
+    Ok(parsed.filter(|accepted| accepted.from <= Position::MAX))
+}
+
+/// Accepts another database; the applier takes it up.
+pub(super) fn accept_database(directory: &Path, accepted: &AcceptedDatabase) -> io::Result<()> {
+    write_durably(directory, ACCEPTED, format!("{} {}", accepted.id, accepted.from.0).as_bytes())
 }
 
 /// Makes entries of a directory durable.

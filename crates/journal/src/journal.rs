@@ -64,6 +64,7 @@ impl Journal {
             applied_noted: AtomicU64::new(storage.applied_before().0),
             deleting: Mutex::default(),
             applied_moved: Notify::new(),
+            doubted: Notify::new(),
             applied_known: AtomicBool::new(false),
             unapplied_since_ms: AtomicU64::new(0),
             failing: AtomicBool::new(!storage.is_writable()),

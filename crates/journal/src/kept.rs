@@ -11,26 +11,29 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::index::{Segment, applied_segments};
 use super::shared::Shared;
 use super::{JournalOptions, Position, control_files};
 
+/// How often it is written down how far the database is.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+
 /// Deletes the applied segments that are over their time or their size. True when there are any, deleted or kept.
 pub(super) fn delete_due(shared: &Shared) -> io::Result<bool> {
-    let _deleting = shared.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut noted_at = shared.deleting.lock().unwrap_or_else(PoisonError::into_inner);
     let (applied, now) = (shared.applied(), Instant::now());
-    let (done, due, through) = shared.index.with(|segments| {
+    let (done, due) = shared.index.with(|segments| {
         let done = applied_segments(segments, applied);
         for (number, segment) in segments.iter_mut().enumerate() {
             segment.applied_since = (number < done).then(|| segment.applied_since.unwrap_or(now));
         }
-        let through = segments.get(done).filter(|_| done > 0).map(|next| next.previous);
-        (done, due(&segments[..done], &shared.options, now), through)
+        (done, due(&segments[..done], &shared.options, now))
     });
-    if let Some(through) = through {
-        note_applied(shared, through)?;
+    if noted_at.is_none_or(|at| now.duration_since(at) >= NOTE_EVERY) {
+        note_applied(shared, applied)?;
+        *noted_at = Some(now);
     }
     delete_oldest(shared, due)?;
     count(shared);
@@ -62,11 +65,11 @@ fn due(applied: &[Segment], options: &JournalOptions, now: Instant) -> usize {
     applied.iter().take_while(is_due).count()
 }
 
-/// Remembers, once a segment, how far the database is: a start reads only what lies behind it.
-fn note_applied(shared: &Shared, through: Position) -> io::Result<()> {
-    if through.0 > shared.applied_noted.load(Ordering::Acquire) {
-        control_files::write_applied(&shared.path, through)?;
-        shared.applied_noted.store(through.0, Ordering::Release);
+/// Remembers how far the database is: a start reads only what lies behind it, and sees by it that a database has gone back.
+fn note_applied(shared: &Shared, applied: Position) -> io::Result<()> {
+    if applied.0 > shared.applied_noted.load(Ordering::Acquire) {
+        control_files::write_applied(&shared.path, applied)?;
+        shared.applied_noted.store(applied.0, Ordering::Release);
     }
     Ok(())
 }
@@ -101,8 +104,6 @@ fn count(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn segments(now: Instant, ages: &[u64]) -> Vec<Segment> {

@@ -9,7 +9,9 @@
 //! | `reserve` | the ballast: room for the control files on a full disk |
 //! | `released` | the trim point: how far segments were deleted |
 //! | `clean` | written by an orderly stop, removed by the next start |
-//! | `applied` | how far the database was at an orderly stop |
+//! | `applied` | how far the database was, at least |
+//! | `databases` | the ids of the databases that the journal was applied to |
+//! | `accepted` | another database that an operator wants to be used, and from where |
 //! | `jumped` | the first position after the last gap |
 //! | `writers` | the names of the appliers that moved offsets from here |
 //! | `dead-letters`, `dead-letters.lock` | the dead-letter queue |
@@ -26,6 +28,8 @@ pub(super) const BALLAST: &str = "reserve";
 pub(super) const TRIM_POINT: &str = "released";
 pub(super) const CLEAN: &str = "clean";
 pub(super) const APPLIED: &str = "applied";
+pub(super) const DATABASES: &str = "databases";
+pub(super) const ACCEPTED: &str = "accepted";
 pub(super) const GAP: &str = "jumped";
 pub(super) const APPLIERS: &str = "writers";
 pub(super) const DEAD_LETTERS: &str = "dead-letters";

@@ -83,7 +83,7 @@ pub use observer::{CommittedBatch, JournalObserver};
 pub use offsets::JournalOffsets;
 pub use reader::{JournalReader, SegmentReader};
 pub use segments::SegmentStorage;
-pub use status::{Inspection, JournalState, JournalStatus, LogStatus, inspect};
+pub use status::{Inspection, JournalState, JournalStatus, LogStatus, accept_database, inspect};
 pub use storage::{Storage, StorageError};
 pub use weir_log::{JournalId, Position};
 

@@ -1,14 +1,14 @@
 //! How far a journal's database is: what may be deleted, what a read waits for, and who moved the offset.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use uuid::Uuid;
-use weir_log::Offsets;
+use weir_log::{AcceptedDatabase, BoxFuture, Offsets};
 
 use super::shared::Shared;
-use super::{Position, control_files};
+use super::{JournalId, Position, control_files};
 
 /// The offset of one journal's database; clones share it.
 #[derive(Clone)]
@@ -23,6 +23,17 @@ impl JournalOffsets {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
+    }
+
+    /// The journal's identity.
+    #[must_use]
+    pub fn journal(&self) -> JournalId {
+        self.0.id
+    }
+
+    /// A reader found the database further back than [`Self::applied`]: the applier is to look.
+    pub fn doubt(&self) {
+        self.0.doubted.notify_one();
     }
 
     /// The last durable position.
@@ -56,7 +67,10 @@ impl JournalOffsets {
         if !self.0.applied_known.load(Ordering::Acquire) {
             return Ok(());
         }
-        control_files::write_applied(&self.0.path, self.applied())
+        let applied = self.applied();
+        control_files::write_applied(&self.0.path, applied)?;
+        self.0.applied_noted.store(applied.0, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -75,6 +89,25 @@ impl Offsets for JournalOffsets {
         self.0.applied_moved.notify_waiters();
     }
 
+    fn reached(&self) -> Position {
+        self.applied().max(Position(self.0.applied_noted.load(Ordering::Acquire)))
+    }
+
+    fn rewind(&self, position: Position) {
+        // Whoever deletes now has taken what lay behind for applied; whoever deletes later has not.
+        let _deleting = self.0.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.commit(position);
+        self.0.applied_noted.store(position.0, Ordering::Release);
+        if let Err(error) = control_files::write_applied(&self.0.path, position) {
+            tracing::warn!(journal = self.name(), %error, "the applied position could not be written to its control file");
+        }
+    }
+
+    fn doubted(&self) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { shared.doubted.notified().await })
+    }
+
     fn set_oldest_unapplied(&self, appended_at_ms: u64) {
         self.0.unapplied_since_ms.store(appended_at_ms, Ordering::Relaxed);
     }
@@ -85,6 +118,18 @@ impl Offsets for JournalOffsets {
 
     fn knows_applier(&self, applier: &str) -> bool {
         applier.is_empty() || control_files::knows_applier(&self.0.path, applier)
+    }
+
+    fn databases(&self) -> std::io::Result<Vec<String>> {
+        control_files::databases(&self.0.path)
+    }
+
+    fn remember_database(&self, id: &str) -> std::io::Result<()> {
+        control_files::remember_database(&self.0.path, id)
+    }
+
+    fn accepted_database(&self) -> std::io::Result<Option<AcceptedDatabase>> {
+        control_files::accepted_database(&self.0.path)
     }
 
     fn location(&self) -> PathBuf {

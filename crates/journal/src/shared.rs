@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::Notify;
@@ -48,9 +49,12 @@ pub(super) struct Shared {
     pub applied: AtomicU64,
     /// How far the control file says that the database is.
     pub applied_noted: AtomicU64,
-    /// Held while segments are deleted: the collector does it, and the commit thread where records need the room.
-    pub deleting: Mutex<()>,
+    /// Held while segments are deleted: the collector does it, and the commit thread where records need the room. When
+    /// `applied_noted` was last written.
+    pub deleting: Mutex<Option<Instant>>,
     pub applied_moved: Notify,
+    /// A reader found the database further back than `applied`.
+    pub doubted: Notify,
     /// Whether the applier knows how far the database is.
     pub applied_known: AtomicBool,
     /// The append time of the first record that is not applied, 0 when the applier has caught up.

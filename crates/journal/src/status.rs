@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weir_log::ReadLimits;
+use weir_log::{AcceptedDatabase, ReadLimits};
 
 use super::directory::{self, Look};
 use super::error::OpenError;
@@ -135,6 +135,14 @@ pub struct Inspection {
     index: Arc<SegmentIndex>,
 }
 
+/// Says that a journal is to be applied to another database from now on. A server that runs takes it up.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn accept_database(path: &Path, accepted: &AcceptedDatabase) -> std::io::Result<()> {
+    super::control_files::accept_database(path, accepted)
+}
+
 /// Looks at the journal in a directory.
 ///
 /// # Errors
@@ -148,6 +156,12 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
 }
 
 impl Inspection {
+    /// How far the database was, as far as it was written down, and how far segments are deleted.
+    #[must_use]
+    pub fn applied_and_trimmed(&self) -> (Position, Position) {
+        (self.applied_before.max(self.trim_point), self.trim_point)
+    }
+
     /// How many records were given positions after one and up to another.
     #[must_use]
     pub fn records_between(&self, after: Position, through: Position) -> u64 {

@@ -15,7 +15,7 @@ mod reader;
 
 pub use dead_letter::{DeadLetter, DeadLetterQueue, DeadLetterReason};
 pub use position::{JournalId, POSITION_GAP, Position, records_between};
-pub use reader::{CorruptRange, LogReader, LogRecord, Offsets, ReadError, ReadLimits, RecordBatch};
+pub use reader::{AcceptedDatabase, CorruptRange, LogReader, LogRecord, Offsets, ReadError, ReadLimits, RecordBatch};
 
 /// A future in a box: the traits here are used as objects, once a batch.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

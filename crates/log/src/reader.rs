@@ -100,10 +100,27 @@ pub trait LogReader: Send + 'static {
     fn fork(&self) -> Box<dyn LogReader>;
 }
 
+/// Another database than before, as an operator has accepted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedDatabase {
+    pub id: String,
+    /// What is not applied to it: it begins behind this.
+    pub from: Position,
+}
+
 /// How far a log's database is: what the log may trim, what a read waits for, and who moved the offset.
 pub trait Offsets: Send + Sync + 'static {
     /// The database has applied everything up to here.
     fn commit(&self, position: Position);
+
+    /// How far the database was, in this process or, as far as that was written down, in an earlier one.
+    fn reached(&self) -> Position;
+
+    /// The database went back, and has applied no more than this. Nothing behind it is trimmed from here on.
+    fn rewind(&self, position: Position);
+
+    /// Completes when a reader finds the database further back than it is said to be here.
+    fn doubted(&self) -> BoxFuture<'static, ()>;
 
     /// When the oldest record that is not applied was acknowledged, in milliseconds since 1970.
     fn set_oldest_unapplied(&self, appended_at_ms: u64);
@@ -117,6 +134,24 @@ pub trait Offsets: Send + Sync + 'static {
     /// Whether an applier of this name ever followed this log. An offset that was moved by another one means that a copy of
     /// the log is in use somewhere. The empty name is an operator's, who set the offset by hand.
     fn knows_applier(&self, applier: &str) -> bool;
+
+    /// The ids of the databases that this log was applied to; the last one is in use.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn databases(&self) -> std::io::Result<Vec<String>>;
+
+    /// Writes down, durably, that the log is applied to this database from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing must then be applied.
+    fn remember_database(&self, id: &str) -> std::io::Result<()>;
+
+    /// What an operator has said: the log is to be applied to this database from now on, from behind a position.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn accepted_database(&self) -> std::io::Result<Option<AcceptedDatabase>>;
 
     /// Where the log is kept, for what an operator is told.
     fn location(&self) -> PathBuf;

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Somebody else moved the position: a second instance on a copy of the journal, or a restored database.
     #[error("journal position is {found} where {expected} was left")]
     Moved { expected: Position, found: Position, by: String },
+    /// The database stands further back than what is asked of it.
+    #[error("the database stands at {found}, and {expected} is asked for")]
+    Behind { expected: Position, found: Position },
     /// The URL is none that this engine can open.
     #[error("database url: {0}")]
     Url(String),
@@ -33,7 +36,7 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
             Self::Repeated => "repeated",
-            Self::Moved { .. } => "moved",
+            Self::Moved { .. } | Self::Behind { .. } => "moved",
             Self::Schema(_) => "schema",
             Self::Url(_) => "url",
         }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::{AsOf, StoreError};
 use weir_domain::{BatchKey, CachedResponse, UnixMillis};
 
 /// One key.
@@ -13,12 +13,18 @@ pub struct StoredKey {
     pub stored_at: UnixMillis,
 }
 
-/// Reads keys. They are written with their items, by the sink, and deleted by maintenance.
+/// Reads keys, as of a position of the analytics journal. They are written with their items, by the sink, and deleted by maintenance.
 #[async_trait]
 pub trait BatchKeyTable: Send + Sync + 'static {
     /// The key, if it was stored since a time.
-    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError>;
+    async fn batch_key(
+        &self,
+        key: BatchKey,
+        since: UnixMillis,
+        as_of: Option<AsOf>,
+    ) -> Result<Option<StoredKey>, StoreError>;
 
     /// The keys since a time, the newest first, at most this many.
-    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError>;
+    async fn batch_keys(&self, since: UnixMillis, most: i64, as_of: Option<AsOf>)
+    -> Result<Vec<StoredKey>, StoreError>;
 }

@@ -30,7 +30,7 @@ pub use error::StoreError;
 pub use keys::{BatchKeyTable, StoredKey};
 pub use migrations::{MigrationEvent, MigrationObserver};
 pub use open::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
-pub use position::Positions;
+pub use position::{AsOf, DatabaseIdentity, Positions};
 pub use settings::SettingsTable;
 
 /// One move of a journal's position.

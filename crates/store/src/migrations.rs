@@ -27,22 +27,26 @@ pub(super) const ANALYTICS_POSTGRES: &[Embedded] = &[
     (3, "row types", sql!("analytics/postgres/0003_row_types.sql")),
     (4, "no index on times", sql!("analytics/postgres/0004_no_index_on_times.sql")),
     (5, "row types in the order of records", sql!("analytics/postgres/0005_row_types.sql")),
+    (6, "identity of the database", sql!("analytics/postgres/0006_database_identity.sql")),
 ];
 /// Of the analytics database on SQLite.
 pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
     (1, "sessions and pageviews", sql!("analytics/sqlite/0001_sessions_and_pageviews.sql")),
     (2, "batch keys", sql!("analytics/sqlite/0002_batch_keys.sql")),
+    (3, "identity of the database", sql!("analytics/sqlite/0003_database_identity.sql")),
 ];
 /// Of the main database on PostgreSQL.
 pub(super) const MAIN_POSTGRES: &[Embedded] = &[
     (1, "consent and settings", sql!("main/postgres/0001_consent_and_settings.sql")),
     (2, "users, visitors and events", sql!("main/postgres/0002_users_visitors_and_events.sql")),
     (3, "no index on the time of events", sql!("main/postgres/0003_no_index_on_the_time_of_events.sql")),
+    (4, "identity of the database", sql!("main/postgres/0004_database_identity.sql")),
 ];
 /// Of the main database on SQLite.
 pub(super) const MAIN_SQLITE: &[Embedded] = &[
     (1, "consent and settings", sql!("main/sqlite/0001_consent_and_settings.sql")),
     (2, "users, visitors and events", sql!("main/sqlite/0002_users_visitors_and_events.sql")),
+    (3, "identity of the database", sql!("main/sqlite/0003_database_identity.sql")),
 ];
 
 /// How far a change of the schema is.

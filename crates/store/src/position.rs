@@ -11,6 +11,22 @@ use super::{Step, StoreError};
 use weir_domain::UnixMillis;
 use weir_log::{JournalId, Position};
 
+/// What a read must see: a journal, applied up to a position, in the very database that answers. A database may go back between
+/// the last step and the read: a standby that lags is promoted, or a copy is restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    pub journal: JournalId,
+    pub position: Position,
+}
+
+/// Which database it is: a random id, made with it, that a copy and a standby have, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseIdentity {
+    pub id: String,
+    /// Whether journals had been applied to it before it had an id.
+    pub was_in_use: bool,
+}
+
 /// How far journals are applied in one database.
 #[async_trait]
 pub trait Positions: Send + Sync {
@@ -23,6 +39,19 @@ pub trait Positions: Send + Sync {
 
     /// Forgets a journal of a single step: a letter that was applied.
     async fn forget(&self, journal: JournalId) -> Result<(), StoreError>;
+
+    /// The same as [`Self::register`], for a database that begins where another one was left: the journal's position is at least
+    /// this one afterwards.
+    async fn register_at(
+        &self,
+        journal: JournalId,
+        writer: Uuid,
+        position: Position,
+        now: UnixMillis,
+    ) -> Result<(), StoreError>;
+
+    /// Which database this is.
+    async fn identity(&self) -> Result<DatabaseIdentity, StoreError>;
 
     /// How many other journals have been applied here: this data directory may have replaced one of them.
     async fn other_journals(&self, journal: JournalId) -> Result<u64, StoreError>;
@@ -41,6 +70,15 @@ impl<DB: Database> PositionTable<DB> {
 macro_rules! on_engine {
     ($engine:ty, $connection:ty) => {
         impl PositionTable<$engine> {
+            /// Makes sure that what this connection reads from now on is not older. A server does not go back under a connection.
+            pub(super) async fn check(connection: &mut $connection, as_of: Option<AsOf>) -> Result<(), StoreError> {
+                let Some(AsOf { journal, position: expected }) = as_of else { return Ok(()) };
+                let row: Option<(i64, String)> =
+                    sqlx::query_as(READ).bind(journal.to_string()).fetch_optional(connection).await?;
+                let found = from_column(row.unwrap_or_default().0);
+                if found >= expected { Ok(()) } else { Err(StoreError::Behind { expected, found }) }
+            }
+
             /// Moves a position, or says who moved it before.
             pub(super) async fn advance(connection: &mut $connection, step: &Step) -> Result<(), StoreError> {
                 let moved: Option<(i64,)> = sqlx::query_as(
@@ -82,6 +120,35 @@ macro_rules! on_engine {
                 .execute(&self.0)
                 .await?;
                 Ok(self.position(journal).await?.unwrap_or_default().0)
+            }
+
+            async fn register_at(
+                &self,
+                journal: JournalId,
+                writer: Uuid,
+                position: Position,
+                now: UnixMillis,
+            ) -> Result<(), StoreError> {
+                sqlx::query(
+                    "INSERT INTO journal_positions (journal_id, position, writer, updated_at) VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (journal_id) DO UPDATE
+                     SET position = excluded.position, writer = excluded.writer, updated_at = excluded.updated_at
+                     WHERE journal_positions.position < excluded.position",
+                )
+                .bind(journal.to_string())
+                .bind(as_column(position))
+                .bind(writer.to_string())
+                .bind(now.to_rfc3339())
+                .execute(&self.0)
+                .await?;
+                Ok(())
+            }
+
+            async fn identity(&self) -> Result<DatabaseIdentity, StoreError> {
+                let row: Option<(String, bool)> =
+                    sqlx::query_as("SELECT id, was_in_use FROM database_identity").fetch_optional(&self.0).await?;
+                let lost = || StoreError::Schema("database_identity has no row".to_owned());
+                row.map(|(id, was_in_use)| DatabaseIdentity { id, was_in_use }).ok_or_else(lost)
             }
 
             async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError> {

@@ -1,5 +1,6 @@
 //! Two fresh databases of either engine, and looks into them that give the same shape from both.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -147,6 +148,53 @@ impl Databases {
         self.execute(other, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")).await;
         let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
         self.execute(other, &end).await;
+    }
+
+    /// Keeps all rows as they are now, for [`Self::go_back`].
+    pub async fn keep_copy(&self, database: Database) {
+        let mut sql = String::new();
+        for table in self.tables(database).await {
+            let _ = write!(
+                sql,
+                "DROP TABLE IF EXISTS copy_of_{table}; CREATE TABLE copy_of_{table} AS SELECT * FROM {table};"
+            );
+        }
+        self.execute(database, &sql).await;
+    }
+
+    /// Brings all rows back to where they were kept, in one transaction, as a restored copy or a standby that lagged has them.
+    pub async fn go_back(&self, database: Database) {
+        let mut sql = match self.backend {
+            // What guards consents is told that this is no deletion.
+            Backend::Postgres => "BEGIN; SET LOCAL session_replication_role = replica;".to_owned(),
+            Backend::Sqlite => "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE;".to_owned(),
+        };
+        let tables = self.tables(database).await;
+        if self.backend == Backend::Sqlite && database == Database::Main {
+            sql += "INSERT INTO consent_maintenance (reason) VALUES ('restored');";
+        }
+        for table in tables.iter().filter(|table| *table != "consent_maintenance") {
+            let _ = write!(sql, "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM copy_of_{table};");
+        }
+        if self.backend == Backend::Sqlite && database == Database::Main {
+            sql += "DELETE FROM consent_maintenance;";
+        }
+        self.execute(database, &format!("{sql} COMMIT;")).await;
+    }
+
+    async fn tables(&self, database: Database) -> Vec<String> {
+        let sql = match self.backend {
+            Backend::Postgres => {
+                "SELECT relname::text AS name FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+                 AND relnamespace = 'public'::regnamespace AND relname !~ '^(_sqlx|copy_of_)'"
+            }
+            Backend::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                 AND name NOT LIKE '_sqlx%' AND name NOT LIKE 'copy_of_%'"
+            }
+        };
+        let rows = self.rows(database, sql).await;
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
     }
 
     /// A time that long ago, as a column of this engine is compared with.

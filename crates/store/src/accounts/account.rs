@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use weir_domain::{CodeRequest, CreateUser, CreateUserOutcome, SignIn, SignInOutcome};
 
-use crate::StoreError;
+use crate::{AsOf, StoreError};
 
-/// Accounts.
+/// Accounts. What is decided from what is there is decided as of a position of the main journal.
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
     /// Replaces the address's code. False when the address had its codes for now.
     async fn put_code(&self, request: &CodeRequest) -> Result<bool, StoreError>;
     /// Signs in, and makes the user who is new.
-    async fn sign_in(&self, sign_in: &SignIn) -> Result<SignInOutcome, StoreError>;
+    async fn sign_in(&self, sign_in: &SignIn, as_of: Option<AsOf>) -> Result<SignInOutcome, StoreError>;
     /// Makes a user for another service.
-    async fn create_user(&self, request: &CreateUser) -> Result<CreateUserOutcome, StoreError>;
+    async fn create_user(&self, request: &CreateUser, as_of: Option<AsOf>) -> Result<CreateUserOutcome, StoreError>;
 }

@@ -11,7 +11,8 @@ use weir_domain::{CodeRequest, CreateUser, CreateUserOutcome, Credential, SignIn
 use super::account::Accounts;
 use super::tables::{AccountTables, Time};
 use super::users::Draft;
-use crate::StoreError;
+use crate::position::PositionTable;
+use crate::{AsOf, StoreError};
 
 macro_rules! on_engine {
     ($engine:ty, $time:ty, $begin:literal) => {
@@ -26,8 +27,9 @@ macro_rules! on_engine {
                 Ok(stored)
             }
 
-            async fn sign_in(&self, sign_in: &SignIn) -> Result<SignInOutcome, StoreError> {
+            async fn sign_in(&self, sign_in: &SignIn, as_of: Option<AsOf>) -> Result<SignInOutcome, StoreError> {
                 let mut transaction = self.0.begin_with($begin).await?;
+                PositionTable::<$engine>::check(&mut transaction, as_of).await?;
                 let email = match &sign_in.proof {
                     Credential::Code { address_hash, code_hash, email } => {
                         let good = Self::take_code(&mut transaction, address_hash, code_hash, sign_in.now).await?;
@@ -96,8 +98,13 @@ macro_rules! on_engine {
                 Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, is_new })))
             }
 
-            async fn create_user(&self, request: &CreateUser) -> Result<CreateUserOutcome, StoreError> {
+            async fn create_user(
+                &self,
+                request: &CreateUser,
+                as_of: Option<AsOf>,
+            ) -> Result<CreateUserOutcome, StoreError> {
                 let mut transaction = self.0.begin_with($begin).await?;
+                PositionTable::<$engine>::check(&mut transaction, as_of).await?;
                 if let Some(user) = Self::user_by_id(&mut transaction, &request.user.id).await? {
                     return Ok(CreateUserOutcome::User { hash_id: user.hash_id, created: false });
                 }

@@ -1,10 +1,12 @@
 //! The tables behind a pool, and how each engine keeps a time.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Database, Pool};
+use sqlx::pool::PoolConnection;
+use sqlx::{Database, Pool, Postgres, Sqlite};
 use weir_domain::UnixMillis;
 
-use crate::StoreError;
+use crate::position::PositionTable;
+use crate::{AsOf, StoreError};
 
 /// The main database as requests see it.
 pub(crate) struct AccountTables<DB: Database>(pub(super) Pool<DB>);
@@ -14,6 +16,22 @@ impl<DB: Database> AccountTables<DB> {
         Self(pool)
     }
 }
+
+macro_rules! on_engine {
+    ($engine:ty) => {
+        impl AccountTables<$engine> {
+            /// A connection that reads nothing older than that.
+            pub(super) async fn connection(&self, as_of: Option<AsOf>) -> Result<PoolConnection<$engine>, StoreError> {
+                let mut connection = self.0.acquire().await?;
+                PositionTable::<$engine>::check(&mut connection, as_of).await?;
+                Ok(connection)
+            }
+        }
+    };
+}
+
+on_engine!(Postgres);
+on_engine!(Sqlite);
 
 /// How an engine keeps a time.
 pub(super) trait Time: Sized {

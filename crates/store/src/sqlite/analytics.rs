@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::super::fold::{Fold, PreImage, SessionState, ViewState, WriteSet};
 use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, MigrationObserver};
-use super::super::position::{PositionTable, Positions};
+use super::super::position::{AsOf, PositionTable, Positions};
 use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
 use crate::columns::{NewRow, StateWriter};
@@ -155,25 +155,39 @@ impl Sink for SqliteAnalytics {
 
 #[async_trait]
 impl BatchKeyTable for SqliteAnalytics {
-    async fn batch_key(&self, key: BatchKey, since: UnixMillis) -> Result<Option<StoredKey>, StoreError> {
+    async fn batch_key(
+        &self,
+        key: BatchKey,
+        since: UnixMillis,
+        as_of: Option<AsOf>,
+    ) -> Result<Option<StoredKey>, StoreError> {
+        let mut connection = self.requests.acquire().await?;
+        PositionTable::<Sqlite>::check(&mut connection, as_of).await?;
         let row: Option<KeyRow> = sqlx::query_as(
             "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys WHERE key = $1 AND stored_at >= $2",
         )
         .bind(key.0.to_vec())
         .bind(since.to_rfc3339())
-        .fetch_optional(&self.requests)
+        .fetch_optional(&mut *connection)
         .await?;
         row.map_or(Ok(None), stored_key)
     }
 
-    async fn batch_keys(&self, since: UnixMillis, most: i64) -> Result<Vec<StoredKey>, StoreError> {
+    async fn batch_keys(
+        &self,
+        since: UnixMillis,
+        most: i64,
+        as_of: Option<AsOf>,
+    ) -> Result<Vec<StoredKey>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        PositionTable::<Sqlite>::check(&mut connection, as_of).await?;
         let rows: Vec<KeyRow> = sqlx::query_as(
             "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys
              WHERE stored_at >= $1 ORDER BY stored_at DESC LIMIT $2",
         )
         .bind(since.to_rfc3339())
         .bind(most)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *connection)
         .await?;
         rows.into_iter().filter_map(|row| stored_key(row).transpose()).collect()
     }

@@ -42,7 +42,7 @@ fn creation(name: &str, email: Option<&str>) -> CreateUser {
 }
 
 async fn is_in(store: &Store, sign_in: &SignIn) -> bool {
-    match store.accounts.sign_in(sign_in).await.unwrap() {
+    match store.accounts.sign_in(sign_in, None).await.unwrap() {
         SignInOutcome::SignedIn(_) => true,
         SignInOutcome::Refused => false,
         SignInOutcome::Collision => panic!("a name was taken"),
@@ -188,14 +188,14 @@ on_both_databases! {
 
     async fn sign_in_collision_keeps_code_usable(backend) {
         let store = Store::fresh(backend).await;
-        store.accounts.create_user(&creation("a", None)).await.unwrap();
+        store.accounts.create_user(&creation("a", None), None).await.unwrap();
         store.accounts.put_code(&request("1", at(0))).await.unwrap();
         let taken = |hash_id: &str, referral_code: &str| SignIn {
             candidate: NewUser { id: "id-new".into(), hash_id: hash_id.into(), referral_code: referral_code.into() },
             ..attempt("1", "new", at(1))
         };
         for sign_in in [taken("hash-a", "code-new"), taken("hash-new", "code-a")] {
-            assert_eq!(store.accounts.sign_in(&sign_in).await.unwrap(), SignInOutcome::Collision);
+            assert_eq!(store.accounts.sign_in(&sign_in, None).await.unwrap(), SignInOutcome::Collision);
         }
         assert_eq!(store.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
         assert!(is_in(&store, &attempt("1", "new", at(1))).await, "the code is still good");
@@ -204,7 +204,7 @@ on_both_databases! {
 
     async fn create_user_conflicts_are_reported_by_kind(backend) {
         let store = Store::fresh(backend).await;
-        let create = async |request: &CreateUser| store.accounts.create_user(request).await.unwrap();
+        let create = async |request: &CreateUser| store.accounts.create_user(request, None).await.unwrap();
         let made = |created: bool| CreateUserOutcome::User { hash_id: "hash-a".into(), created };
         assert_eq!(create(&creation("a", Some("ann@example.org"))).await, made(true));
         assert_eq!(create(&creation("a", Some("bob@example.org"))).await, made(false));
@@ -241,15 +241,15 @@ on_both_databases! {
             truth = if backend == Backend::Sqlite { "0" } else { "false" }
         );
         store.databases.execute(Database::Main, &other).await;
-        assert_eq!(store.reads.consent_version("ann").await.unwrap().as_deref(), Some("3"));
-        assert_eq!(store.reads.consent_version("nobody").await.unwrap(), None);
-        let told = store.reads.consents("ann", 3).await.unwrap();
+        assert_eq!(store.reads.consent_version("ann", None).await.unwrap().as_deref(), Some("3"));
+        assert_eq!(store.reads.consent_version("nobody", None).await.unwrap(), None);
+        let told = store.reads.consents("ann", 3, None).await.unwrap();
         let told: Vec<Value> =
             told.iter().map(|row| json!([row.document_type, row.document_version, row.accepted])).collect();
         assert_eq!(
             told,
             [json!(["TERMS", "9", false]), json!(["COOKIE_CONSENT", "3", true]), json!(["COOKIE_CONSENT", "2", true])]
         );
-        assert_eq!(store.reads.consents("ann' OR '1'='1", 3).await.unwrap(), []);
+        assert_eq!(store.reads.consents("ann' OR '1'='1", 3, None).await.unwrap(), []);
     }
 }

@@ -205,13 +205,13 @@ on_both_databases! {
             stored("view", Some(view.id), None, later(3)),
             stored("session", Some(session.id), Some(DAY), later(2)),
         ];
-        assert_eq!(store.keys.batch_keys(DAY, 100).await.unwrap(), expected);
-        assert_eq!(store.keys.batch_keys(later(3), 100).await.unwrap(), expected[..2], "since a time");
-        assert_eq!(store.keys.batch_keys(DAY, 1).await.unwrap(), expected[..1], "the newest first");
+        assert_eq!(store.keys.batch_keys(DAY, 100, None).await.unwrap(), expected);
+        assert_eq!(store.keys.batch_keys(later(3), 100, None).await.unwrap(), expected[..2], "since a time");
+        assert_eq!(store.keys.batch_keys(DAY, 1, None).await.unwrap(), expected[..1], "the newest first");
         // The position goes back, and the step comes again: nothing is doubled, the key says the same.
         let again = keyed(viewed(&view), "view", later(3));
         store.analytics.apply(&store.step(3, 5), &[again.clone(), again]).await.unwrap();
-        assert_eq!(store.keys.batch_keys(DAY, 100).await.unwrap(), expected);
+        assert_eq!(store.keys.batch_keys(DAY, 100, None).await.unwrap(), expected);
         assert_eq!(views(&store).await.len(), 1);
     }
 
@@ -222,7 +222,7 @@ on_both_databases! {
         let batch = [keyed(record(session_at(DAY)), "good", DAY), keyed(record(poison), "poison", DAY)];
         let refused = store.analytics.apply(&store.step(0, 2), &batch).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
-        assert_eq!(store.keys.batch_keys(DAY, 100).await.unwrap(), []);
+        assert_eq!(store.keys.batch_keys(DAY, 100, None).await.unwrap(), []);
     }
 
     async fn idempotency_keys_older_than_one_day_are_deleted(backend) {
@@ -235,7 +235,7 @@ on_both_databases! {
         store.analytics.apply(&store.step(0, 3), &batch).await.unwrap();
         let done = store.analytics.maintain(now, 0).await.unwrap();
         assert_eq!(done.rows_deleted, 1, "{done:?}");
-        let kept = store.keys.batch_keys(UnixMillis(0), 100).await.unwrap();
+        let kept = store.keys.batch_keys(UnixMillis(0), 100, None).await.unwrap();
         assert_eq!(kept.iter().map(|key| key.stored_at.0 - DAY.0).collect::<Vec<_>>(), [1, 0]);
         let sessions = "SELECT count(*) AS n FROM analytics_sessions";
         assert_eq!(store.databases.count(Database::Analytics, sessions).await, 3, "items outlive their keys");
@@ -344,5 +344,5 @@ async fn concurrent_writers_with_same_keys_do_not_deadlock() {
     };
     let both = async { tokio::join!(write(), write()) };
     tokio::time::timeout(PATIENCE, both).await.expect("they wait for each other");
-    assert_eq!(store.keys.batch_keys(DAY, 1000).await.unwrap().len(), 300);
+    assert_eq!(store.keys.batch_keys(DAY, 1000, None).await.unwrap().len(), 300);
 }

@@ -281,20 +281,20 @@ on_both_databases! {
         let batch = [(1, 4 * MINUTE_MS), (2, MINUTE_MS), (3, 0), (4, 6 * MINUTE_MS), (5, 3 * MINUTE_MS)]
             .map(|(number, age)| made(visitor(number, ago(age), Attributes::default())));
         store.main.apply(&store.step(0, 5), &batch).await.unwrap();
-        let recent = store.visitors.recent_visitors(ago(4 * MINUTE_MS), 10).await.unwrap();
+        let recent = store.visitors.recent_visitors(ago(4 * MINUTE_MS), 10, None).await.unwrap();
         let tokens: Vec<VisitorToken> = recent.iter().map(|visitor| visitor.token).collect();
         assert_eq!(tokens, [3, 2, 5, 1].map(token));
         assert_eq!((recent[0].fingerprint, recent[0].created_at), (Fingerprint([3; 32]), now));
-        let two = store.visitors.recent_visitors(ago(4 * MINUTE_MS), 2).await.unwrap();
+        let two = store.visitors.recent_visitors(ago(4 * MINUTE_MS), 2, None).await.unwrap();
         assert_eq!(two, recent[..2]);
-        assert_eq!(store.visitors.newest_tokens(3).await.unwrap(), [3, 2, 5].map(token));
-        assert_eq!(store.visitors.newest_tokens(10).await.unwrap(), [3, 2, 5, 1, 4].map(token));
+        assert_eq!(store.visitors.newest_tokens(3, None).await.unwrap(), [3, 2, 5].map(token));
+        assert_eq!(store.visitors.newest_tokens(10, None).await.unwrap(), [3, 2, 5, 1, 4].map(token));
         // What somebody wrote by hand does not stop a start.
         let by_hand = "INSERT INTO visitors (token, fingerprint, created_at, updated_at)
                        VALUES ('hand', 'made', '2999-01-01T00:00:00.000Z', '2999-01-01T00:00:00.000Z')";
         store.databases.execute(Database::Main, by_hand).await;
-        assert_eq!(store.visitors.recent_visitors(ago(4 * MINUTE_MS), 10).await.unwrap(), recent);
-        assert_eq!(store.visitors.newest_tokens(10).await.unwrap().len(), 5);
+        assert_eq!(store.visitors.recent_visitors(ago(4 * MINUTE_MS), 10, None).await.unwrap(), recent);
+        assert_eq!(store.visitors.newest_tokens(10, None).await.unwrap().len(), 5);
     }
 
     async fn visitor_fingerprints_expire_to_the_millisecond(backend) {
@@ -326,13 +326,13 @@ on_both_databases! {
             ..visitor(1, now(), Attributes::default())
         };
         store.main.apply(&store.step(0, 1), &[made(told)]).await.unwrap();
-        assert!(store.visitors.visitor_exists(token(1)).await.unwrap());
-        assert!(!store.visitors.visitor_exists(token(2)).await.unwrap());
-        let profile = store.visitors.visitor_profile(token(1)).await.unwrap().unwrap();
+        assert!(store.visitors.visitor_exists(token(1), None).await.unwrap());
+        assert!(!store.visitors.visitor_exists(token(2), None).await.unwrap());
+        let profile = store.visitors.visitor_profile(token(1), None).await.unwrap().unwrap();
         assert_eq!((profile.user_agent.as_deref(), profile.country.as_deref()), (Some("agent"), Some("TR")));
-        assert_eq!(store.visitors.visitor_profile(token(2)).await.unwrap(), None);
+        assert_eq!(store.visitors.visitor_profile(token(2), None).await.unwrap(), None);
         store.databases.execute(Database::Main, "UPDATE visitors SET user_id = 'u1'").await;
-        assert_eq!(store.visitors.visitor_profile(token(1)).await.unwrap(), None, "it is somebody's now");
-        assert!(store.visitors.visitor_exists(token(1)).await.unwrap());
+        assert_eq!(store.visitors.visitor_profile(token(1), None).await.unwrap(), None, "it is somebody's now");
+        assert!(store.visitors.visitor_exists(token(1), None).await.unwrap());
     }
 }
