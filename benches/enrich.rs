@@ -17,13 +17,14 @@ use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use mmdb_writer::{Value, Writer};
 use weir::actor::{Health, Watchdog};
+use weir::enrich::bots::Bots;
 use weir::enrich::geo::Geo;
 use weir::enrich::pool::UserAgents;
 use weir::enrich::token::TrackingTokens;
 use weir::enrich::user_agent::UserAgentParser;
 use weir::enrich::{Discarded, Enricher, EventTime, SessionVisit};
 use weir::telemetry::Telemetry;
-use weir_domain::{ClientIp, Clock, GeoLocation, IdSource, SessionRecord};
+use weir_domain::{BotFilter, ClientIp, Clock, GeoLocation, IdSource, SessionRecord};
 
 const PAGE: &str = "11111111-2222-3333-4444-555555555555";
 const BROWSER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
@@ -44,6 +45,7 @@ fn enricher(geo: Geo) -> Enricher {
     let parser = UserAgentParser::new().expect("the embedded expressions are those of this build");
     let restart_budget = Health::new(Arc::clone(&telemetry)).restart_budget("user_agent_parser");
     Enricher {
+        bots: Arc::new(Bots::new(BotFilter::default(), &telemetry)),
         agents: UserAgents::start(parser, 2, &Watchdog::default(), &restart_budget, telemetry),
         geo,
         tokens: TrackingTokens::new(b"a secret for benchmarks"),
@@ -109,7 +111,9 @@ fn geo() -> Geo {
     let directory = tempfile::tempdir().expect("the system has a temporary directory");
     let path = directory.path().join("city.mmdb");
     std::fs::write(&path, writer.to_bytes().expect("ten thousand networks fit")).expect("the directory is writable");
-    Geo::open(&path).expect("what was just written is a database")
+    let geo = Geo::default();
+    geo.load(&path).expect("what was just written is a database");
+    geo
 }
 
 /// A visit whose parts a benchmark may change.
@@ -180,7 +184,7 @@ fn bench(
 fn enrich(criterion: &mut Criterion) {
     let system = System(actix::System::new());
     // The pool's arbiters belong to the system that is current when they are made.
-    let (bare, full) = system.0.block_on(async { (enricher(Geo::none()), enricher(geo())) });
+    let (bare, full) = system.0.block_on(async { (enricher(Geo::default()), enricher(geo())) });
     let known =
         system.0.block_on(session(&full, &Visit::of(&full, BROWSER.to_owned()))).expect("nothing is wrong with it");
     assert_eq!(known.place.region.as_deref(), Some("Land Berlin"));
@@ -203,7 +207,8 @@ fn enrich(criterion: &mut Criterion) {
         assert_eq!(system.0.block_on(session(&full, &make())).err(), Some(expected));
         bench(&mut group, &system, &full, name, make);
     };
-    refused("refused, bot", Discarded::Bot, |visit| BOT.clone_into(&mut visit.user_agent));
+    let word = BotFilter::default().find(BOT).expect("it is a crawler's");
+    refused("refused, bot", Discarded::Bot(word), |visit| BOT.clone_into(&mut visit.user_agent));
     refused("refused, no consent", Discarded::NoConsent, |visit| visit.consent = None);
     refused("refused, bad token", Discarded::BadToken, |visit| visit.token = "0".repeat(32));
     group.finish();

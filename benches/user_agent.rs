@@ -11,7 +11,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use uaparser::Parser as _;
 use weir::enrich::user_agent::UserAgentParser;
-use weir_domain::is_bot;
+use weir_domain::BotFilter;
 use weir_testkit::packages::Packages;
 
 const USER_AGENTS: usize = 60;
@@ -50,8 +50,9 @@ fn parse(criterion: &mut Criterion) {
             }
         });
     });
-    group.bench_function("is_bot", |bencher| {
-        bencher.iter(|| user_agents.iter().filter(|user_agent| is_bot(black_box(user_agent))).count());
+    let bots = BotFilter::default();
+    group.bench_function("bots", |bencher| {
+        bencher.iter(|| user_agents.iter().filter(|user_agent| bots.find(black_box(user_agent)).is_some()).count());
     });
     group.finish();
 

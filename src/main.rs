@@ -58,6 +58,15 @@ enum Command {
     Check,
     /// Print every key of the configuration with its default and its meaning, as Markdown.
     Configuration,
+    /// Say what becomes of a user agent: whether it is a bot's, and what is stored of it.
+    Explain {
+        /// The user agent; `-` reads one from each line of the input.
+        #[arg(long)]
+        user_agent: String,
+        /// Print JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a tracking token for a bio page, valid for five to ten minutes.
     Token {
         /// The page's UUID.
@@ -187,6 +196,7 @@ fn main() -> ExitCode {
         Command::Top { interval_seconds, .. } => commands::top::top_of(&config, interval_seconds),
         Command::Configuration => commands::configuration(),
         Command::Check => commands::check(&config, problems),
+        Command::Explain { user_agent, json } => commands::explain::explain(&config, &user_agent, json),
         Command::Token { bio_page_id } => commands::token(&config, &bio_page_id),
         Command::Jwt { user_id, seconds } => commands::jwt(&config, &user_id, seconds),
         Command::Settings(SettingsCommand::Get { key }) => commands::settings_get(&config, &key),

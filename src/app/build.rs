@@ -21,6 +21,7 @@ use crate::actor::{Health, Watchdog};
 use crate::auth::{AccessTokens, IdTokens, SignInParts, SignInService};
 use crate::config::{Config, Secrets};
 use crate::enrich::Enricher;
+use crate::enrich::bots::Bots;
 use crate::enrich::geo::{Geo, GeoWatch};
 use crate::enrich::pool::UserAgents;
 use crate::enrich::token::TrackingTokens;
@@ -62,7 +63,7 @@ impl Builder<'_> {
     pub async fn build(&self, secrets: &Secrets) -> Result<(Data<AppState>, [Journal; 2]), AppError> {
         let config = self.config;
         let access_tokens = Arc::new(AccessTokens::new(&secrets.jwt)?);
-        let geo = self.start_geo()?;
+        let geo = self.start_geo();
         // One housekeeping arbiter for what ticks and blocks nobody.
         let housekeeping = Arbiter::new();
         let analytics = self.start_journal("analytics", &housekeeping).await?;
@@ -97,10 +98,11 @@ impl Builder<'_> {
             memory: remembered.clone(),
             restart_budget: restart_budget.clone(),
         });
-        let limiter = self.start_limiter(&memory, &housekeeping);
+        let bots = Arc::new(Bots::new(config.bots.clone(), &self.telemetry));
+        let limiter = self.start_limiter(&memory, &bots, &housekeeping);
 
         let agents = UserAgents::start(
-            UserAgentParser::new()?,
+            UserAgentParser::with_bots(config.bots.clone())?,
             std::thread::available_parallelism().map_or(1, usize::from),
             &self.watchdog,
             &self.health_state.restart_budget("user_agent_parser"),
@@ -131,6 +133,7 @@ impl Builder<'_> {
             limiter,
             enricher: Enricher {
                 agents,
+                bots,
                 geo,
                 tokens: TrackingTokens::new(secrets.tracking_hmac_secret.expose_secret().as_bytes()),
                 ids: Arc::clone(&ids),
@@ -189,32 +192,39 @@ impl Builder<'_> {
         });
     }
 
-    fn start_limiter(&self, memory: &Memory, housekeeping: &Arbiter) -> Limiter {
+    fn start_limiter(&self, memory: &Memory, bots: &Arc<Bots>, housekeeping: &Arbiter) -> Limiter {
         let limiter = Limiter::new(self.config.throttle.clone(), limit::CAPACITY, Arc::clone(&self.clock));
         let restart_budget = self.health_state.restart_budget("sweeper");
         let (swept, telemetry) = (limiter.clone(), Arc::clone(&self.telemetry));
         let (visitors, keys) = (Arc::clone(&memory.visitors), Arc::clone(&memory.keys));
-        let others: Vec<Sweep> = vec![Arc::new(move || visitors.sweep()), Arc::new(move || keys.sweep())];
+        let bots = Arc::clone(bots);
+        let others: Vec<Sweep> =
+            vec![Arc::new(move || visitors.sweep()), Arc::new(move || keys.sweep()), Arc::new(move || bots.report())];
         self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || {
             Sweeper::new(swept.clone(), others.clone(), Arc::clone(&telemetry), restart_budget.clone())
         });
         limiter
     }
 
-    fn start_geo(&self) -> Result<Geo, AppError> {
+    fn start_geo(&self) -> Geo {
+        let geo = Geo::new(self.config.geoip_city_districts);
         let Some(path) = self.config.geoip_database.clone() else {
             tracing::info!("no geoip_database is set: places come from a trusted proxy's headers, or stay unknown");
-            return Ok(Geo::none());
+            return geo;
         };
-        let seen = FileVersion::of(&path);
-        let geo = Geo::open(&path)?;
+        let mut seen = FileVersion::of(&path);
+        if let Err(error) = geo.load(&path) {
+            tracing::warn!(%error, "no geoip database yet, it is loaded as soon as the file is there");
+            // Whatever it was: what is refused once more is counted and said.
+            seen = None;
+        }
         let restart_budget = self.health_state.restart_budget("geoip");
         let (watched, telemetry) = (geo.clone(), Arc::clone(&self.telemetry));
         // An arbiter of its own: reading and checking a large database blocks for a second.
         self.watchdog.supervise(&Arbiter::new().handle(), restart_budget.clone(), 1, move || {
             GeoWatch::new(watched.clone(), path.clone(), seen, Arc::clone(&telemetry), restart_budget.clone())
         });
-        Ok(geo)
+        geo
     }
 
     async fn start_journal(&self, name: &'static str, housekeeping: &Arbiter) -> Result<Journal, AppError> {

@@ -11,7 +11,6 @@ use weir_store::StoreError;
 
 use crate::auth::{IdTokensError, JwtError};
 use crate::config::SecretsError;
-use crate::enrich::geo::GeoError;
 use crate::enrich::user_agent::UserAgentError;
 use crate::mail::MailError;
 
@@ -24,8 +23,6 @@ pub enum AppError {
     Secrets(#[from] SecretsError),
     #[error(transparent)]
     Jwt(#[from] JwtError),
-    #[error(transparent)]
-    Geo(#[from] GeoError),
     #[error("user-agent rules: {0}")]
     UserAgent(#[from] UserAgentError),
     #[error(transparent)]

@@ -2,6 +2,7 @@
 
 mod ask;
 pub mod dead_letters;
+pub mod explain;
 mod health;
 pub mod journal;
 mod outcome;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use weir::app::{self, AppError, Started, fd_limit};
 use weir::auth::{AccessTokens, IdTokens};
 use weir::config::{Config, DatabaseUrl, JwtKey, Problems, Secrets};
-use weir::enrich::geo::Geo;
+use weir::enrich::geo;
 use weir::enrich::token::TrackingTokens;
 use weir::mail;
 use weir::settings;
@@ -85,7 +86,7 @@ async fn migrate_one<S: Sink>(sink: &S) -> Done {
 /// Looks at everything that the configuration points to, beside the problems that it has itself.
 pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
     if let Some(path) = &config.geoip_database {
-        problems.extend(Geo::open(path).err().map(|error| error.to_string()));
+        problems.extend(geo::check(path).err().map(|error| error.to_string()));
     }
     if let Some(path) = &config.secrets.jwt_public_key_file {
         problems.extend(AccessTokens::new(&JwtKey::Public(path.clone())).err().map(|error| error.to_string()));

@@ -179,11 +179,38 @@ address. They also do if a proxy that is not behind Cloudflare lets `CF-Connecti
     Section {
         title: "Enrichment",
         before: "",
-        keys: &[optional("geoip_database", "none", "A `.mmdb` file with cities or countries.")],
+        keys: &[
+            optional("geoip_database", "none", "A `.mmdb` file with cities or countries."),
+            key(
+                "geoip.city_districts",
+                "false",
+                "Whether a city keeps the district that DB-IP adds to its name: `Seoul (Toegye-ro)` instead of `Seoul`.",
+            ),
+        ],
         after: "Without a file, country and city come from the headers of Cloudflare (through a trusted proxy), or stay null. \
 [GeoLite2 City](https://dev.maxmind.com/geoip/geolite2-free-geolocation-data/) is free with an account. \
-[DB-IP City Lite](https://db-ip.com/db/download/ip-to-city-lite) is free under CC BY 4.0. Weir reads the file into memory, \
-and reads it again when it changes. It refuses a file that is no such database, and keeps the one in use.",
+[DB-IP City Lite](https://db-ip.com/db/download/ip-to-city-lite) is free under CC BY 4.0. Weir reads nested rows, as \
+these have, and the flat rows of ip-location-db. It reads the file into memory, and reads it again when it changes. It refuses \
+a file that is no such database, and keeps the one in use. A file that is missing at the start is loaded when it comes.",
+    },
+    Section {
+        title: "Bots",
+        before: "Sessions and views of bots are answered with `id: null`. The first rule looks for 22 words in the user agent, such as \
+`bot` and `google`. Apps and phones of people have such words too; the phrases that name them are taken out first.",
+        keys: &[
+            key(
+                "bots.rule",
+                "\"people-first\"",
+                "`people-first`; `original`: the words alone; `strict`: also automated browsers, monitors and HTTP libraries.",
+            ),
+            optional(
+                "bots.people",
+                "none",
+                "Phrases of further apps and devices of people, such as `[\"MyBot App/\"]`. One that would free a crawler is refused.",
+            ),
+            optional("bots.more", "none", "Phrases that make a user agent a bot's, such as `[\"OurProbe/\"]`."),
+        ],
+        after: "`weir explain --user-agent 'TEXT'` says what becomes of a user agent. `weir_bots_total` counts who is dropped.",
     },
     Section {
         title: "Throttles",

@@ -4,6 +4,7 @@
 //! `journal`, `mail`, `network`, `providers`, `secrets`, `throttle`; `keys` describes all of them. Invariant: an unknown key, a bad value or an
 //! unsafe combination refuses to start; nothing is guessed, and no secret has a constant default.
 
+mod bots;
 mod database;
 mod document;
 mod journal;
@@ -29,7 +30,7 @@ pub use source::{Problems, Values};
 pub use throttle::throttled;
 
 use crate::limit::Limit;
-use weir_domain::Route;
+use weir_domain::{BotFilter, Route};
 use weir_journal::JournalOptions;
 
 /// How log lines are written.
@@ -53,8 +54,12 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Without it sign-in codes are written to the log.
     pub mail: Option<MailSettings>,
+    /// What tells bots from people.
+    pub bots: BotFilter,
     /// A MaxMind-format database with cities or countries.
     pub geoip_database: Option<PathBuf>,
+    /// Whether a city keeps the district that DB-IP adds to its name.
+    pub geoip_city_districts: bool,
     /// How long an access token of a sign-in is valid.
     pub access_token_seconds: u32,
     /// How many days analytics rows are kept; 0 keeps them.
@@ -87,7 +92,11 @@ impl Config {
             secrets: SecretSettings::take(values),
             providers: providers::take(values),
             mail: mail::take(values),
+            bots: bots::take(values),
             geoip_database: values.parse("geoip_database", "a path"),
+            geoip_city_districts: values
+                .choice("geoip.city_districts", &[("false", false), ("true", true)])
+                .unwrap_or(false),
             access_token_seconds: values.number("access_token_seconds", 3600, 60..=31_536_000),
             retention_days: values.number("retention_days", 0, 0..=36_500),
             shutdown_timeout_seconds: values.number("shutdown_timeout_seconds", 25, 0..=3600),

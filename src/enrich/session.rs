@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use uuid::Uuid;
 
-use super::geo::{Found, Geo};
+use super::bots::Bots;
+use super::geo::{Found, Geo, Place};
 use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
@@ -13,7 +14,7 @@ use super::user_agent::{DeviceClass, UserAgentFacts};
 use crate::contract::kinds::{OptionalInteger, OptionalText, Text};
 use crate::contract::{TEXT_MAX, URL_MAX, request_body};
 use weir_domain::{
-    ClientIp, GeoLocation, IdSource, Outcome, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted, is_bot,
+    BotWord, ClientIp, GeoLocation, IdSource, Outcome, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted,
     parse_uuid, sha256,
 };
 
@@ -57,7 +58,8 @@ request_body! {
 /// A visit that is not stored, and is answered with `id: null`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discarded {
-    Bot,
+    /// With the word that gave it away.
+    Bot(BotWord),
     NoConsent,
     BadToken,
     /// The user-agent pool is full.
@@ -67,7 +69,7 @@ pub enum Discarded {
 impl From<Discarded> for Outcome {
     fn from(discarded: Discarded) -> Self {
         match discarded {
-            Discarded::Bot => Self::Bot,
+            Discarded::Bot(_) => Self::Bot,
             Discarded::NoConsent => Self::NoConsent,
             Discarded::BadToken => Self::BadToken,
             Discarded::Unavailable => Self::Unavailable,
@@ -96,6 +98,7 @@ pub struct Admitted {
 /// Everything that enrichment needs; one for the whole process.
 pub struct Enricher {
     pub agents: UserAgents,
+    pub bots: Arc<Bots>,
     pub geo: Geo,
     pub tokens: TrackingTokens,
     pub ids: Arc<IdSource>,
@@ -117,14 +120,25 @@ impl Enricher {
             Some(user_agent) => self.agents.known(user_agent),
             None => Some(Arc::clone(&NOTHING)),
         };
-        let bot = agent.as_ref().map_or_else(|| user_agent.is_some_and(is_bot), |facts| facts.bot);
-        if bot {
-            return Err(Discarded::Bot);
+        let bot = match &agent {
+            Some(facts) => facts.bot,
+            None => user_agent.and_then(|user_agent| self.bots.find(user_agent)),
+        };
+        if let Some(word) = bot {
+            self.bots.dropped(word);
+            return Err(Discarded::Bot(word));
         }
         if !analytics_is_granted(visit.consent_analytics) {
             return Err(Discarded::NoConsent);
         }
         Ok(Admitted { bio_page_id: self.check_page(visit, now)?, agent })
+    }
+
+    /// Whether an event is a bot's, and counts it if so.
+    #[must_use]
+    pub fn is_bot(&self, user_agent: Option<&str>) -> bool {
+        let word = user_agent.and_then(|user_agent| self.bots.find(user_agent));
+        word.inspect(|word| self.bots.dropped(*word)).is_some()
     }
 
     /// What a user agent tells that [`Self::admit`] did not know.
@@ -143,12 +157,16 @@ impl Enricher {
         visit: &SessionVisit<'_>,
         bio_page_id: Option<Uuid>,
         agent: &UserAgentFacts,
-        place: &GeoLocation,
+        place: &Place,
         when: EventTime,
         use_of: impl FnOnce(&SessionRecord<&str>) -> T,
     ) -> T {
         let referrer_domain = referrer::domain(visit.referrer);
-        let place = place.lend();
+        let location = place.location.lend();
+        let timezone = match place.is_time_zone_certain {
+            true => location.timezone.or(visit.timezone),
+            false => visit.timezone.or(location.timezone),
+        };
         use_of(&SessionRecord {
             id: self.ids.next(when.now),
             started_at: UnixMillis(when.now.0 - when.age_ms),
@@ -171,7 +189,7 @@ impl Enricher {
             screen_height: visit.screen_height,
             connection_type: visit.connection_type,
             language: visit.language,
-            place: GeoLocation { timezone: place.timezone.or(visit.timezone), ..place },
+            place: GeoLocation { timezone, ..location },
         })
     }
 
@@ -193,13 +211,19 @@ impl Enricher {
         device.map(|device| device.as_str().to_owned())
     }
 
-    /// Where an address is: by GeoIP, else by what the proxy says.
+    /// Where an address is: by GeoIP, and by what the proxy says where that knows no country.
     #[must_use]
-    pub fn place(&self, client: Option<ClientIp>, proxy_place: GeoLocation) -> GeoLocation {
+    pub fn place(&self, client: Option<ClientIp>, proxy_place: GeoLocation) -> Place {
         match client.map_or(Found::Nothing, |client| self.geo.look_up(client)) {
-            Found::Row(place) => place,
-            Found::Nothing => proxy_place,
-            Found::Failed => GeoLocation::default(),
+            Found::Row(mut place) => {
+                if place.location.country.is_none() {
+                    place.location.country = proxy_place.country;
+                    place.location.city = place.location.city.or(proxy_place.city);
+                }
+                place
+            }
+            Found::Nothing => Place::without_certainty(proxy_place),
+            Found::Failed => Place::default(),
         }
     }
 }

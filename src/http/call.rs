@@ -120,6 +120,12 @@ impl Call<'_> {
         client::user_agent(self.headers()).filter(|user_agent| !user_agent.is_empty())
     }
 
+    /// Whether the caller's user agent is a bot's; it is counted if so.
+    #[must_use]
+    pub fn is_bot(&self) -> bool {
+        self.app.enricher.is_bot(self.user_agent().as_deref())
+    }
+
     /// What stands in the place of the braces in the endpoint's path.
     #[must_use]
     pub fn path_part(&self) -> Cow<'_, str> {

@@ -74,10 +74,12 @@ catalogue! {
     CONNECTIONS = "weir_connections", Kind::Gauge, [], "Open connections of clients.";
     CONNECTIONS_MAX = "weir_connections_max", Kind::Gauge, [], "The most connections of clients; more wait until one ends.";
     STAGE_SECONDS = "weir_stage_duration_seconds", Kind::Histogram(SHORT_SECONDS), [STAGE], "Time in one stage of a request: parse, enrich, journal.";
+    BOTS = "weir_bots_total", Kind::RareCounter, [BOT_WORD], "Sessions and views of bots, by the word that gave them away; what an operator added counts as configured.";
     USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, [LOOKUP_RESULT], "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
     USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, [], "User agents held parsed.";
     GEOIP_LOADED = "weir_geoip_loaded", Kind::Gauge, [], "1 when a GeoIP database is loaded.";
-    GEOIP_RELOADS = "weir_geoip_reloads_total", Kind::RareCounter, [RELOAD_RESULT], "Reloads of a changed GeoIP database by result.";
+    GEOIP_RELOADS = "weir_geoip_reloads_total", Kind::RareCounter, [RELOAD_RESULT], "Loads of a GeoIP database that was not there before or has changed, by result.";
+    GEOIP_BUILD_SECONDS = "weir_geoip_build_timestamp_seconds", Kind::Gauge, [], "When the GeoIP database in use was built, in seconds since 1970; absent without one.";
     LIMITER_ENTRIES = "weir_limiter_entries", Kind::Gauge, [], "Open throttle windows.";
     LIMITER_CAPACITY = "weir_limiter_capacity_entries", Kind::Gauge, [], "The most throttle windows that are kept.";
     LIMITER_REFUSALS = "weir_limiter_refusals_total", Kind::RareCounter, [ROUTE], "Requests over their limit, by route.";

@@ -4,7 +4,7 @@
 
 use std::iter;
 
-use weir_domain::{Outcome, Route};
+use weir_domain::{BotWord, Outcome, Route};
 
 /// A label and its values.
 pub struct BoundedLabel {
@@ -46,6 +46,7 @@ labels! {
     OUTCOME = "outcome", || Outcome::ALL.iter().map(|outcome| outcome.label()).collect();
     STATUS = "status", || STATUSES.iter().map(|(_, label)| *label).collect();
     STAGE = "stage", || vec!["parse", "enrich", "journal"];
+    BOT_WORD = "word", BotWord::all;
     LOOKUP_RESULT = "result", || vec!["hit", "miss", "refused"];
     RELOAD_RESULT = "result", || vec!["loaded", "refused"];
     MAIL_RESULT = "result", || vec!["sent", "failed", "expired", "refused"];

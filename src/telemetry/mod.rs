@@ -23,7 +23,7 @@ use prometheus::{Histogram, IntCounter};
 use catalogue::CATALOGUE;
 use families::{Families, Labels};
 use label::STATUSES;
-use weir_domain::{Outcome, Route};
+use weir_domain::{BotWord, Outcome, Route};
 
 pub use catalogue::name;
 pub use label::UNKNOWN_ITEM;
@@ -111,6 +111,13 @@ impl Telemetry {
     /// Adds one stage's time.
     pub fn stage(&self, stage: Stage, took: Duration) {
         self.stage_seconds[stage as usize].observe(took.as_secs_f64());
+    }
+
+    /// The counters of bots, by word.
+    #[must_use]
+    pub fn bots(&self) -> Vec<(&'static str, IntCounter)> {
+        let counter = |word| (word, self.families.counter(name::BOTS, &[("word", word)]));
+        BotWord::all().into_iter().map(counter).collect()
     }
 
     /// The user agent was known.

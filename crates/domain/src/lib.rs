@@ -35,8 +35,8 @@ pub use outcome::{Outcome, Route};
 pub use record::{AnalyticsEvent, AnalyticsRecord, JournalRecord, MainRecord};
 pub use row::RowWriter;
 pub use rules::{
-    HEARTBEAT_SECONDS, analytics_is_granted, clamp_duration_seconds, clamp_scroll_depth, is_bot, kept_address,
-    reading_seconds,
+    BotFilter, BotRule, BotWord, FreesCrawler, HEARTBEAT_SECONDS, analytics_is_granted, clamp_duration_seconds,
+    clamp_scroll_depth, country_code, has_one_time_zone, kept_address, reading_seconds,
 };
 pub use session::{GeoLocation, SessionRecord, VisitorHash};
 pub use url_path::url_path;

@@ -13,6 +13,7 @@
 //! after one thread and 18 after five have used it, because every expression keeps a cache for each thread.
 
 mod device_class;
+mod ios_version;
 
 pub use device_class::DeviceClass;
 
@@ -20,13 +21,19 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 use ua_parser::{Extractor, Regexes};
-use weir_domain::is_bot;
+use weir_domain::{BotFilter, BotWord};
 
 /// The expressions as `build.rs` left them: JSON, compressed with gzip.
 const EXPRESSIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user_agent_regexes.json.gz"));
 
 /// The longest `os_version`, as in the contract's table of session fields.
 pub const MAX_OS_VERSION_BYTES: usize = 20;
+
+/// The longest name of a browser, in characters.
+const MAX_BROWSER_CHARACTERS: usize = 64;
+
+/// Apple's system on phones and tablets, as the expressions call it.
+const IOS: &str = "iOS";
 
 /// The expressions' word for "not recognised".
 const UNRECOGNISED: &str = "Other";
@@ -45,8 +52,8 @@ pub enum UserAgentError {
 /// What a user agent says (the contract's session rule 4). A field that is `None` falls through to the client's value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserAgentFacts {
-    /// Whether it is a bot's (rule 2), kept so that a known user agent is not searched again.
-    pub bot: bool,
+    /// What makes it a bot's (rule 2), kept so that a known user agent is not searched again.
+    pub bot: Option<BotWord>,
     pub device: Option<DeviceClass>,
     /// The browser's family, as in `Chrome Mobile`.
     pub browser: Option<Box<str>>,
@@ -59,6 +66,7 @@ pub struct UserAgentFacts {
 /// Reads user agents. Load it once.
 pub struct UserAgentParser {
     extractor: Extractor<'static>,
+    bots: BotFilter,
 }
 
 impl UserAgentParser {
@@ -67,11 +75,19 @@ impl UserAgentParser {
     /// # Errors
     /// When the expressions that were embedded are damaged or do not fit this version of `ua-parser`.
     pub fn new() -> Result<Self, UserAgentError> {
+        Self::with_bots(BotFilter::default())
+    }
+
+    /// The same, with a filter for bots that an operator has set.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_bots(bots: BotFilter) -> Result<Self, UserAgentError> {
         let mut json = Vec::new();
         GzDecoder::new(EXPRESSIONS).read_to_end(&mut json).map_err(UserAgentError::Compressed)?;
         let regexes: Regexes<'static> = serde_json::from_slice(&json).map_err(UserAgentError::Shape)?;
         let extractor = Extractor::try_from(regexes).map_err(UserAgentError::Expression)?;
-        Ok(Self { extractor })
+        Ok(Self { extractor, bots })
     }
 
     /// What `user_agent` says. The cost grows with its length, so bound that first.
@@ -79,19 +95,31 @@ impl UserAgentParser {
     pub fn parse(&self, user_agent: &str) -> UserAgentFacts {
         let browser = self.extractor.ua.extract(user_agent);
         let browser = browser.as_ref().and_then(|value| recognised(&value.family));
+        let browser = browser.filter(|family| is_browser(user_agent, family));
         let system = self.extractor.os.extract(user_agent);
         let os = system.as_ref().and_then(|value| recognised(&value.os));
         let os_version = system.as_ref().filter(|_| os.is_some()).and_then(|value| {
             dotted_digits([&value.major, &value.minor, &value.patch, &value.patch_minor].map(Option::as_deref))
         });
+        let is_frozen = os == Some(IOS) && os_version.as_deref().is_some_and(ios_version::is_frozen);
+        let told = if is_frozen { ios_version::told(user_agent) } else { None };
         UserAgentFacts {
-            bot: is_bot(user_agent),
+            bot: self.bots.find(user_agent),
             device: device_class::of(user_agent, browser, os),
             browser: browser.map(Into::into),
             os: os.map(Into::into),
-            os_version,
+            os_version: told.or(os_version),
         }
     }
+}
+
+/// Whether a family is a browser's name. The expressions take the name of any Apple app for one, whatever it is.
+fn is_browser(user_agent: &str, family: &str) -> bool {
+    let is_app = || {
+        let after = user_agent.strip_prefix(family).filter(|_| user_agent.contains(" CFNetwork/"));
+        after.is_some_and(|after| ["/", "-iPhone/", "-iPad/"].iter().any(|next| after.starts_with(next)))
+    };
+    family.chars().nth(MAX_BROWSER_CHARACTERS).is_none() && !is_app()
 }
 
 fn recognised(family: &str) -> Option<&str> {
@@ -130,7 +158,7 @@ mod tests {
 
     fn facts(device: DeviceClass, browser: &str, os: &str, os_version: Option<&str>) -> UserAgentFacts {
         UserAgentFacts {
-            bot: false,
+            bot: None,
             device: Some(device),
             browser: Some(browser.into()),
             os: Some(os.into()),
@@ -151,6 +179,42 @@ mod tests {
         let user_agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
                           Chrome/137.0.0.0 Safari/537.36";
         assert_eq!(PARSER.parse(user_agent), facts(DeviceClass::Desktop, "Chrome", "Windows", Some("10")));
+    }
+
+    #[test]
+    fn ios_version_frozen_in_its_token_is_the_one_told_elsewhere() {
+        let phone = |token: &str, rest: &str| {
+            format!(
+                "Mozilla/5.0 (iPhone; CPU iPhone OS {token} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) {rest}"
+            )
+        };
+        for (user_agent, expected) in [
+            (phone("18_7", "Version/26.2 Mobile/15E148 Safari/604.1"), "26.2"),
+            (phone("18_6", "Version/26.0.1 Mobile/15E148 Safari/604.1"), "26.0.1"),
+            (phone("18_6", "Version/18.6 Mobile/15E148 Safari/604.1"), "18.6"),
+            (phone("18_5", "Version/26.2 Mobile/15E148 Safari/604.1"), "18.5"),
+            (phone("18_7", "Mobile/22H Instagram 400.0 (iPhone17,1; iOS 26_1; en_US; scale=3.00)"), "26.1"),
+            (phone("18_7", "Mobile/22H [FBAN/FBIOS;FBAV/530.0;FBDV/iPhone17,1;FBSN/iOS;FBSV/26.1;FBSS/3]"), "26.1"),
+            (phone("18_7_1", "Mobile/15E148"), "18.7.1"),
+            (phone("18_7", "Version/26"), "26"),
+            (phone("18_7", "Version/999999999999.1 Mobile"), "18.7"),
+        ] {
+            assert_eq!(PARSER.parse(&user_agent).os_version.as_deref(), Some(expected), "{user_agent}");
+        }
+        let tablet = "Mozilla/5.0 (iPad; CPU OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.1 Mobile/15E148 \
+                      Safari/604.1";
+        assert_eq!(PARSER.parse(tablet).os_version.as_deref(), Some("26.1"));
+    }
+
+    #[test]
+    fn browser_name_of_an_unknown_app_or_without_end_is_none() {
+        for user_agent in
+            ["MyNotes/1.2 CFNetwork/1335.0.3 Darwin/21.6.0", "My Notes-iPhone/1 CFNetwork/1335.0.3 Darwin/21.6.0"]
+        {
+            let facts = PARSER.parse(user_agent);
+            assert_eq!((facts.browser.as_deref(), facts.os.as_deref()), (None, Some("iOS")), "{user_agent}");
+        }
+        assert!(!is_browser("x", &"n".repeat(65)) && is_browser("x", &"ü".repeat(64)));
     }
 
     #[test]

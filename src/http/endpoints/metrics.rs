@@ -37,6 +37,9 @@ fn gather(app: &AppState) {
     set(name::LIMITER_CAPACITY, app.limiter.capacity());
     set(name::USER_AGENT_CACHE_ENTRIES, usize::try_from(app.enricher.agents.entries()).unwrap_or(usize::MAX));
     set(name::GEOIP_LOADED, usize::from(app.enricher.geo.is_loaded()));
+    if let Some(built_at) = app.enricher.geo.built_at_seconds() {
+        telemetry.set_gauge(name::GEOIP_BUILD_SECONDS, &[], approximate(built_at));
+    }
     let (depth, capacity) = app.enricher.agents.queue();
     let mailboxes = [("user_agent_parser", (depth, capacity)), ("mailer", app.sign_in.outbox())];
     for (actor, (depth, capacity)) in mailboxes {

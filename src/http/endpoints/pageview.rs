@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use weir_domain::{
     AnalyticsEvent, AnalyticsRecord, CachedResponse, JournalRecord, LeaveRecord, Outcome, PageviewRecord, UnixMillis,
-    clamp_duration_seconds, clamp_scroll_depth, is_bot, parse_uuid, url_path,
+    clamp_duration_seconds, clamp_scroll_depth, parse_uuid, url_path,
 };
 
 use super::session::Done;
@@ -82,7 +82,7 @@ pub async fn view(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
     let view = call.parsed(|| read_view(&body, None))?;
     let now = call.app.clock.now();
-    let record = match view.into_record(call.user_agent().as_deref(), call.app.ids.next(now), now) {
+    let record = match view.into_record(call.is_bot(), call.app.ids.next(now), now) {
         Ok(record) => record,
         Err(outcome) => return Ok(call.reply(outcome, &Viewed::default())),
     };
@@ -157,13 +157,8 @@ impl View {
     ///
     /// # Errors
     /// With the outcome of a view that is answered with `id: null`.
-    pub fn into_record(
-        self,
-        user_agent: Option<&str>,
-        id: Uuid,
-        entered_at: UnixMillis,
-    ) -> Result<PageviewRecord, Outcome> {
-        if user_agent.is_some_and(is_bot) {
+    pub fn into_record(self, is_bot: bool, id: Uuid, entered_at: UnixMillis) -> Result<PageviewRecord, Outcome> {
+        if is_bot {
             return Err(Outcome::Bot);
         }
         let Some(session_id) = self.session_id else { return Err(Outcome::Served) };

@@ -53,7 +53,7 @@ pub async fn init(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let visit =
         Visit { user_agent: visit.user_agent.or_else(|| call.user_agent().map(Cow::into_owned)), client, ..visit };
     let proxy_place = call.client.proxy_place(call.headers());
-    let initiated = call.app.visitors.init(visit, || call.app.enricher.place(client, proxy_place)).await?;
+    let initiated = call.app.visitors.init(visit, || call.app.enricher.place(client, proxy_place).location).await?;
     let outcome = if initiated.is_new { Outcome::Accepted } else { Outcome::Served };
     let answer = InitAnswer { token: initiated.token.to_string(), is_new: initiated.is_new };
     Ok(call.reply(outcome, &answer))

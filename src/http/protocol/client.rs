@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use percent_encoding::percent_decode_str;
-use weir_domain::{ClientIp, GeoLocation};
+use weir_domain::{ClientIp, GeoLocation, country_code};
 
 use crate::config::{Proxies, XForwardedFor};
 
@@ -102,9 +102,7 @@ fn is_private(peer: IpAddr) -> bool {
 }
 
 fn proxy_country(headers: &HeaderMap) -> Option<String> {
-    let country = headers.get(CF_COUNTRY)?.to_str().ok()?.trim().to_ascii_uppercase();
-    let is_code = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    (is_code && country != "XX").then_some(country)
+    country_code(headers.get(CF_COUNTRY)?.to_str().ok()?.trim()).map(str::to_owned)
 }
 
 fn proxy_city(headers: &HeaderMap) -> Option<String> {
@@ -191,7 +189,7 @@ mod tests {
         let place = |pairs: &[(&str, &str)]| Client { ip: None, trusted: true }.proxy_place(&headers(pairs));
         let found = place(&[("cf-ipcountry", "tr"), ("cf-ipcity", "%C4%B0stanbul")]);
         assert_eq!((found.country.as_deref(), found.city.as_deref()), (Some("TR"), Some("İstanbul")));
-        for country in ["XX", "T1", "TUR", ""] {
+        for country in ["XX", "ZZ", "EU", "AP", "T1", "TUR", ""] {
             assert_eq!(place(&[("cf-ipcountry", country)]).country, None, "{country:?}");
         }
         assert_eq!(place(&[("cf-ipcity", "a%00b")]).city, None);

@@ -260,3 +260,24 @@ async fn secrets_generated_by_command_are_announced_and_private() {
     let again = app.run(&["jwt", "alice"]).await;
     assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
 }
+
+#[tokio::test]
+async fn cli_explain_says_what_becomes_of_a_user_agent() {
+    let mut app = TestApp::prepare(Backend::Sqlite).await;
+    let bot = app.run(&["explain", "--user-agent", "Twitterbot/1.0"]).await;
+    assert_eq!(bot.code, Some(0), "{bot:?}");
+    assert!(bot.stdout.contains("a bot's, for the word twitter"), "{bot:?}");
+    let phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.2 \
+                 Mobile/15E148 Safari/604.1";
+    let person = app.run(&["explain", "--json", "--user-agent", phone]).await;
+    let told: Value = serde_json::from_str(&person.stdout).unwrap();
+    let expected = json!({
+        "userAgent": phone, "stored": true, "botWord": null, "device": "mobile", "browser": "Mobile Safari", "os": "iOS",
+        "osVersion": "26.2",
+    });
+    assert_eq!(told, expected);
+    app.set("WEIR_BOTS__PEOPLE", "bot");
+    let refused = app.run(&["explain", "--user-agent", phone]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("bots.people: the phrase \"bot\" would let"), "{refused:?}");
+}

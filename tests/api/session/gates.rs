@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_testkit::{
-    BROWSER, Backend, Database, TestApp, UNTHROTTLED, error, minimal_session, on_both_databases, session_with,
+    BROWSER, Backend, Database, TestApp, UNTHROTTLED, data, error, minimal_session, on_both_databases, session_with,
 };
 
 use super::without_user_agent;
@@ -100,4 +100,57 @@ async fn session_bot_filter_precedes_consent_and_token() {
     app.discarded(app.post(SESSION, &session_with(&granted))).await;
     assert_eq!(app.outcomes("session", "bad_token").await, 1.0);
     app.still_serves().await;
+}
+
+/// User agents of apps and phones that people use, each with one of the rule's words.
+const PEOPLE: [&str; 3] = [
+    "Mozilla/5.0 (Linux; Android 14; SM-S921B; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/126.0 Mobile Safari/537.36 \
+     musical_ly_2023500030 JsSdk/1.0 NetType/WIFI Channel/googleplay AppName/musical_ly",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/21G80 Twitter for \
+     iPhone/10.60",
+    "Mozilla/5.0 (Linux; Android 12; CUBOT P60) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0.0.0 Mobile Safari/537.36",
+];
+
+on_both_databases! {
+    async fn session_and_view_from_an_app_of_people_are_stored(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        for user_agent in PEOPLE {
+            let visit = app.post(SESSION, &minimal_session()).header("user-agent", user_agent);
+            let row = app.stored(visit).await;
+            assert_eq!(row["device"], json!("mobile"), "{user_agent}");
+            let view = json!({"sessionId": row["id"], "url": "https://example.org/"});
+            let view = app.post("/api/v1/analytics/pageview", &view).header("user-agent", user_agent).send().await.unwrap();
+            assert!(data(view).await["id"].is_string(), "{user_agent}");
+        }
+        assert_eq!(app.metric("weir_bots_total{word=\"bot\"}").await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn session_under_each_bot_rule_is_stored_or_counted_by_its_word() {
+    let headless =
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/130.0.0.0 Safari/537.36";
+    let own = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6 like Mac OS X) OurBot App/3";
+    for (rule, people, stored, words) in [
+        ("people-first", "", [true, true, false], &["bot"][..]),
+        ("people-first", "OurBot App/", [true, true, true], &[]),
+        ("original", "OurBot App/", [false, true, false], &["twitter", "bot"]),
+        ("strict", "OurBot App/", [true, false, true], &["headlesschrome"]),
+    ] {
+        let mut app = TestApp::prepare(Backend::Sqlite).await;
+        for (name, value) in UNTHROTTLED {
+            app.set(name, value);
+        }
+        app.set("WEIR_BOTS__RULE", rule);
+        app.set("WEIR_BOTS__PEOPLE", people);
+        app.launch().await;
+        for (user_agent, is_stored) in [PEOPLE[1], headless, own].into_iter().zip(stored) {
+            let visit = app.post(SESSION, &minimal_session()).header("user-agent", user_agent).send().await.unwrap();
+            assert_eq!(data(visit).await["id"].is_string(), is_stored, "{rule} {people}: {user_agent}");
+        }
+        for word in ["bot", "twitter", "headlesschrome"] {
+            let expected = if words.contains(&word) { 1.0 } else { 0.0 };
+            assert_eq!(app.metric(&format!("weir_bots_total{{word=\"{word}\"}}")).await, expected, "{rule}: {word}");
+        }
+    }
 }

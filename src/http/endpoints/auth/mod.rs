@@ -124,7 +124,7 @@ fn open(call: &Call<'_>) -> Result<(), ApiError> {
 /// What this very request tells of a new user.
 async fn origin(call: &Call<'_>, visitor: Option<VisitorToken>) -> UserOrigin {
     let enricher = &call.app.enricher;
-    let place = enricher.place(call.client.ip, call.client.proxy_place(call.headers()));
+    let place = enricher.place(call.client.ip, call.client.proxy_place(call.headers())).location;
     let device = enricher.device(call.user_agent().as_deref()).await;
     UserOrigin { visitor, device, country: place.country, acquired_via_creator_id: None }
 }

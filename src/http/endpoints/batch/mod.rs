@@ -126,7 +126,7 @@ async fn event(
         ItemKind::Pageview => {
             let of_session = refer(app, earlier, "sessionRef", item.session_ref, ItemKind::Session).await?;
             let view = pageview::read_view(item.body, of_session)?;
-            let record = view.into_record(call.user_agent().as_deref(), app.ids.next(now), at);
+            let record = view.into_record(call.is_bot(), app.ids.next(now), at);
             Ok(record.map(|record| AnalyticsEvent::Pageview(Box::new(record))))
         }
         ItemKind::Leave => {
