@@ -176,7 +176,7 @@ fn view(body: &[u8]) {
         assert!(pageview::read_view(body, Some(Uuid::nil())).is_ok(), "a session known otherwise spoils nothing");
     }
     let Ok(view) = read.or_else(|_| pageview::read_view(body, Some(Uuid::nil()))) else { return };
-    let Ok(record) = view.into_record(None, Uuid::nil(), UnixMillis(0)) else { return };
+    let Ok(record) = view.into_record(false, Uuid::nil(), UnixMillis(0)) else { return };
     assert_storable(Some(record.url.as_str()), 8192);
     assert_storable(record.title.as_deref(), 1024);
     assert_storable(record.referrer.as_deref(), 8192);

@@ -90,11 +90,11 @@ on_both_databases! {
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
         // What was preallocated is room for records when the disk is full already: little of it, or a busy machine takes minutes.
-        app.set("WEIR_JOURNAL__SEGMENT_BYTES", "262144");
+        app.set("WEIR_JOURNAL__SEGMENT_BYTES", "65536");
         let mut ledger = Ledger::of("disk full under the journals", backend);
         let disk = SmallDisk::under(&mut app, 4 << 20, &mut ledger);
         app.launch().await;
-        let load = Load::start(&app, 8, "full");
+        let load = Load::start(&app, 32, "full");
         takes_records(&app).await;
         disk.fill();
         app.until("it is not ready", async || status(&app).await == 503).await;
@@ -131,7 +131,7 @@ async fn disk_full_of_own_backlog_is_freed_by_writer() {
     let disk = SmallDisk::under(&mut app, 2 << 20, &mut ledger);
     app.launch().await;
     app.databases.allow_connections(Database::Analytics, false).await;
-    let load = Load::start(&app, 8, "backlog");
+    let load = Load::start(&app, 32, "backlog");
     if disk.pretence.is_some() {
         app.until("there is a backlog", async || disk.used() > 1 << 20).await;
         disk.fill();

@@ -115,11 +115,13 @@ on_both_databases! {
     async fn session_and_view_from_an_app_of_people_are_stored(backend) {
         let app = TestApp::start_with(backend, UNTHROTTLED).await;
         for user_agent in PEOPLE {
-            let visit = app.post(SESSION, &minimal_session()).header("user-agent", user_agent);
+            let visit = with_user_agent(&app, user_agent, &minimal_session());
             let row = app.stored(visit).await;
             assert_eq!(row["device"], json!("mobile"), "{user_agent}");
             let view = json!({"sessionId": row["id"], "url": "https://example.org/"});
-            let view = app.post("/api/v1/analytics/pageview", &view).header("user-agent", user_agent).send().await.unwrap();
+            let view = app.client.post(app.url("/api/v1/analytics/pageview")).body(view.to_string());
+            let view = view.header("content-type", "application/json").header("user-agent", user_agent);
+            let view = view.send().await.unwrap();
             assert!(data(view).await["id"].is_string(), "{user_agent}");
         }
         assert_eq!(app.metric("weir_bots_total{word=\"bot\"}").await, 0.0);
@@ -145,7 +147,7 @@ async fn session_under_each_bot_rule_is_stored_or_counted_by_its_word() {
         app.set("WEIR_BOTS__PEOPLE", people);
         app.launch().await;
         for (user_agent, is_stored) in [PEOPLE[1], headless, own].into_iter().zip(stored) {
-            let visit = app.post(SESSION, &minimal_session()).header("user-agent", user_agent).send().await.unwrap();
+            let visit = with_user_agent(&app, user_agent, &minimal_session()).send().await.unwrap();
             assert_eq!(data(visit).await["id"].is_string(), is_stored, "{rule} {people}: {user_agent}");
         }
         for word in ["bot", "twitter", "headlesschrome"] {

@@ -187,7 +187,7 @@ async fn geoip_database_unusable_at_start_is_named_and_loaded_when_it_is_mended(
     let good = database("Linköping");
     replace_database(&app, &good[..good.len() / 2]);
     let checked = app.run(&["check"]).await;
-    assert_eq!(checked.code, Some(1), "{checked:?}");
+    assert_eq!(checked.code, Some(2), "{checked:?}");
     assert!(checked.stderr.contains(&format!("geoip_database {path} is not a usable MaxMind database")), "{checked:?}");
     app.launch().await;
     assert_eq!(place(&app, KNOWN, &[]).await, from_proxy(json!(null), json!(null)));
@@ -204,7 +204,7 @@ async fn geoip_database_missing_at_start_is_loaded_when_it_comes() {
     let mut app = prepare(Backend::Sqlite).await;
     std::fs::remove_file(database_path(&app)).unwrap();
     let checked = app.run(&["check"]).await;
-    assert_eq!(checked.code, Some(1));
+    assert_eq!(checked.code, Some(2));
     assert!(checked.stderr.contains("No such file"), "{checked:?}");
     app.launch().await;
     assert!(app.log().contains("no geoip database yet"), "{}", app.log());
@@ -323,7 +323,7 @@ async fn geo_location_of_flat_rows_is_stored() {
 async fn geoip_database_of_other_layout_is_refused_by_name() {
     let app = start_on_rows(Backend::Sqlite, "Odd City", &[json!({"land": "NL", "stadt": "Utrecht"})], &[]).await;
     let checked = app.run(&["check"]).await;
-    assert_eq!(checked.code, Some(1), "{checked:?}");
+    assert_eq!(checked.code, Some(2), "{checked:?}");
     assert!(checked.stderr.contains("rows of its type Odd City have land, stadt"), "{checked:?}");
     assert_eq!(app.metric("weir_geoip_loaded").await, 0.0);
 }
