@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
+use weir::contract::Cut;
 use weir::enrich::{SessionFields, SessionVisit};
 
 const MINIMAL: &str = r#"{"visitorId":"visitor-1","landingPage":"https://example.org/","consentAnalytics":"granted"}"#;
@@ -28,7 +29,8 @@ const INVALID: &str = r#"{"visitorId":"","landingPage":7,"screenWidth":1e9,"osVe
 
 fn parse(criterion: &mut Criterion) {
     assert_eq!(TYPICAL.len(), 450);
-    let is_valid = |body: &str| SessionVisit::read(body.as_bytes(), &mut SessionFields::default()).is_ok();
+    let is_valid =
+        |body: &str| SessionVisit::read(body.as_bytes(), &mut SessionFields::default(), &mut Cut::default()).is_ok();
     assert!(is_valid(MINIMAL) && is_valid(TYPICAL) && !is_valid(INVALID));
     let mut group = criterion.benchmark_group("parse");
     for (name, body) in [("minimal", MINIMAL), ("typical", TYPICAL), ("invalid", INVALID)] {
@@ -36,7 +38,7 @@ fn parse(criterion: &mut Criterion) {
         group.bench_function(format!("session, {name}"), |bencher| {
             bencher.iter(|| {
                 let mut fields = SessionFields::default();
-                black_box(SessionVisit::read(black_box(body.as_bytes()), &mut fields)).is_ok()
+                black_box(SessionVisit::read(black_box(body.as_bytes()), &mut fields, &mut Cut::default())).is_ok()
             });
         });
         group.bench_function(format!("serde_json::Value, {name}"), |bencher| {

@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use uuid::Uuid;
 use weir::auth::EmailAddress;
+use weir::contract::Cut;
 use weir::enrich::{SessionFields, SessionVisit, referrer};
 use weir::http::endpoints::batch::items::{Item, ItemKind, read_item, read_items};
 use weir::http::endpoints::{auth, consent, internal, pageview, track, visitors};
@@ -135,7 +136,7 @@ fn read_as(kind: u8, body: &[u8]) {
         b'l' => leave(body),
         b'b' => batch(body),
         b't' => event(body),
-        b'c' => judge(body, CONSENT, &consent::read_preferences(body)),
+        b'c' => judge(body, CONSENT, &consent::read_preferences(body, &mut Cut::default())),
         b'v' => init(body),
         b'u' => user(body),
         b'e' => code_request(body),
@@ -148,7 +149,7 @@ fn read_as(kind: u8, body: &[u8]) {
 
 fn session(body: &[u8]) {
     let mut fields = SessionFields::default();
-    let read = SessionVisit::read(body, &mut fields).map_err(ApiError::from);
+    let read = SessionVisit::read(body, &mut fields, &mut Cut::default()).map_err(ApiError::from);
     judge(body, SESSION, &read);
     let Ok(visit) = read else { return };
     for (text, max) in [
@@ -170,12 +171,15 @@ fn session(body: &[u8]) {
 }
 
 fn view(body: &[u8]) {
-    let read = pageview::read_view(body, None);
+    let read = pageview::read_view(body, None, &mut Cut::default());
     judge(body, PAGEVIEW, &read);
     if read.is_ok() {
-        assert!(pageview::read_view(body, Some(Uuid::nil())).is_ok(), "a session known otherwise spoils nothing");
+        assert!(
+            pageview::read_view(body, Some(Uuid::nil()), &mut Cut::default()).is_ok(),
+            "a session known otherwise spoils nothing"
+        );
     }
-    let Ok(view) = read.or_else(|_| pageview::read_view(body, Some(Uuid::nil()))) else { return };
+    let Ok(view) = read.or_else(|_| pageview::read_view(body, Some(Uuid::nil()), &mut Cut::default())) else { return };
     let Ok(record) = view.into_record(false, Uuid::nil(), UnixMillis(0)) else { return };
     assert_storable(Some(record.url.as_str()), 8192);
     assert_storable(record.title.as_deref(), 1024);
@@ -188,7 +192,7 @@ fn view(body: &[u8]) {
 }
 
 fn leave(body: &[u8]) {
-    let read = pageview::read_leave(body);
+    let read = pageview::read_leave(body, &mut Cut::default());
     judge(body, LEAVE, &read);
     let Ok(leave) = read else { return };
     let record = leave.into_record(Uuid::nil());
@@ -234,7 +238,7 @@ fn batch(body: &[u8]) {
 }
 
 fn event(body: &[u8]) {
-    let read = track::read_event(body);
+    let read = track::read_event(body, &mut Cut::default());
     judge(body, TRACK, &read);
     let Ok(event) = read else { return };
     assert_storable(Some(event.name.as_str()), 255);
@@ -250,7 +254,7 @@ fn event(body: &[u8]) {
 }
 
 fn init(body: &[u8]) {
-    let read = visitors::read_visitor(body);
+    let read = visitors::read_visitor(body, &mut Cut::default());
     judge(body, INIT, &read);
     let Ok(visit) = read else { return };
     let brought = visit.attributes;
@@ -274,7 +278,7 @@ fn init(body: &[u8]) {
 }
 
 fn user(body: &[u8]) {
-    let read = internal::read_user(body);
+    let read = internal::read_user(body, &mut Cut::default());
     judge(body, USER, &read);
     let Ok((user, _)) = read else { return };
     assert_storable(Some(user.id.as_str()), 255);
@@ -292,7 +296,7 @@ fn user(body: &[u8]) {
 }
 
 fn code_request(body: &[u8]) {
-    let read = auth::read_code_request(body);
+    let read = auth::read_code_request(body, &mut Cut::default());
     judge(body, CODE_REQUEST, &read);
     if let Ok(email) = read {
         address(&email);
@@ -300,7 +304,7 @@ fn code_request(body: &[u8]) {
 }
 
 fn code(body: &[u8]) {
-    let read = auth::read_code(body);
+    let read = auth::read_code(body, &mut Cut::default());
     judge(body, CODE, &read);
     let Ok((email, code, _)) = read else { return };
     address(&email);
@@ -309,7 +313,7 @@ fn code(body: &[u8]) {
 
 fn id_token(body: &[u8]) {
     let known = ["google", "apple"];
-    let read = auth::read_id_token(body, &known);
+    let read = auth::read_id_token(body, &known, &mut Cut::default());
     judge(body, ID_TOKEN, &read);
     let Ok((provider, id_token, _)) = read else { return };
     assert!(known.contains(&provider.as_str()));

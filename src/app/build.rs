@@ -62,7 +62,7 @@ impl Builder<'_> {
     /// Starts every stage but the listeners.
     pub async fn build(&self, secrets: &Secrets) -> Result<(Data<AppState>, [Journal; 2]), AppError> {
         let config = self.config;
-        let access_tokens = Arc::new(AccessTokens::new(&secrets.jwt)?);
+        let access_tokens = Arc::new(AccessTokens::new(&secrets.jwt)?.counting(self.telemetry.tokens_without_user()));
         let geo = self.start_geo();
         // One housekeeping arbiter for what ticks and blocks nobody.
         let housekeeping = Arbiter::new();

@@ -5,6 +5,7 @@
 //! Cost: about 1.5 µs for HS256, 40 µs and more for a public key.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use prometheus::IntCounter;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,7 +32,11 @@ pub enum JwtError {
 }
 
 /// Checks access tokens, and makes them where the secret is shared.
-pub struct AccessTokens(Trust);
+pub struct AccessTokens {
+    trust: Trust,
+    /// Valid tokens whose user nobody can tell.
+    without_user: Option<IntCounter>,
+}
 
 enum Trust {
     Shared { key: DecodingKey, validation: Validation, secret: SecretString },
@@ -51,13 +56,24 @@ struct NewClaims<'a> {
     exp: i64,
 }
 
+/// A user's id as account services write it: a text, or a whole number.
+fn user_of(claim: Value) -> Option<UserId> {
+    let user = match claim {
+        Value::String(user) => user,
+        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+        _ => return None,
+    };
+    let length = user.chars().count();
+    (length > 0 && length <= USER_ID_MAX_CHARACTERS && !user.contains('\0')).then_some(UserId(user))
+}
+
 impl AccessTokens {
     /// With the configured key.
     ///
     /// # Errors
     /// When the public keys cannot be read or there is none.
     pub fn new(key: &JwtKey) -> Result<Self, JwtError> {
-        Ok(Self(match key {
+        let trust = match key {
             JwtKey::Shared(secret) => Trust::Shared {
                 key: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
                 // Audience is the issuer's business with other services; tokens carry it or not.
@@ -65,13 +81,20 @@ impl AccessTokens {
                 secret: secret.clone(),
             },
             JwtKey::Public(path) => Trust::Public(VerificationKeys::open(path)?),
-        }))
+        };
+        Ok(Self { trust, without_user: None })
+    }
+
+    /// The same, and counts valid tokens that name no user: somebody signed in is being taken for nobody.
+    #[must_use]
+    pub fn counting(self, without_user: IntCounter) -> Self {
+        Self { without_user: Some(without_user), ..self }
     }
 
     /// The user of a valid token.
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<UserId> {
-        let claims: Claims = match &self.0 {
+        let claims: Claims = match &self.trust {
             Trust::Shared { key, validation, .. } => {
                 let token = jsonwebtoken::decode(token, key, validation).ok()?;
                 // Extensions that a token insists on are not understood.
@@ -79,16 +102,22 @@ impl AccessTokens {
             }
             Trust::Public(keys) => keys.claims(token)?,
         };
-        let text = |claim: Option<Value>| claim.and_then(|claim| claim.as_str().map(str::to_owned));
-        let user = text(claims.sub).filter(|sub| !sub.is_empty()).or_else(|| text(claims.id))?;
-        let length = user.chars().count();
-        (length > 0 && length <= USER_ID_MAX_CHARACTERS && !user.contains('\0')).then_some(UserId(user))
+        let user = claims.sub.and_then(user_of).or_else(|| claims.id.and_then(user_of));
+        if user.is_none()
+            && let Some(counter) = &self.without_user
+        {
+            if counter.get() == 0 {
+                tracing::warn!("a valid access token names no user: neither sub nor id is a text or a whole number");
+            }
+            counter.inc();
+        }
+        user
     }
 
     /// Whether tokens can be made here.
     #[must_use]
     pub fn can_sign(&self) -> bool {
-        matches!(self.0, Trust::Shared { .. })
+        matches!(self.trust, Trust::Shared { .. })
     }
 
     /// A token for a user, as the account service makes them.
@@ -96,7 +125,7 @@ impl AccessTokens {
     /// # Errors
     /// When only public keys are configured.
     pub fn mint(&self, user: &str, now: UnixMillis, lifetime_seconds: i64) -> Result<String, JwtError> {
-        let Trust::Shared { secret, .. } = &self.0 else { return Err(JwtError::CannotSign) };
+        let Trust::Shared { secret, .. } = &self.trust else { return Err(JwtError::CannotSign) };
         let iat = now.0 / 1000;
         let claims = NewClaims { sub: user, iat, exp: iat + lifetime_seconds };
         let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
@@ -138,6 +167,27 @@ mod tests {
     }
 
     #[test]
+    fn access_token_user_is_a_text_or_a_whole_number() {
+        let tokens = tokens().counting(IntCounter::new("without_user", "x").unwrap());
+        let exp = now().0 / 1000 + 60;
+        for (claims, expected) in [
+            (json!({"sub": 42, "exp": exp}), Some("42")),
+            (json!({"sub": u64::MAX, "exp": exp}), Some("18446744073709551615")),
+            (json!({"sub": -1, "exp": exp}), Some("-1")),
+            (json!({"id": 42, "exp": exp}), Some("42")),
+            (json!({"sub": "", "id": "i", "exp": exp}), Some("i")),
+            (json!({"sub": 1.5, "exp": exp}), None),
+            (json!({"sub": true, "exp": exp}), None),
+        ] {
+            let found = tokens.verify(&signed(&claims, Algorithm::HS256, "secret"));
+            assert_eq!(found, expected.map(|user| UserId(user.to_owned())), "{claims}");
+        }
+        assert_eq!(tokens.without_user.as_ref().unwrap().get(), 2);
+        assert!(tokens.verify(&signed(&json!({"sub": 1.5, "exp": exp}), Algorithm::HS256, "other")).is_none());
+        assert_eq!(tokens.without_user.as_ref().unwrap().get(), 2);
+    }
+
+    #[test]
     fn access_token_with_any_defect_is_refused() {
         let tokens = tokens();
         let exp = now().0 / 1000 + 60;
@@ -157,7 +207,7 @@ mod tests {
             ("an empty user", signed(&serde_json::json!({"sub": "", "exp": exp}), Algorithm::HS256, "secret")),
             (
                 "a user of the wrong type",
-                signed(&serde_json::json!({"sub": 7, "exp": exp}), Algorithm::HS256, "secret"),
+                signed(&serde_json::json!({"sub": 7.5, "exp": exp}), Algorithm::HS256, "secret"),
             ),
             ("a user with a NUL", signed(&serde_json::json!({"sub": "a\0b", "exp": exp}), Algorithm::HS256, "secret")),
             (
@@ -218,7 +268,7 @@ mod tests {
                     ("not yet valid", sign(json!({"sub": "u", "exp": exp, "nbf": exp - 10}))),
                     ("an nbf of the wrong type", sign(json!({"sub": "u", "exp": exp, "nbf": "now"}))),
                     ("an exp of the wrong type", sign(json!({"sub": "u", "exp": "tomorrow"}))),
-                    ("a user of the wrong type", sign(json!({"sub": 7, "exp": exp}))),
+                    ("a user of the wrong type", sign(json!({"sub": 7.5, "exp": exp}))),
                     ("claims of the wrong type", sign(json!(["sub", "u"]))),
                     ("no algorithm", unsigned("none")),
                     ("no signature", unsigned(&format!("{algorithm:?}"))),

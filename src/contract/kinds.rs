@@ -28,8 +28,11 @@ pub struct Text<const MAX: usize>;
 /// A text of at most `MAX` characters that must be there, and may be empty.
 pub struct TextOrEmpty<const MAX: usize>;
 
-/// A text of at most `MAX` characters, which may be missing or null.
+/// A text of at most `MAX` characters, which may be missing, null or empty: none is there then.
 pub struct OptionalText<const MAX: usize>;
+
+/// The same where the limit is Weir's own: what is longer is cut, because the systems that it stands for had no limit.
+pub struct CutText<const MAX: usize>;
 
 /// A whole number from `MIN` to `MAX`, which may be missing or null.
 pub struct OptionalInteger<const MIN: u16, const MAX: u16>;
@@ -82,6 +85,19 @@ impl<const MAX: usize> Rule for OptionalText<MAX> {
 
     fn schema() -> ObjectBuilder {
         text(MAX).schema_type(or_null(Type::String))
+    }
+}
+
+impl<const MAX: usize> Rule for CutText<MAX> {
+    type Value<'a> = Option<&'a str>;
+    const REQUIRED: bool = false;
+
+    fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<&'a str> {
+        rules.cut_text(name, field, MAX)
+    }
+
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new().schema_type(or_null(Type::String))
     }
 }
 

@@ -17,7 +17,7 @@ mod rules;
 pub use body_error::{BodyError, Detail};
 pub use fields::Field;
 pub use kinds::Rule;
-pub use rules::{Rules, TEXT_MAX, URL_MAX};
+pub use rules::{Cut, Rules, TEXT_MAX, URL_MAX};
 
 #[cfg(test)]
 pub(crate) use json_fields::assert_described;

@@ -70,7 +70,7 @@ macro_rules! request_body {
                 Self { $($field: <$rule as $crate::contract::Rule>::check(rules, $key, &fields.$field)),* }
             }
 
-            /// Parses a body into `fields`, which have nothing in them yet, and checks it.
+            /// Parses a body into `fields`, which have nothing in them yet, and checks it. Texts that were cut are noted in `cut`.
             ///
             /// # Errors
             /// When it is malformed, or with every rule that it breaks.
@@ -78,11 +78,12 @@ macro_rules! request_body {
             pub fn read<'body>(
                 body: &'body [u8],
                 fields: &'a mut $fields<'body>,
+                cut: &mut $crate::contract::Cut,
             ) -> Result<Self, $crate::contract::BodyError> {
                 $crate::contract::fields::fill(body, &mut *fields)?;
                 let mut rules = $crate::contract::Rules::default();
                 let checked = Self::check(fields, &mut rules);
-                rules.finish()?;
+                rules.finish(cut)?;
                 Ok(checked)
             }
         }

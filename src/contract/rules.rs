@@ -10,10 +10,22 @@ pub const TEXT_MAX: usize = 1024;
 /// The maximum of URLs and referrers.
 pub const URL_MAX: usize = 8192;
 
-/// Collects violations.
+/// The fields whose texts were cut, by their names in JSON.
+#[derive(Debug, Default)]
+pub struct Cut(Vec<&'static str>);
+
+impl Cut {
+    /// The fields, once for each text.
+    pub fn fields(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().copied()
+    }
+}
+
+/// Collects violations, and what was cut.
 #[derive(Default)]
 pub struct Rules {
     details: Vec<Detail>,
+    cut: Cut,
 }
 
 impl Rules {
@@ -46,10 +58,23 @@ impl Rules {
         ""
     }
 
-    /// A string that may be missing or null.
+    /// A string that may be missing, null or empty, each of which is none. One that is too long is cut at a character.
+    pub fn cut_text<'a>(&mut self, name: &'static str, field: &'a Field<'_>, max: usize) -> Option<&'a str> {
+        let text = self.optional_text(name, field, usize::MAX)?;
+        // Bytes are an upper bound of characters, as below.
+        if text.len() <= max {
+            return Some(text);
+        }
+        let Some((end, _)) = text.char_indices().nth(max) else { return Some(text) };
+        self.cut.0.push(name);
+        Some(&text[..end])
+    }
+
+    /// A string that may be missing, null or empty, each of which is none.
     pub fn optional_text<'a>(&mut self, name: &'static str, field: &'a Field<'_>, max: usize) -> Option<&'a str> {
         match field {
             Field::Absent | Field::Null => None,
+            Field::Text(text) if text.is_empty() => None,
             Field::Text(text) => Some(self.checked_text(name, text, max)),
             _ => {
                 self.violated(name, format_args!("must be a string"));
@@ -126,11 +151,12 @@ impl Rules {
         false
     }
 
-    /// The end of the checks.
+    /// The end of the checks. What was cut is added to `cut`.
     ///
     /// # Errors
     /// With every violation, when there is one.
-    pub fn finish(self) -> Result<(), BodyError> {
+    pub fn finish(self, cut: &mut Cut) -> Result<(), BodyError> {
+        cut.0.extend(self.cut.0);
         if self.details.is_empty() { Ok(()) } else { Err(BodyError::Validation(self.details)) }
     }
 
@@ -138,9 +164,9 @@ impl Rules {
     ///
     /// # Errors
     /// With every violation, when there is one.
-    pub fn finish_in_order(mut self, names: &[&str]) -> Result<(), BodyError> {
+    pub fn finish_in_order(mut self, names: &[&str], cut: &mut Cut) -> Result<(), BodyError> {
         self.details.sort_by_key(|detail| names.iter().position(|name| detail.field == Some(name)));
-        self.finish()
+        self.finish(cut)
     }
 
     fn checked_text<'a>(&mut self, name: &'static str, text: &'a str, max: usize) -> &'a str {
@@ -167,7 +193,7 @@ mod tests {
     fn messages(check: impl FnOnce(&mut Rules)) -> Vec<String> {
         let mut rules = Rules::default();
         check(&mut rules);
-        match rules.finish() {
+        match rules.finish(&mut Cut::default()) {
             Err(BodyError::Validation(details)) => details.into_iter().map(|detail| detail.message).collect(),
             _ => Vec::new(),
         }
@@ -218,7 +244,24 @@ mod tests {
         assert_eq!(check(Field::Number(1e300)), ["screenWidth must not be greater than 7680"]);
     }
 
+    #[test]
+    fn optional_text_that_is_empty_is_none() {
+        let mut rules = Rules::default();
+        assert_eq!((rules.optional_text("os", &text(""), 9), rules.cut_text("os", &text(""), 9)), (None, None));
+        assert!(rules.finish(&mut Cut::default()).is_ok());
+    }
+
     proptest! {
+        #[test]
+        fn text_too_long_for_weir_alone_is_cut_at_a_character(value in "\\PC{1,30}", max in 1_usize..30) {
+            let (mut rules, mut cut) = (Rules::default(), Cut::default());
+            let field = text(&value);
+            let kept = rules.cut_text("title", &field, max).unwrap().to_owned();
+            prop_assert!(rules.finish(&mut cut).is_ok());
+            prop_assert_eq!(&kept, &value.chars().take(max).collect::<String>());
+            prop_assert_eq!(cut.fields().count(), usize::from(value.chars().count() > max));
+        }
+
         #[test]
         fn text_length_counts_characters(value in "\\PC{0,30}", max in 1_usize..30) {
             let too_long = value.chars().count() > max;

@@ -12,5 +12,6 @@ pub mod referrer;
 mod session;
 pub mod token;
 pub mod user_agent;
+mod utm;
 
 pub use session::{Admitted, Discarded, Enricher, EventTime, SessionFields, SessionRequest, SessionVisit};

@@ -11,7 +11,8 @@ use super::pool::{PoolBusy, UserAgents};
 use super::referrer;
 use super::token::TrackingTokens;
 use super::user_agent::{DeviceClass, UserAgentFacts};
-use crate::contract::kinds::{OptionalInteger, OptionalText, Text};
+use super::utm::Utm;
+use crate::contract::kinds::{CutText, OptionalInteger, OptionalText, Text};
 use crate::contract::{TEXT_MAX, URL_MAX, request_body};
 use weir_domain::{
     BotWord, ClientIp, GeoLocation, IdSource, Outcome, SessionRecord, UnixMillis, VisitorHash, analytics_is_granted,
@@ -30,20 +31,20 @@ request_body! {
         /// Anything but `granted`, or nothing, stores nothing.
         consent_analytics: "consentAnalytics" => OptionalText<50>,
         /// A UUID; takes a `trackingToken` too.
-        bio_page_id: "bioPageId" => OptionalText<TEXT_MAX>,
+        bio_page_id: "bioPageId" => CutText<TEXT_MAX>,
         /// What is no UUID is dropped.
-        creator_id: "creatorId" => OptionalText<TEXT_MAX>,
-        referrer: "referrer" => OptionalText<URL_MAX>,
-        utm_source: "utmSource" => OptionalText<TEXT_MAX>,
-        utm_medium: "utmMedium" => OptionalText<TEXT_MAX>,
-        utm_campaign: "utmCampaign" => OptionalText<TEXT_MAX>,
-        utm_term: "utmTerm" => OptionalText<TEXT_MAX>,
-        utm_content: "utmContent" => OptionalText<TEXT_MAX>,
-        language: "language" => OptionalText<TEXT_MAX>,
+        creator_id: "creatorId" => CutText<TEXT_MAX>,
+        referrer: "referrer" => CutText<URL_MAX>,
+        utm_source: "utmSource" => CutText<TEXT_MAX>,
+        utm_medium: "utmMedium" => CutText<TEXT_MAX>,
+        utm_campaign: "utmCampaign" => CutText<TEXT_MAX>,
+        utm_term: "utmTerm" => CutText<TEXT_MAX>,
+        utm_content: "utmContent" => CutText<TEXT_MAX>,
+        language: "language" => CutText<TEXT_MAX>,
         /// Used when the user agent tells none; so are `browser`, `os` and `osVersion`.
-        device: "device" => OptionalText<TEXT_MAX>,
-        browser: "browser" => OptionalText<TEXT_MAX>,
-        os: "os" => OptionalText<TEXT_MAX>,
+        device: "device" => CutText<TEXT_MAX>,
+        browser: "browser" => CutText<TEXT_MAX>,
+        os: "os" => CutText<TEXT_MAX>,
         os_version: "osVersion" => OptionalText<20>,
         connection_type: "connectionType" => OptionalText<20>,
         /// Used when the address tells none.
@@ -51,7 +52,7 @@ request_body! {
         screen_width: "screenWidth" => OptionalInteger<0, SCREEN_MAX>,
         screen_height: "screenHeight" => OptionalInteger<0, SCREEN_MAX>,
         /// The first 32 hex characters of HMAC-SHA256 over the page and its five minutes.
-        tracking_token: "trackingToken" => OptionalText<TEXT_MAX>,
+        tracking_token: "trackingToken" => CutText<TEXT_MAX>,
     }
 }
 
@@ -162,6 +163,7 @@ impl Enricher {
         use_of: impl FnOnce(&SessionRecord<&str>) -> T,
     ) -> T {
         let referrer_domain = referrer::domain(visit.referrer);
+        let utm = Utm::of(visit.landing_page);
         let location = place.location.lend();
         let timezone = match place.is_time_zone_certain {
             true => location.timezone.or(visit.timezone),
@@ -176,11 +178,11 @@ impl Enricher {
             referrer_domain: &referrer_domain,
             landing_page: visit.landing_page,
             referrer: visit.referrer,
-            utm_source: visit.utm_source,
-            utm_medium: visit.utm_medium,
-            utm_campaign: visit.utm_campaign,
-            utm_term: visit.utm_term,
-            utm_content: visit.utm_content,
+            utm_source: visit.utm_source.or(utm.source.as_deref()),
+            utm_medium: visit.utm_medium.or(utm.medium.as_deref()),
+            utm_campaign: visit.utm_campaign.or(utm.campaign.as_deref()),
+            utm_term: visit.utm_term.or(utm.term.as_deref()),
+            utm_content: visit.utm_content.or(utm.content.as_deref()),
             device: agent.device.map(DeviceClass::as_str).or(visit.device),
             browser: agent.browser.as_deref().or(visit.browser),
             os: agent.os.as_deref().or(visit.os),

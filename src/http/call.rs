@@ -25,7 +25,8 @@ use super::protocol::reply::{PendingCommit, Reply};
 use super::protocol::{bearer, body};
 use super::state::AppState;
 use crate::auth::UserId;
-use crate::telemetry::Stage;
+use crate::contract::Cut;
+use crate::telemetry::{Stage, name};
 
 /// A request that was let in, as its handler sees it.
 pub struct Call<'a> {
@@ -142,15 +143,24 @@ impl Call<'_> {
         self.request_id
     }
 
-    /// Times what reads and checks a body.
+    /// Times what reads and checks a body, and counts the texts in it that were cut.
     ///
     /// # Errors
     /// Those of `parse`.
-    pub fn parsed<T>(&self, parse: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    pub fn parsed<T>(&self, parse: impl FnOnce(&mut Cut) -> Result<T, ApiError>) -> Result<T, ApiError> {
         let began = Instant::now();
-        let parsed = parse()?;
+        let mut cut = Cut::default();
+        let parsed = parse(&mut cut)?;
+        self.count_cut(&cut);
         self.app.telemetry.stage(Stage::Parse, began.elapsed());
         Ok(parsed)
+    }
+
+    /// Counts the texts of a body that were cut.
+    pub fn count_cut(&self, cut: &Cut) {
+        for field in cut.fields() {
+            self.app.telemetry.count(name::FIELDS_CUT, &[("field", field)], 1);
+        }
     }
 
     /// A 200, counted under `outcome`.

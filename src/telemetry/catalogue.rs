@@ -77,6 +77,8 @@ catalogue! {
     BOTS = "weir_bots_total", Kind::RareCounter, [BOT_WORD], "Sessions and views of bots, by the word that gave them away; what an operator added counts as configured.";
     USER_AGENT_LOOKUPS = "weir_user_agent_lookups_total", Kind::Counter, [LOOKUP_RESULT], "User-agent look-ups by result: hit, miss (parsed by the pool), refused (the pool was full).";
     USER_AGENT_CACHE_ENTRIES = "weir_user_agent_cache_entries", Kind::Gauge, [], "User agents held parsed.";
+    FIELDS_CUT = "weir_fields_cut_total", Kind::RareCounter, [CUT_FIELD], "Optional texts that were cut because they were longer than Weir keeps, by field.";
+    TOKENS_WITHOUT_USER = "weir_tokens_without_user_total", Kind::RareCounter, [], "Valid access tokens whose user is neither a text nor a whole number: somebody signed in was taken for nobody.";
     GEOIP_LOADED = "weir_geoip_loaded", Kind::Gauge, [], "1 when a GeoIP database is loaded.";
     GEOIP_RELOADS = "weir_geoip_reloads_total", Kind::RareCounter, [RELOAD_RESULT], "Loads of a GeoIP database that was not there before or has changed, by result.";
     GEOIP_BUILD_SECONDS = "weir_geoip_build_timestamp_seconds", Kind::Gauge, [], "When the GeoIP database in use was built, in seconds since 1970; absent without one.";

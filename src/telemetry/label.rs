@@ -47,6 +47,29 @@ labels! {
     STATUS = "status", || STATUSES.iter().map(|(_, label)| *label).collect();
     STAGE = "stage", || vec!["parse", "enrich", "journal"];
     BOT_WORD = "word", BotWord::all;
+    CUT_FIELD = "field", || vec![
+        "acquiredViaCreatorId",
+        "bioPageId",
+        "browser",
+        "creatorId",
+        "device",
+        "invitedBy",
+        "landingUrl",
+        "language",
+        "os",
+        "path",
+        "referrer",
+        "sessionId",
+        "title",
+        "token",
+        "trackingToken",
+        "userAgent",
+        "utmCampaign",
+        "utmContent",
+        "utmMedium",
+        "utmSource",
+        "utmTerm",
+    ];
     LOOKUP_RESULT = "result", || vec!["hit", "miss", "refused"];
     RELOAD_RESULT = "result", || vec!["loaded", "refused"];
     MAIL_RESULT = "result", || vec!["sent", "failed", "expired", "refused"];

@@ -168,6 +168,12 @@ impl Telemetry {
         }
     }
 
+    /// The counter of valid access tokens that name no user.
+    #[must_use]
+    pub fn tokens_without_user(&self) -> IntCounter {
+        self.families.counter(name::TOKENS_WITHOUT_USER, &[])
+    }
+
     /// Adds to a counter that is off the hot path. `name` is the catalogue's, and `labels` are all that it has there.
     pub fn count(&self, name: &'static str, labels: Labels<'_>, by: u64) {
         self.families.counter(name, labels).inc_by(by);

@@ -9,7 +9,7 @@
 //!
 //! There are three classes, so what is none of them goes where it behaves alike: televisions, boxes and consoles, which
 //! have one large screen and no touch, to desktop; watches, which come with a phone, to mobile; electronic readers to
-//! tablet. An iPad that asks for desktop pages says that it is a Macintosh and cannot be told apart.
+//! tablet. An iPad that asks for desktop pages says that it is a Macintosh; it is told apart where its browser adds `Mobile/`.
 //!
 //! Cost: one pass over the text, whatever the number of hints.
 
@@ -52,6 +52,11 @@ enum Hint {
     Android,
     /// Tablet PC services, which Windows on any laptop announces.
     TabletServices,
+    /// A box beneath a television if it runs Android and is no phone.
+    AndroidBox,
+    Macintosh,
+    /// What browsers on Apple's phones and tablets add, also when they say that they are a Macintosh.
+    AppleMobile,
 }
 
 /// Matched anywhere, whatever the case.
@@ -94,8 +99,12 @@ const HINTS: &[(&str, Hint)] = &[
     // Samsung's series, by far the most common names of Android tablets; old ones say Mobile.
     ("sm-t", Hint::AndroidTablet),
     ("sm-x", Hint::AndroidTablet),
+    ("sm-p", Hint::AndroidTablet),
     ("gt-p", Hint::AndroidTablet),
     ("galaxy tab", Hint::AndroidTablet),
+    // Lenovo's.
+    ("lenovo tb", Hint::AndroidTablet),
+    (" tb-", Hint::AndroidTablet),
     ("xoom", Hint::AndroidTablet),
     ("nexus 7", Hint::AndroidTablet),
     ("transformer", Hint::AndroidTablet),
@@ -127,10 +136,13 @@ const HINTS: &[(&str, Hint)] = &[
     ("gecko/", Hint::Engine),
     ("presto", Hint::Engine),
     ("android", Hint::Android),
+    ("box", Hint::AndroidBox),
+    ("macintosh", Hint::Macintosh),
+    (" mobile/", Hint::AppleMobile),
 ];
 
 impl Hint {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::BigScreen,
         Self::Tablet,
         Self::Mobile,
@@ -138,6 +150,9 @@ impl Hint {
         Self::Engine,
         Self::Android,
         Self::TabletServices,
+        Self::AndroidBox,
+        Self::Macintosh,
+        Self::AppleMobile,
     ];
 }
 
@@ -154,7 +169,7 @@ static EXPRESSIONS: LazyLock<RegexSet> = LazyLock::new(|| {
 
 /// The hints that a user agent contains, as bits by their place in [`Hint::ALL`].
 #[derive(Clone, Copy)]
-struct Hints(u8);
+struct Hints(u16);
 
 impl Hints {
     fn found_in(user_agent: &str) -> Self {
@@ -162,7 +177,7 @@ impl Hints {
     }
 
     fn has(self, hint: Hint) -> bool {
-        self.0 & (1 << hint as u8) != 0
+        self.0 & (1 << hint as u16) != 0
     }
 }
 
@@ -187,6 +202,7 @@ fn by_system(os: Option<&str>, hints: Hints) -> Option<DeviceClass> {
         "WatchOS" => Some(DeviceClass::Mobile),
         "BlackBerry Tablet OS" | "Kindle" | "WeTab" => Some(DeviceClass::Tablet),
         "Android" => Some(on_android(hints)),
+        "Mac OS X" if hints.has(Hint::Macintosh) && hints.has(Hint::AppleMobile) => Some(DeviceClass::Tablet),
         _ if hints.has(Hint::Tablet) => Some(DeviceClass::Tablet),
         "iOS"
         | "Windows Phone"
@@ -215,6 +231,8 @@ fn on_android(hints: Hints) -> DeviceClass {
     } else if hints.has(Hint::Mobile) || !hints.has(Hint::Engine) {
         // An app's own HTTP client leaves Mobile out wherever it runs, and most devices are phones.
         DeviceClass::Mobile
+    } else if hints.has(Hint::AndroidBox) {
+        DeviceClass::Desktop
     } else {
         DeviceClass::Tablet
     }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use weir_domain::{ConsentPreferences, ConsentRecord, JournalRecord, MainRecord, Outcome, kept_address};
 
 use crate::contract::kinds::Boolean;
-use crate::contract::request_body;
+use crate::contract::{Cut, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::Wrapped;
@@ -113,7 +113,7 @@ const POLICY: Policy = Policy {
 )]
 pub async fn save(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
-    let preferences = call.parsed(|| read_preferences(&body))?;
+    let preferences = call.parsed(|cut| read_preferences(&body, cut))?;
     let app = call.app;
     let now = app.clock.now();
     let record = ConsentRecord {
@@ -159,8 +159,8 @@ pub async fn policy(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_preferences(body: &[u8]) -> Result<ConsentPreferences, ApiError> {
+pub fn read_preferences(body: &[u8], cut: &mut Cut) -> Result<ConsentPreferences, ApiError> {
     let mut fields = ChoiceFields::default();
-    let Choice { analytics, marketing, functional } = Choice::read(body, &mut fields)?;
+    let Choice { analytics, marketing, functional } = Choice::read(body, &mut fields, cut)?;
     Ok(ConsentPreferences { analytics, marketing, functional })
 }

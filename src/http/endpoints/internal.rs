@@ -11,8 +11,8 @@ use weir_domain::{CreateUserOutcome, Outcome, UnixMillis, UserOrigin, VisitorTok
 
 use super::auth::{Email, Visitor};
 use crate::auth::{EmailAddress, ExternalUser};
-use crate::contract::kinds::{OptionalText, Text, or_null};
-use crate::contract::{Field, Rule, Rules, TEXT_MAX, request_body};
+use crate::contract::kinds::{CutText, OptionalText, Text, or_null};
+use crate::contract::{Cut, Field, Rule, Rules, TEXT_MAX, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::BareError;
@@ -30,7 +30,7 @@ request_body! {
         referral_code: "referralCode" => ReferralCode,
         /// The visitor that the user was until now.
         visitor_token: "visitorToken" => Visitor,
-        acquired_via_creator_id: "acquiredViaCreatorId" => OptionalText<TEXT_MAX>,
+        acquired_via_creator_id: "acquiredViaCreatorId" => CutText<TEXT_MAX>,
         /// Now when it is missing.
         created_at: "createdAt" => OptionalTime,
     }
@@ -55,7 +55,7 @@ impl Rule for OptionalEmail {
     }
 }
 
-/// A referral code, which may be missing or null, and is not empty.
+/// A referral code, which may be missing or null. It is never cut: what is left of it may be another user's.
 pub struct ReferralCode;
 
 impl Rule for ReferralCode {
@@ -63,15 +63,11 @@ impl Rule for ReferralCode {
     const REQUIRED: bool = false;
 
     fn check<'a>(rules: &mut Rules, name: &'static str, field: &'a Field<'_>) -> Option<&'a str> {
-        let code = rules.optional_text(name, field, TEXT_MAX);
-        if code == Some("") {
-            rules.refuse(name, "should not be empty");
-        }
-        code
+        rules.optional_text(name, field, TEXT_MAX)
     }
 
     fn schema() -> ObjectBuilder {
-        OptionalText::<TEXT_MAX>::schema().min_length(Some(1))
+        OptionalText::<TEXT_MAX>::schema()
     }
 }
 
@@ -128,7 +124,7 @@ pub struct UserCreated {
 pub async fn create_user(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     check_key(call)?;
     let body = call.body().await?;
-    let (user, visitor) = call.parsed(|| read_user(&body))?;
+    let (user, visitor) = call.parsed(|cut| read_user(&body, cut))?;
     let id = user.id.clone();
     let user = ExternalUser { origin: origin(call, user.origin, visitor).await?, ..user };
     match call.app.sign_in.create_user(user).await? {
@@ -154,9 +150,9 @@ fn check_key(call: &Call<'_>) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_user(body: &[u8]) -> Result<(ExternalUser, Option<VisitorToken>), ApiError> {
+pub fn read_user(body: &[u8], cut: &mut Cut) -> Result<(ExternalUser, Option<VisitorToken>), ApiError> {
     let mut fields = NewUserFields::default();
-    let user = NewUser::read(body, &mut fields)?;
+    let user = NewUser::read(body, &mut fields, cut)?;
     let acquired_via_creator_id = user.acquired_via_creator_id.map(str::to_owned);
     let origin = UserOrigin { acquired_via_creator_id, ..UserOrigin::default() };
     let external = ExternalUser {

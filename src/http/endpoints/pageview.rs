@@ -9,8 +9,8 @@ use weir_domain::{
 };
 
 use super::session::Done;
-use crate::contract::kinds::{CheckedByEndpoint, Number, OptionalNumber, OptionalText, Text, TextOrEmpty};
-use crate::contract::{Field, Rules, TEXT_MAX, URL_MAX, fields, request_body};
+use crate::contract::kinds::{CheckedByEndpoint, CutText, Number, OptionalNumber, Text, TextOrEmpty};
+use crate::contract::{Cut, Field, Rules, TEXT_MAX, URL_MAX, fields, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::Wrapped;
@@ -23,9 +23,9 @@ request_body! {
         session_id: "sessionId" => CheckedByEndpoint<TextOrEmpty<TEXT_MAX>>,
         url: "url" => Text<URL_MAX>,
         /// Taken from `url` when it is missing.
-        path: "path" => OptionalText<URL_MAX>,
-        title: "title" => OptionalText<TEXT_MAX>,
-        referrer: "referrer" => OptionalText<URL_MAX>,
+        path: "path" => CutText<URL_MAX>,
+        title: "title" => CutText<TEXT_MAX>,
+        referrer: "referrer" => CutText<URL_MAX>,
     }
 }
 
@@ -80,7 +80,7 @@ pub struct Leave {
 )]
 pub async fn view(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
-    let view = call.parsed(|| read_view(&body, None))?;
+    let view = call.parsed(|cut| read_view(&body, None, cut))?;
     let now = call.app.clock.now();
     let record = match view.into_record(call.is_bot(), call.app.ids.next(now), now) {
         Ok(record) => record,
@@ -100,7 +100,7 @@ pub async fn view(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 )]
 pub async fn leave(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
-    let leave = call.parsed(|| read_leave(&body))?;
+    let leave = call.parsed(|cut| read_leave(&body, cut))?;
     let Some(view_id) = parse_uuid(&call.path_part()) else { return Ok(call.reply(Outcome::Served, &Done::OK)) };
     let event = AnalyticsEvent::Leave(leave.into_record(view_id));
     let commit = call.app.analytics.append(<AnalyticsRecord>::from(event).encode());
@@ -121,7 +121,7 @@ pub async fn leave_by_beacon(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, ApiError> {
+pub fn read_view(body: &[u8], of_session: Option<Uuid>, cut: &mut Cut) -> Result<View, ApiError> {
     let fields: OpenedFields<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let opened = Opened::check(&fields, &mut rules);
@@ -132,7 +132,7 @@ pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, ApiError
             of_session.or_else(|| parse_uuid(given))
         }
     };
-    rules.finish_in_order(OpenedFields::NAMES)?;
+    rules.finish_in_order(OpenedFields::NAMES, cut)?;
     Ok(View {
         session_id,
         url: opened.url.to_owned(),
@@ -146,9 +146,9 @@ pub fn read_view(body: &[u8], of_session: Option<Uuid>) -> Result<View, ApiError
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_leave(body: &[u8]) -> Result<Leave, ApiError> {
+pub fn read_leave(body: &[u8], cut: &mut Cut) -> Result<Leave, ApiError> {
     let mut fields = LeftFields::default();
-    let Left { duration, scroll_depth } = Left::read(body, &mut fields)?;
+    let Left { duration, scroll_depth } = Left::read(body, &mut fields, cut)?;
     Ok(Leave { duration_seconds: clamp_duration_seconds(duration), scroll_depth: scroll_depth.map(clamp_scroll_depth) })
 }
 

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use weir_domain::{FunnelEventRecord, JournalRecord, MainRecord, Outcome};
 
-use crate::contract::kinds::{CheckedByEndpoint, OptionalText, Text, or_null};
-use crate::contract::{Field, Rule, Rules, TEXT_MAX, fields, request_body};
+use crate::contract::kinds::{CheckedByEndpoint, CutText, Text, or_null};
+use crate::contract::{Cut, Field, Rule, Rules, TEXT_MAX, fields, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::envelope::{Wrapped, WrappedError};
@@ -19,7 +19,7 @@ request_body! {
     /// A step through the funnel.
     pub struct Step from StepFields as TrackRequest {
         event: "event" => Text<EVENT_MAX>,
-        session_id: "sessionId" => OptionalText<TEXT_MAX>,
+        session_id: "sessionId" => CutText<TEXT_MAX>,
         /// As many bytes as the setting `analytics.max_event_data_bytes` allows.
         properties: "properties" => CheckedByEndpoint<OptionalObject>,
     }
@@ -77,7 +77,7 @@ pub async fn track(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let user = call.user()?;
     let body = call.body().await?;
     let app = call.app;
-    let Event { name, session_id, properties } = call.parsed(|| read_event(&body))?;
+    let Event { name, session_id, properties } = call.parsed(|cut| read_event(&body, cut))?;
     if !app.settings.tracking_enabled() {
         return Ok(call.reply(Outcome::Served, &Tracked { tracked: true }));
     }
@@ -101,13 +101,13 @@ pub async fn track(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_event(body: &[u8]) -> Result<Event, ApiError> {
+pub fn read_event(body: &[u8], cut: &mut Cut) -> Result<Event, ApiError> {
     let fields: StepFields<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let Step { event, session_id, properties } = Step::check(&fields, &mut rules);
     let has_properties = OptionalObject::check(&mut rules, "properties", properties);
     let properties = if has_properties { read_properties(body, &mut rules)? } else { None };
-    rules.finish()?;
+    rules.finish(cut)?;
     Ok(Event { name: event.to_owned(), session_id: session_id.map(str::to_owned), properties })
 }
 

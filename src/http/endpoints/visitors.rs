@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use weir_domain::{Attributes, Outcome, VisitorToken};
 
-use crate::contract::kinds::OptionalText;
-use crate::contract::{TEXT_MAX, URL_MAX, request_body};
+use crate::contract::kinds::CutText;
+use crate::contract::{Cut, TEXT_MAX, URL_MAX, request_body};
 use crate::http::call::Call;
 use crate::http::protocol::api_error::ApiError;
 use crate::http::protocol::reply::Reply;
@@ -17,18 +17,18 @@ request_body! {
     /// A visitor comes, for the first time or again.
     pub struct Init from InitFields as InitRequest {
         /// The token of an earlier visit.
-        token: "token" => OptionalText<TEXT_MAX>,
+        token: "token" => CutText<TEXT_MAX>,
         /// Instead of the header.
-        user_agent: "userAgent" => OptionalText<TEXT_MAX>,
-        utm_source: "utmSource" => OptionalText<TEXT_MAX>,
-        utm_medium: "utmMedium" => OptionalText<TEXT_MAX>,
-        utm_campaign: "utmCampaign" => OptionalText<TEXT_MAX>,
-        utm_term: "utmTerm" => OptionalText<TEXT_MAX>,
-        utm_content: "utmContent" => OptionalText<TEXT_MAX>,
-        referrer: "referrer" => OptionalText<URL_MAX>,
-        landing_url: "landingUrl" => OptionalText<URL_MAX>,
+        user_agent: "userAgent" => CutText<TEXT_MAX>,
+        utm_source: "utmSource" => CutText<TEXT_MAX>,
+        utm_medium: "utmMedium" => CutText<TEXT_MAX>,
+        utm_campaign: "utmCampaign" => CutText<TEXT_MAX>,
+        utm_term: "utmTerm" => CutText<TEXT_MAX>,
+        utm_content: "utmContent" => CutText<TEXT_MAX>,
+        referrer: "referrer" => CutText<URL_MAX>,
+        landing_url: "landingUrl" => CutText<URL_MAX>,
         /// A user's hash id or referral code.
-        invited_by: "invitedBy" => OptionalText<TEXT_MAX>,
+        invited_by: "invitedBy" => CutText<TEXT_MAX>,
     }
 }
 
@@ -48,7 +48,7 @@ pub struct InitAnswer {
 )]
 pub async fn init(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
-    let visit = call.parsed(|| read_visitor(&body))?;
+    let visit = call.parsed(|cut| read_visitor(&body, cut))?;
     let client = call.client.ip;
     let visit =
         Visit { user_agent: visit.user_agent.or_else(|| call.user_agent().map(Cow::into_owned)), client, ..visit };
@@ -63,9 +63,9 @@ pub async fn init(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// When it is malformed, or with every rule that it breaks.
-pub fn read_visitor(body: &[u8]) -> Result<Visit, ApiError> {
+pub fn read_visitor(body: &[u8], cut: &mut Cut) -> Result<Visit, ApiError> {
     let mut fields = InitFields::default();
-    let init = Init::read(body, &mut fields)?;
+    let init = Init::read(body, &mut fields, cut)?;
     // An empty string says as little as none, and must not keep a later one out.
     let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(Visit {

@@ -29,6 +29,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// decodes it all the same, into a window of up to 1 GiB: with 105 bytes a worker decoded 128 MiB before the first byte came
 /// out of it. What the RFC allows is 16 MiB.
 const BROTLI_LARGE_WINDOW: u8 = 0b001_0001;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The longest that a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -59,7 +60,13 @@ pub async fn read(headers: &HeaderMap, mut body: GuardedBody, max_bytes: usize) 
             }
         }
     }
-    decode(only.unwrap_or_else(|| whole.freeze()), encoding, max_bytes).map(replace_lone_surrogates)
+    let body = decode(only.unwrap_or_else(|| whole.freeze()), encoding, max_bytes)?;
+    Ok(replace_lone_surrogates(without_byte_order_mark(body)))
+}
+
+/// Some clients begin a file, and what they send of one, with a mark that says nothing about UTF-8.
+fn without_byte_order_mark(body: Bytes) -> Bytes {
+    if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }
 }
 
 /// Reads what is left of a body and forgets it.

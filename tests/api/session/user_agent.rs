@@ -7,7 +7,7 @@ use super::without_user_agent;
 use crate::SESSION;
 
 /// A user agent, and the device, browser, system and version to be stored for a client that says `own` of all four.
-const CASES: [(&str, [&str; 4]); 8] = [
+const CASES: [(&str, [&str; 4]); 14] = [
     (
         "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
          Version/17.4.1 Mobile/15E148 Safari/604.1",
@@ -33,6 +33,30 @@ const CASES: [(&str, [&str; 4]); 8] = [
          Safari/605.1.15",
         ["desktop", "Safari", "Mac OS X", "10.15.7"],
     ),
+    (
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.2 \
+         Mobile/15E148 Safari/604.1",
+        ["mobile", "Mobile Safari", "iOS", "26.2"],
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 9; TB-7305F) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/95.0.4638.74 Mobile \
+         Safari/537.36",
+        ["tablet", "Chrome Mobile", "Android", "9"],
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 10; SM-P610) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile \
+         Safari/537.36",
+        ["tablet", "Chrome Mobile", "Android", "10"],
+    ),
+    (
+        "Mozilla/5.0 (Linux; Android 9; X96 BOX) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/96.0.4664.45 Safari/537.36",
+        ["desktop", "Chrome", "Android", "9"],
+    ),
+    (
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_4) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 DuckDuckGo/7",
+        ["tablet", "DuckDuckGo Mobile", "Mac OS X", "10.15.4"],
+    ),
+    ("MyNotes/1.2 CFNetwork/1335.0.3 Darwin/21.6.0", ["mobile", "own", "iOS", "15.6"]),
     // A version that is no digits is not one that the server can tell.
     ("Mozilla/5.0 (Windows NT 5.1; rv:52.0) Gecko/20100101 Firefox/52.0", ["desktop", "Firefox", "Windows", "own"]),
     ("Mozilla/5.0 Firefox/140.0", ["desktop", "Firefox", "own", "own"]),

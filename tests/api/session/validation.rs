@@ -1,7 +1,9 @@
 //! `POST /api/v1/analytics/session`: each field's rule, in the words that clients parse.
 
 use serde_json::{Value, json};
-use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, error, header, minimal_session, session_with};
+use weir_testkit::{
+    Backend, Database, TestApp, UNTHROTTLED, error, header, minimal_session, on_both_databases, session_with,
+};
 
 use crate::SESSION;
 
@@ -67,14 +69,58 @@ async fn nothing_but_the_control_is_stored(app: &TestApp) {
 #[tokio::test]
 async fn session_string_over_maximum_is_refused() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
-    for (field, max) in STRINGS {
+    let is_refused = |field: &str, max: usize| max <= 50 || REQUIRED.contains(&field);
+    for (field, max) in STRINGS.into_iter().filter(|(field, max)| is_refused(field, *max)) {
         let found = messages(&app, json!({field: "ü".repeat(max + 1)})).await;
         assert_eq!(found, [format!("{field} must be shorter than or equal to {max} characters")]);
     }
     nothing_but_the_control_is_stored(&app).await;
+    for (field, max) in STRINGS.into_iter().filter(|(field, max)| !is_refused(field, *max)) {
+        passes(&app, json!({field: "ü".repeat(max + 1)})).await;
+        assert_eq!(app.metric(&format!("weir_fields_cut_total{{field=\"{field}\"}}")).await, 1.0, "{field}");
+    }
     for (field, max) in STRINGS {
         passes(&app, json!({field: "😀".repeat(max)})).await;
     }
+}
+
+on_both_databases! {
+    async fn session_optional_text_too_long_is_cut(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let fields = json!({"utmContent": "😀".repeat(1100), "referrer": format!("https://example.org/{}", "r".repeat(9000))});
+        let row = app.stored(app.post(SESSION, &session_with(&fields))).await;
+        assert_eq!(row["utm_content"], json!("😀".repeat(1024)));
+        assert_eq!(row["referrer"], json!(format!("https://example.org/{}", "r".repeat(8172))));
+        assert_eq!(row["referrer_domain"], json!("example.org"));
+    }
+
+    async fn session_utm_field_missing_comes_from_the_landing_page(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        let fields = json!({
+            "landingPage": "https://example.org/?utm_source=news&utm_medium=mail&utm_campaign=a%26b#utm_term=x", "utmMedium": "own",
+            "utmCampaign": "",
+        });
+        let row = app.stored(app.post(SESSION, &session_with(&fields))).await;
+        let columns = ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"].map(|column| &row[column]);
+        assert_eq!(columns, [&json!("news"), &json!("own"), &json!("a&b"), &json!(null), &json!(null)]);
+    }
+}
+
+#[tokio::test]
+async fn session_request_as_lenient_clients_send_it_is_stored() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    let marked = [b"\xef\xbb\xbf", minimal_session().to_string().as_bytes()].concat();
+    let slash = format!("{SESSION}/");
+    for (path, body) in [(SESSION, marked), (&slash, minimal_session().to_string().into_bytes())] {
+        let request = app.client.post(app.url(path)).header("content-type", "application/json").body(body);
+        app.stored(request).await;
+    }
+    for (path, status) in [(format!("{SESSION}//"), 404), (format!("{SESSION}/x/"), 404), ("//".to_owned(), 404)] {
+        let request = app.client.post(app.url(&path)).header("content-type", "application/json").body("{}");
+        assert_eq!(request.send().await.unwrap().status(), status, "{path}");
+    }
+    let twice = app.client.post(app.url(SESSION)).body("\u{feff}\u{feff}{}").send().await.unwrap();
+    assert_eq!(twice.status(), 400);
 }
 
 #[tokio::test]
@@ -138,12 +184,13 @@ async fn session_optional_null_counts_as_absent() {
 }
 
 #[tokio::test]
-async fn session_optional_empty_string_is_kept() {
+async fn session_optional_empty_string_counts_as_absent() {
     let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
-    let fields = json!({"utmSource": "", "language": "", "osVersion": "", "timezone": ""});
+    let fields =
+        json!({"utmSource": "", "language": "", "osVersion": "", "timezone": "", "bioPageId": "", "creatorId": ""});
     let row = app.stored(super::without_user_agent(&app, &session_with(&fields))).await;
-    for column in ["utm_source", "language", "os_version", "timezone"] {
-        assert_eq!(row[column], json!(""), "{column}");
+    for column in ["utm_source", "language", "os_version", "timezone", "bio_page_id", "creator_id"] {
+        assert_eq!(row[column], json!(null), "{column}");
     }
 }
 

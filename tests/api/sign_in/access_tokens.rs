@@ -42,7 +42,7 @@ fn bad_claims() -> Vec<(&'static str, Value)> {
         ("not yet valid", with(&json!({"nbf": now_seconds() + 60}))),
         ("an nbf of the wrong type", with(&json!({"nbf": "now"}))),
         ("no user", json!({"exp": now_seconds() + 60})),
-        ("a user of the wrong type", with(&json!({"sub": 7}))),
+        ("a user of the wrong type", with(&json!({"sub": 7.5}))),
         ("an empty user", with(&json!({"sub": ""}))),
         ("a user that is too long", with(&json!({"sub": "x".repeat(256)}))),
         ("a user with a NUL", with(&json!({"sub": "user-1\0"}))),

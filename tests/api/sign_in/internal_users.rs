@@ -83,7 +83,7 @@ on_both_databases! {
         let app = start(backend).await;
         let began = chrono::Utc::now();
         let nulls =
-            json!({"id": "u 1 'x'", "email": null, "referralCode": null, "visitorToken": null, "createdAt": null});
+            json!({"id": "u 1 'x'", "email": null, "referralCode": "", "visitorToken": null, "createdAt": null});
         assert!(created(&app, &nulls).await);
         assert!(created(&app, &json!({"id": "ü".repeat(255)})).await);
         let row = stored(&app, "u 1 'x'").await;
@@ -137,7 +137,10 @@ on_both_databases! {
             (json!({"id": "x".repeat(256)}), vec![detail("id", "must be shorter than or equal to 255 characters")]),
             (json!({"id": "a\0"}), vec![detail("id", "must not contain a NUL character")]),
             (json!({"id": "u", "email": "ann"}), vec![detail("email", "must be an email")]),
-            (json!({"id": "u", "referralCode": ""}), vec![detail("referralCode", "should not be empty")]),
+            (
+                json!({"id": "u", "referralCode": "é".repeat(1025)}),
+                vec![detail("referralCode", "must be shorter than or equal to 1024 characters")],
+            ),
             (
                 json!({"id": "u", "referralCode": 7, "visitorToken": 7, "acquiredViaCreatorId": 7}),
                 vec![

@@ -6,7 +6,7 @@ use weir_domain::VisitorToken;
 
 use crate::auth::EmailAddress;
 use crate::contract::kinds::{OptionalText, Text, TextOrEmpty};
-use crate::contract::{Field, Rule, Rules, TEXT_MAX, fields, request_body};
+use crate::contract::{Cut, Field, Rule, Rules, TEXT_MAX, fields, request_body};
 use crate::http::protocol::api_error::ApiError;
 
 /// What the document says; longer ones are no address.
@@ -103,18 +103,18 @@ impl Rule for Visitor {
 ///
 /// # Errors
 /// When the body is malformed, or with every rule that it breaks.
-pub fn read_code_request(body: &[u8]) -> Result<EmailAddress, ApiError> {
+pub fn read_code_request(body: &[u8], cut: &mut Cut) -> Result<EmailAddress, ApiError> {
     let mut fields = CodeAskedFields::default();
-    CodeAsked::read(body, &mut fields)?.email.ok_or(ApiError::CodeRefused)
+    CodeAsked::read(body, &mut fields, cut)?.email.ok_or(ApiError::CodeRefused)
 }
 
 /// Who has a code, the code, and the visitor that it was until now, checked rule by rule.
 ///
 /// # Errors
 /// When the body is malformed, or with every rule that it breaks.
-pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorToken>), ApiError> {
+pub fn read_code(body: &[u8], cut: &mut Cut) -> Result<(EmailAddress, String, Option<VisitorToken>), ApiError> {
     let mut fields = CodeGivenFields::default();
-    let CodeGiven { email, code, visitor_token } = CodeGiven::read(body, &mut fields)?;
+    let CodeGiven { email, code, visitor_token } = CodeGiven::read(body, &mut fields, cut)?;
     Ok((email.ok_or(ApiError::CodeRefused)?, code.to_owned(), visitor_token))
 }
 
@@ -122,13 +122,17 @@ pub fn read_code(body: &[u8]) -> Result<(EmailAddress, String, Option<VisitorTok
 ///
 /// # Errors
 /// When the body is malformed, or with every rule that it breaks.
-pub fn read_id_token(body: &[u8], known: &[&str]) -> Result<(String, String, Option<VisitorToken>), ApiError> {
+pub fn read_id_token(
+    body: &[u8],
+    known: &[&str],
+    cut: &mut Cut,
+) -> Result<(String, String, Option<VisitorToken>), ApiError> {
     let fields: IdTokenGivenFields<'_> = fields::parse(body)?;
     let mut rules = Rules::default();
     let IdTokenGiven { provider, id_token, visitor_token } = IdTokenGiven::check(&fields, &mut rules);
     if !provider.is_empty() && !known.contains(&provider) {
         rules.refuse("provider", &format!("must be one of the following values: {}", known.join(", ")));
     }
-    rules.finish_in_order(IdTokenGivenFields::NAMES)?;
+    rules.finish_in_order(IdTokenGivenFields::NAMES, cut)?;
     Ok((provider.to_owned(), id_token.to_owned(), visitor_token))
 }

@@ -70,7 +70,7 @@ impl From<AuthTokens> for SignedInAnswer {
 pub async fn request_code(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     open(call)?;
     let body = call.body().await?;
-    let email = call.parsed(|| read_code_request(&body))?;
+    let email = call.parsed(|cut| read_code_request(&body, cut))?;
     call.app.sign_in.send_code(&email).await?;
     Ok(call.reply(Outcome::Accepted, &Sent { sent: true }))
 }
@@ -89,7 +89,7 @@ pub async fn request_code(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 pub async fn verify(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     open(call)?;
     let body = call.body().await?;
-    let (email, code, visitor) = call.parsed(|| read_code(&body))?;
+    let (email, code, visitor) = call.parsed(|cut| read_code(&body, cut))?;
     let origin = origin(call, visitor).await;
     let tokens = call.app.sign_in.by_code(email, &code, origin).await?;
     Ok(call.reply(Outcome::Accepted, &SignedInAnswer::from(tokens)))
@@ -109,7 +109,7 @@ pub async fn external(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     open(call)?;
     let body = call.body().await?;
     let sign_in = &call.app.sign_in;
-    let (provider, id_token, visitor) = call.parsed(|| read_id_token(&body, &sign_in.providers()))?;
+    let (provider, id_token, visitor) = call.parsed(|cut| read_id_token(&body, &sign_in.providers(), cut))?;
     let identity = sign_in.identify(&provider, &id_token).ok_or(ApiError::IdTokenRefused)?;
     let origin = origin(call, visitor).await;
     let tokens = call.app.sign_in.by_identity(identity, origin).await?;

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use weir_domain::{BatchKey, Route};
 
-use crate::contract::{BodyError, Detail, Field, Rules, TEXT_MAX, fields, json_fields};
+use crate::contract::{BodyError, Cut, Detail, Field, Rules, TEXT_MAX, fields, json_fields};
 use crate::http::protocol::api_error::ApiError;
 
 const ITEMS_MAX: usize = 100;
@@ -100,18 +100,16 @@ pub fn read_item(item: &RawValue) -> Result<Item<'_>, (Option<ItemKind>, ApiErro
         rules.refuse("type", "must be one of the following values: session, pageview, leave, heartbeat");
     }
     let key = rules.optional_text("key", &found.key, KEY_MAX);
-    if key == Some("") {
-        rules.refuse("key", "should not be empty");
-    }
-    let age_ms = rules.optional_number_within("ageMs", &found.age_ms, 0, AGE_MAX_MS).unwrap_or(0.0);
+    let age_ms = rules.optional_number("ageMs", &found.age_ms).unwrap_or(0.0);
     let id = rules.optional_text("id", &found.id, TEXT_MAX).map(str::to_owned);
     let mut reference = |name, field| rules.optional_integer(name, &field, 0, 99).map(|index| index as usize);
     let (session_ref, view_ref) = (reference("sessionRef", found.session_ref), reference("viewRef", found.view_ref));
-    rules.finish().map_err(|error| (kind, error.into()))?;
+    rules.finish(&mut Cut::default()).map_err(|error| (kind, error.into()))?;
     let Some(kind) = kind else { return Err((None, ApiError::Validation(Vec::new()))) };
     let key = key.map(|key| BatchKey::new(kind.label(), key));
     let body = body.map_or(&b""[..], |body| body.get().as_bytes());
-    #[allow(clippy::cast_possible_truncation)] // at most a day, checked above; clients measure in fractions
-    let age_ms = age_ms as i64;
+    // Clients measure in fractions, and their clocks step back.
+    #[allow(clippy::cast_possible_truncation)] // at most a day
+    let age_ms = age_ms.clamp(0.0, f64::from(AGE_MAX_MS)) as i64;
     Ok(Item { kind, key, age_ms, id, session_ref, view_ref, body })
 }

@@ -21,7 +21,7 @@ use self::schema::BatchRequest;
 use self::slot::{ItemResult, Slot, append, settle, unavailable};
 use super::pageview;
 use super::session::{self, Enriched};
-use crate::contract::Detail;
+use crate::contract::{Cut, Detail};
 use crate::enrich::EventTime;
 use crate::http::call::Call;
 use crate::http::middleware::RateLimit;
@@ -47,7 +47,7 @@ pub struct BatchAnswer {
 )]
 pub async fn batch(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let body = call.body().await?;
-    let items = call.parsed(|| read_items(&body))?;
+    let items = call.parsed(|_| read_items(&body))?;
     // The client told all ages at one moment, and so they count back from one.
     let now = call.app.clock.now();
     let mut keys = call.app.batch_keys.view();
@@ -125,14 +125,16 @@ async fn event(
         }
         ItemKind::Pageview => {
             let of_session = refer(app, earlier, "sessionRef", item.session_ref, ItemKind::Session).await?;
-            let view = pageview::read_view(item.body, of_session)?;
+            let mut cut = Cut::default();
+            let view = pageview::read_view(item.body, of_session, &mut cut)?;
+            call.count_cut(&cut);
             let record = view.into_record(call.is_bot(), app.ids.next(now), at);
             Ok(record.map(|record| AnalyticsEvent::Pageview(Box::new(record))))
         }
         ItemKind::Leave => {
             let of_view = refer(app, earlier, "viewRef", item.view_ref, ItemKind::Pageview).await?;
             let id = named(of_view, item.id)?;
-            let leave = pageview::read_leave(item.body)?;
+            let leave = pageview::read_leave(item.body, &mut Cut::default())?;
             Ok(id.map(|view_id| AnalyticsEvent::Leave(leave.into_record(view_id))).ok_or(Outcome::Served))
         }
         ItemKind::Heartbeat => {

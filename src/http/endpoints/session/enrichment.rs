@@ -6,6 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 use weir_domain::SessionRecord;
 
+use crate::contract::Cut;
 use crate::enrich::user_agent::UserAgentFacts;
 use crate::enrich::{Admitted, Discarded, EventTime, SessionFields, SessionVisit};
 use crate::http::call::Call;
@@ -23,7 +24,9 @@ pub fn read_and_enrich<'a>(
     when: EventTime,
 ) -> Result<Enriched<'a, SessionRecord>, ApiError> {
     let mut fields = SessionFields::default();
-    let visit = SessionVisit::read(body, &mut fields)?;
+    let mut cut = Cut::default();
+    let visit = SessionVisit::read(body, &mut fields, &mut cut)?;
+    call.count_cut(&cut);
     Ok(enrich(call, &visit, body, when, |_, record| record.to_owned_texts()))
 }
 
@@ -78,7 +81,8 @@ impl<T> Enriching<'_, '_, T> {
         let agent = self.call.app.enricher.parse(self.call.user_agent().as_deref()).await;
         let agent = agent.inspect_err(|_| self.end_of_stage())?;
         let mut fields = SessionFields::default();
-        let visit = SessionVisit::read(body, &mut fields).expect("it was read from these very bytes before");
+        let visit = SessionVisit::read(body, &mut fields, &mut Cut::default())
+            .expect("it was read from these very bytes before");
         Ok(self.record(&visit, bio_page_id, &agent))
     }
 

@@ -72,7 +72,7 @@ pub async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// A plain function: a visit and its record have no place in the future of every request.
 fn begin<'a>(call: &'a Call<'_>, body: &'a [u8]) -> Result<Enriched<'a, (CachedResponse, PendingCommit)>, ApiError> {
     let mut fields = SessionFields::default();
-    let visit = call.parsed(|| Ok(SessionVisit::read(body, &mut fields)?))?;
+    let visit = call.parsed(|cut| Ok(SessionVisit::read(body, &mut fields, cut)?))?;
     let when = EventTime { now: call.app.clock.now(), age_ms: 0 };
     Ok(enrich(call, &visit, body, when, |app, record| (record.answer(), app.analytics.append(record.encode()))))
 }
