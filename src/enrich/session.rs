@@ -165,9 +165,10 @@ impl Enricher {
         let referrer_domain = referrer::domain(visit.referrer);
         let utm = Utm::of(visit.landing_page);
         let location = place.location.lend();
-        let timezone = match place.is_time_zone_certain {
-            true => location.timezone.or(visit.timezone),
-            false => visit.timezone.or(location.timezone),
+        let timezone = if place.is_time_zone_certain {
+            location.timezone.or(visit.timezone)
+        } else {
+            visit.timezone.or(location.timezone)
         };
         use_of(&SessionRecord {
             id: self.ids.next(when.now),
