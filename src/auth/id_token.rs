@@ -49,8 +49,8 @@ pub struct IdTokens {
 
 struct Known {
     name: String,
-    issuer: String,
-    audience: String,
+    issuers: Vec<String>,
+    audiences: Vec<String>,
     keys: VerificationKeys,
 }
 
@@ -80,8 +80,8 @@ impl IdTokens {
         let known = |provider: &Provider| {
             let keys = VerificationKeys::open(&provider.jwks_file)
                 .map_err(|source| IdTokensError { provider: provider.name.clone(), source })?;
-            let Provider { name, issuer, audience, .. } = provider.clone();
-            Ok(Known { name, issuer, audience, keys })
+            let Provider { name, issuers, audiences, .. } = provider.clone();
+            Ok(Known { name, issuers, audiences, keys })
         };
         Ok(Self { providers: providers.iter().map(known).collect::<Result<_, _>>()? })
     }
@@ -105,15 +105,16 @@ impl Known {
     fn identity(&self, token: &str) -> Option<ExternalIdentity> {
         let claims: Claims = self.keys.claims(token)?;
         let for_us = match &claims.aud {
-            Audience::One(audience) => *audience == self.audience,
+            Audience::One(audience) => self.audiences.contains(audience),
             Audience::Several(audiences) => {
-                let asked_by_us = audiences.len() == 1 || claims.azp.as_ref() == Some(&self.audience);
-                audiences.contains(&self.audience) && asked_by_us
+                let asked_by_us =
+                    audiences.len() == 1 || claims.azp.as_ref().is_some_and(|party| self.audiences.contains(party));
+                audiences.iter().any(|audience| self.audiences.contains(audience)) && asked_by_us
             }
         };
         let length = claims.sub.chars().count();
         let is_subject = (1..=SUBJECT_MAX_CHARACTERS).contains(&length) && !claims.sub.contains('\0');
-        (claims.iss == self.issuer && for_us && is_subject).then(|| ExternalIdentity {
+        (self.issuers.contains(&claims.iss) && for_us && is_subject).then(|| ExternalIdentity {
             provider: self.name.clone(),
             verified_email: verified_email(claims.email.as_ref(), claims.email_verified.as_ref()),
             subject: claims.sub,
@@ -149,7 +150,12 @@ mod tests {
             let jwks_file = directory.path().join(name);
             write_set(&jwks_file, &[(signer, Some("1"))]);
             let issuer = format!("https://{name}.example");
-            Provider { name: name.to_owned(), issuer, audience: "weir".to_owned(), jwks_file }
+            Provider {
+                name: name.to_owned(),
+                issuers: vec![issuer],
+                audiences: vec!["weir".to_owned(), "app".to_owned()],
+                jwks_file,
+            }
         };
         let tokens = IdTokens::open(&[provider("one", P256_1), provider("two", RSA)]).unwrap();
         Scene { directory, tokens }
@@ -278,8 +284,12 @@ mod tests {
     fn provider_jwks_file_unreadable_is_refused_by_name() {
         let Scene { directory, .. } = scene();
         let jwks_file = directory.path().join("nowhere");
-        let provider =
-            Provider { name: "one".into(), issuer: "https://one.example".into(), audience: "weir".into(), jwks_file };
+        let provider = Provider {
+            name: "one".into(),
+            issuers: vec!["https://one.example".into()],
+            audiences: vec!["weir".into()],
+            jwks_file,
+        };
         let error = IdTokens::open(&[provider]).err().unwrap().to_string();
         assert!(error.starts_with("providers.one.jwks_file ") && error.contains("nowhere"), "{error}");
     }

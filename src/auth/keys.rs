@@ -88,8 +88,14 @@ impl VerificationKeys {
         self.look();
         let header = jsonwebtoken::decode_header(token).ok()?;
         let keys = self.keys.load();
-        let key = select(&keys, &header)?;
-        jsonwebtoken::decode(token, &key.public, &key.validation).ok().map(|token| token.claims)
+        let candidates: Vec<&VerificationKey> = fitting(&keys, &header).take(MOST_TRIED).collect();
+        // A name that two keys have names none of them.
+        if header.kid.is_some() && candidates.len() > 1 {
+            return None;
+        }
+        candidates
+            .into_iter()
+            .find_map(|key| jsonwebtoken::decode(token, &key.public, &key.validation).ok().map(|token| token.claims))
     }
 
     fn look(&self) {
@@ -117,6 +123,9 @@ impl VerificationKeys {
     }
 }
 
+/// How many keys a token that names none is tried against; each costs a signature's check.
+const MOST_TRIED: usize = 8;
+
 /// How a token is judged, whoever signed it. Issuer and audience are the caller's to check.
 pub(super) fn validation(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
@@ -126,21 +135,18 @@ pub(super) fn validation(algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// The one key that a token may have been signed with. Extensions that a token insists on (`crit`) are not understood.
-fn select<'a>(keys: &'a [VerificationKey], header: &Header) -> Option<&'a VerificationKey> {
-    if header.crit.is_some() {
-        return None;
-    }
-    let mut fitting = keys.iter().filter(|key| {
+/// The keys that a token may have been signed with: the one that it names, or all of its algorithm when it names none.
+/// Extensions that a token insists on (`crit`) are not understood.
+fn fitting<'a>(keys: &'a [VerificationKey], header: &'a Header) -> impl Iterator<Item = &'a VerificationKey> {
+    keys.iter().filter(|key| {
         let named = match (&header.kid, &key.id) {
             (Some(wanted), Some(id)) => wanted == id,
             // Without two names to compare there must be nothing to choose between.
-            _ => keys.len() == 1,
+            (Some(_), None) => keys.len() == 1,
+            (None, _) => true,
         };
-        named && key.algorithm == header.alg
-    });
-    let key = fitting.next()?;
-    fitting.next().is_none().then_some(key)
+        named && key.algorithm == header.alg && header.crit.is_none()
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<VerificationKey>, KeysError> {
@@ -321,7 +327,10 @@ mod tests {
         assert!(passes(&several, testing::P256_2, Some("2")));
         assert!(!passes(&several, testing::P256_2, Some("1")), "another key's name");
         assert!(!passes(&several, testing::P256_1, Some("3")), "an unknown name");
-        assert!(!passes(&several, testing::P256_1, None), "no name, with keys to choose between");
+        for signer in [testing::P256_1, testing::P256_2, testing::RSA] {
+            assert!(passes(&several, signer, None), "no name: every key of its algorithm is tried");
+        }
+        assert!(!passes(&several, testing::ED25519, None), "no name, and no key of its algorithm");
         assert!(!passes(&several, testing::RSA, Some("1")), "another algorithm");
 
         write_set(file.path(), &[(testing::ED25519, Some("1"))]);

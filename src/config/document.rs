@@ -110,7 +110,7 @@ mod tests {
         }
         described.extend(throttles().map(|(route, ..)| format!("throttle.{}", route.label())));
         // With a provider, so that its keys are looked for.
-        let mut values = Values::from_toml("[providers.name]\nissuer = \"i\"");
+        let mut values = Values::from_toml("[providers.name]\nissuers = \"i\"");
         let _ = Config::take(&mut values);
         let read: BTreeSet<String> =
             values.asked().iter().map(|name| name.replace("providers.name.", "providers.NAME.")).collect();

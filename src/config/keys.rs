@@ -68,7 +68,8 @@ pub(super) const SECTIONS: &[Section] = &[
             key(
                 "cors_origins",
                 "\"*\"",
-                "The origins whose pages may call Weir from a browser: a list such as `[\"https://example.org\"]`, or `*`.",
+                "The origins whose pages may call Weir from a browser: a list such as `[\"https://example.org\"]`, or `*`. \
+An entry may be `https://*.example.org`, the scheme of an app such as `capacitor://localhost`, or `null`.",
             ),
         ],
         after: "Connections never use the open files that journals and databases need. Weir raises its limit to the hard limit \
@@ -142,11 +143,16 @@ instances on the same databases need the same secrets: set all of them.",
             ),
             optional("mail_from", "none", "The sender: `Weir <weir@example.org>`. Needed with `smtp_url`."),
             optional(
-                "providers.NAME.issuer",
+                "providers.NAME.issuers",
                 "none",
-                "The `iss` of id tokens that `POST /auth/external/verify` accepts under this name.",
+                "The `iss` of id tokens that `POST /auth/external/verify` accepts under this name: one, or a list where the provider has \
+several, as Google has.",
             ),
-            optional("providers.NAME.audience", "none", "The `aud` of these tokens."),
+            optional(
+                "providers.NAME.audiences",
+                "none",
+                "The `aud` of these tokens: one, or a list, for a web and a mobile app.",
+            ),
             optional("providers.NAME.jwks_file", "none", "The provider's public keys, a JWKS or PEM file."),
         ],
         after: "",

@@ -38,7 +38,62 @@ impl Proxies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     Any,
-    Only(Vec<String>),
+    Only(Vec<OriginPattern>),
+}
+
+/// An origin that may call: an exact one, or all below a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    /// As browsers write it: `https://example.org:8443`, `capacitor://localhost`, `null`.
+    Exact(String),
+    /// `https://*.example.org:8443`, which is not `https://example.org:8443` itself.
+    Below { scheme: String, domain: String },
+}
+
+impl OriginPattern {
+    /// `None` for what no browser would send.
+    fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self::Exact(text.to_owned()));
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        if let Some(domain) = rest.strip_prefix("*.") {
+            let is_domain = domain.starts_with(|first: char| first.is_ascii_alphanumeric());
+            let is_origin =
+                is_domain && ["http", "https"].contains(&scheme) && is_origin(&format!("{scheme}://x.{domain}"));
+            return is_origin.then(|| Self::Below { scheme: scheme.to_owned(), domain: format!(".{domain}") });
+        }
+        let is_app = !["http", "https", "ws", "wss", "ftp", "file"].contains(&scheme) && is_app_origin(scheme, rest);
+        (is_app || is_origin(text)).then(|| Self::Exact(text.to_owned()))
+    }
+
+    /// Whether an `Origin` header names it.
+    #[must_use]
+    pub fn matches(&self, origin: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_bytes() == origin,
+            Self::Below { scheme, domain } => {
+                let rest = origin.strip_prefix(scheme.as_bytes()).and_then(|rest| rest.strip_prefix(b"://"));
+                let label = rest.and_then(|rest| rest.strip_suffix(domain.as_bytes()));
+                label.is_some_and(|label| !label.is_empty() && label.iter().all(|byte| is_in_host(*byte)))
+            }
+        }
+    }
+}
+
+fn is_in_host(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+}
+
+fn is_origin(text: &str) -> bool {
+    !text.contains('*') && url::Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
+}
+
+/// What web views of apps call themselves: a scheme of their own, and a host.
+fn is_app_origin(scheme: &str, host: &str) -> bool {
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| is_in_host(byte) || byte == b'+');
+    is_scheme && !host.is_empty() && host.bytes().all(is_in_host)
 }
 
 /// Everything about connections.
@@ -136,11 +191,65 @@ fn take_origins(values: &mut Values) -> Origins {
     if origins.iter().any(|origin| origin == "*") {
         return Origins::Any;
     }
+    let mut patterns = Vec::with_capacity(origins.len());
     for origin in &origins {
-        let exact = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
-        if !exact {
-            values.problem(format!("cors_origins: {origin:?} is not an origin such as https://example.org"));
+        match OriginPattern::parse(origin) {
+            Some(pattern) => patterns.push(pattern),
+            None => values.problem(format!(
+                "cors_origins: {origin:?} is not an origin such as https://example.org or https://*.example.org"
+            )),
         }
     }
-    Origins::Only(origins)
+    Origins::Only(patterns)
+}
+
+#[cfg(test)]
+mod origin_tests {
+    use super::*;
+
+    #[test]
+    fn origin_pattern_matches_what_it_names_and_nothing_else() {
+        for (pattern, origin, expected) in [
+            ("https://example.org", "https://example.org", true),
+            ("https://example.org", "https://www.example.org", false),
+            ("https://*.example.org", "https://www.example.org", true),
+            ("https://*.example.org", "https://a.b.example.org", true),
+            ("https://*.example.org", "https://example.org", false),
+            ("https://*.example.org", "https://.example.org", false),
+            ("https://*.example.org", "http://www.example.org", false),
+            ("https://*.example.org", "https://www.example.org:8443", false),
+            ("https://*.example.org", "https://evil.example/www.example.org", false),
+            ("https://*.example.org", "https://evilexample.org", false),
+            ("https://*.example.org:8443", "https://www.example.org:8443", true),
+            ("capacitor://localhost", "capacitor://localhost", true),
+            ("null", "null", true),
+            ("null", "", false),
+        ] {
+            let pattern = OriginPattern::parse(pattern).unwrap();
+            assert_eq!(pattern.matches(origin.as_bytes()), expected, "{pattern:?} {origin}");
+        }
+    }
+
+    #[test]
+    fn origin_that_could_match_nothing_is_none() {
+        for text in [
+            "",
+            "example.org",
+            "https://example.org/",
+            "https://example.org:443",
+            "https://EXAMPLE.org",
+            "https://*",
+            "https://*.",
+            "https://*.example.org/",
+            "https://www.*.org",
+            "ftp://*.example.org",
+            "file://x",
+            "capacitor://",
+            "capacitor://*.x",
+            "Capacitor://localhost",
+            "nullable",
+        ] {
+            assert_eq!(OriginPattern::parse(text), None, "{text}");
+        }
+    }
 }

@@ -12,10 +12,10 @@ const NAME_MAX_BYTES: usize = 32;
 pub struct Provider {
     /// What it is called in requests.
     pub name: String,
-    /// What its tokens call it, exactly.
-    pub issuer: String,
-    /// What its tokens call us, exactly.
-    pub audience: String,
+    /// What its tokens call it, exactly; one of these.
+    pub issuers: Vec<String>,
+    /// What its tokens call us, exactly; one of these.
+    pub audiences: Vec<String>,
     /// Its public keys: a JSON Web Key Set, or one in PEM form.
     pub jwks_file: PathBuf,
 }
@@ -30,14 +30,16 @@ fn take_one(values: &mut Values, name: String) -> Option<Provider> {
     }
     let mut part = |part: &str| {
         let full = format!("{SECTION}.{name}.{part}");
-        let value = values.take(&full).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        if value.is_none() {
+        let given: Vec<String> = values.list(&full, "a text").unwrap_or_default();
+        if given.is_empty() {
             values.problem(format!("{full} is missing"));
         }
-        value
+        Some(given).filter(|given| !given.is_empty())
     };
-    let (issuer, audience, jwks_file) = (part("issuer"), part("audience"), part("jwks_file"));
-    Some(Provider { issuer: issuer?, audience: audience?, jwks_file: jwks_file?.into(), name })
+    let (issuers, audiences, jwks_file) = (part("issuers"), part("audiences"), part("jwks_file"));
+    // A path may have commas in it.
+    let jwks_file = jwks_file?.join(",").into();
+    Some(Provider { issuers: issuers?, audiences: audiences?, jwks_file, name })
 }
 
 fn is_name(name: &str) -> bool {
@@ -58,14 +60,14 @@ mod tests {
     #[test]
     fn provider_section_becomes_named_provider() {
         let (providers, problems) = taken(
-            "[providers.my-idp_2]\nissuer = \"https://b.example\"\naudience = \"weir\"\njwks_file = \"b.json\"\n\
-             [providers.my]\nissuer = \"https://a.example\"\naudience = \"app\"\njwks_file = \"/etc/a.json\"\n",
+            "[providers.my-idp_2]\nissuers = \"https://b.example\"\naudiences = \"weir\"\njwks_file = \"b.json\"\n\
+             [providers.my]\nissuers = \"https://a.example\"\naudiences = \"app\"\njwks_file = \"/etc/a.json\"\n",
         );
         assert_eq!(problems, Vec::<String>::new());
         let provider = |name: &str, issuer: &str, audience: &str, jwks_file: &str| Provider {
             name: name.into(),
-            issuer: issuer.into(),
-            audience: audience.into(),
+            issuers: vec![issuer.into()],
+            audiences: vec![audience.into()],
             jwks_file: jwks_file.into(),
         };
         let expected = [
@@ -77,19 +79,30 @@ mod tests {
     }
 
     #[test]
+    fn provider_with_several_issuers_and_audiences_has_them_all() {
+        let (providers, problems) = taken(
+            "[providers.google]\nissuers = [\"https://accounts.google.com\", \"accounts.google.com\"]\n\
+             audiences = [\"web\", \"app\"]\njwks_file = \"g.json\"\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(providers[0].issuers, ["https://accounts.google.com", "accounts.google.com"]);
+        assert_eq!(providers[0].audiences, ["web", "app"]);
+    }
+
+    #[test]
     fn provider_key_missing_or_unknown_is_named_in_full() {
         let (providers, problems) = taken(
             "providers.flat = \"x\"\n\
-             [providers.idp]\nissuer = \"https://a.example\"\naudience = \" \"\njwks = \"a.json\"\n\
-             [providers.idp.deeper]\nissuer = \"x\"\n",
+             [providers.idp]\nissuers = \"https://a.example\"\naudiences = \" \"\njwks = \"a.json\"\n\
+             [providers.idp.deeper]\nissuers = \"x\"\n",
         );
         assert_eq!(providers, []);
         assert_eq!(problems.len(), 5, "{problems:#?}");
         for (problem, expected) in problems.iter().zip([
-            "providers.idp.audience is missing",
+            "providers.idp.audiences is missing",
             "providers.idp.jwks_file is missing",
             "unknown key providers.flat (in the environment: WEIR_PROVIDERS__FLAT)",
-            "unknown key providers.idp.deeper.issuer (in the environment: WEIR_PROVIDERS__IDP__DEEPER__ISSUER)",
+            "unknown key providers.idp.deeper.issuers (in the environment: WEIR_PROVIDERS__IDP__DEEPER__ISSUERS)",
             "unknown key providers.idp.jwks (in the environment: WEIR_PROVIDERS__IDP__JWKS)",
         ]) {
             assert_eq!(problem, expected);
@@ -99,7 +112,7 @@ mod tests {
     #[test]
     fn provider_name_invalid_is_refused() {
         for name in ["Google", "a b", "ä", &"x".repeat(33)] {
-            let section = format!("[providers.\"{name}\"]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"f\"");
+            let section = format!("[providers.\"{name}\"]\nissuers = \"i\"\naudiences = \"a\"\njwks_file = \"f\"");
             let (_, problems) = taken(&section);
             assert!(problems.len() == 1 && problems[0].contains("a name has 1 to 32"), "{name}: {problems:#?}");
         }

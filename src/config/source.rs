@@ -302,17 +302,17 @@ mod tests {
     #[test]
     fn environment_variables_configure_providers() {
         let variables: config::Map<String, String> = [
-            ("WEIR_PROVIDERS__MY_IDP__ISSUER", "https://idp.example"),
-            ("WEIR_PROVIDERS__MY_IDP__AUDIENCE", "weir"),
+            ("WEIR_PROVIDERS__MY_IDP__ISSUERS", "https://idp.example"),
+            ("WEIR_PROVIDERS__MY_IDP__AUDIENCES", "weir"),
             ("WEIR_PROVIDERS__MY_IDP__JWKS_FILE", "/etc/idp.json"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let mut values = Values::from_layers("[providers.my_idp]\naudience = \"x\"", environment(variables)).unwrap();
+        let mut values = Values::from_layers("[providers.my_idp]\naudiences = \"x\"", environment(variables)).unwrap();
         let config = Config::take(&mut values);
         values.finish().unwrap();
         let [provider] = &config.providers[..] else { panic!("{:#?}", config.providers) };
-        assert_eq!((provider.name.as_str(), provider.audience.as_str()), ("my_idp", "weir"));
+        assert_eq!((provider.name.as_str(), &provider.audiences), ("my_idp", &vec!["weir".to_owned()]));
     }
 
     #[test]

@@ -74,8 +74,8 @@ async fn prepare(backend: Backend, smtp: &str) -> (TestApp, Search) {
     app.set("WEIR_MAIL_FROM", "Weir <weir@example.org>");
     let set = app.directory.path().join("idp.json");
     write_set(&set, &[(P256_1, Some("1"))]);
-    app.set("WEIR_PROVIDERS__IDP__ISSUER", "https://idp.example");
-    app.set("WEIR_PROVIDERS__IDP__AUDIENCE", "weir");
+    app.set("WEIR_PROVIDERS__IDP__ISSUERS", "https://idp.example");
+    app.set("WEIR_PROVIDERS__IDP__AUDIENCES", "weir");
     app.set("WEIR_PROVIDERS__IDP__JWKS_FILE", set.to_str().unwrap());
     let mut search = Search::new(GIVEN.iter().map(|(_, secret)| (*secret).to_owned()));
     search.also(MAIL_PASSWORD);
@@ -266,8 +266,8 @@ async fn configuration_error_hides_secrets() {
     let set = |key: &Value| json!({"keys": [key]}).to_string();
     let idp = |file: &str| {
         [
-            ("WEIR_PROVIDERS__IDP__ISSUER", "https://idp.example".to_owned()),
-            ("WEIR_PROVIDERS__IDP__AUDIENCE", "weir".to_owned()),
+            ("WEIR_PROVIDERS__IDP__ISSUERS", "https://idp.example".to_owned()),
+            ("WEIR_PROVIDERS__IDP__AUDIENCES", "weir".to_owned()),
             ("WEIR_PROVIDERS__IDP__JWKS_FILE", file.to_owned()),
         ]
     };

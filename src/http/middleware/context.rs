@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix_http::{HttpMessage as _, Request};
 use actix_web::HttpResponse;
-use actix_web::http::Method;
+use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Data;
 use weir_domain::{Outcome, Route};
 
@@ -35,6 +35,8 @@ pub struct RequestContext {
     origin: Origin,
     began: Instant,
     is_open: bool,
+    /// The client offers another protocol, after which actix-http ends the connection: the answer has to say so.
+    closes: bool,
 }
 
 impl RequestContext {
@@ -52,6 +54,7 @@ impl RequestContext {
             origin: Origin::of(path, headers, &app.network.cors_origins),
             began,
             is_open: true,
+            closes: request.head().upgrade(),
             app: Rc::clone(app),
         }
     }
@@ -72,6 +75,9 @@ impl RequestContext {
 
     /// The answer with what stands on all of them, counted and logged.
     pub fn finish(&mut self, mut response: HttpResponse, outcome: Outcome) -> HttpResponse {
+        if self.closes {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
         let headers = response.headers_mut();
         self.rate_limit.decorate(headers);
         headers.insert(request_id::HEADER, self.id.to_header());

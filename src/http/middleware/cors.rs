@@ -34,7 +34,7 @@ impl Origin {
             (Some(origin), Origins::Any) if credentials => Some(origin.clone()),
             (Some(_), Origins::Any) => Some(HeaderValue::from_static("*")),
             (Some(origin), Origins::Only(list)) => {
-                list.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+                list.iter().any(|listed| listed.matches(origin.as_bytes())).then(|| origin.clone())
             }
         };
         Self { allowed, credentials }

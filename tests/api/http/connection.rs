@@ -26,6 +26,42 @@ fn error_code(answer: &Answer) -> String {
     body["error"]["code"].as_str().unwrap().to_owned()
 }
 
+/// What copied proxy configurations send with every request, and Java's client with its first.
+const OFFERS: [&[&str]; 2] = [
+    &["Connection: upgrade"],
+    &[
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+    ],
+];
+
+#[tokio::test]
+async fn connection_with_an_offer_of_another_protocol_is_served_or_told_to_close() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    for offer in OFFERS {
+        let mut stored = 0;
+        let mut wire = RawConnection::open(&app);
+        for _ in 0..4 {
+            let headers = [&["Content-Type: application/json"], offer].concat();
+            wire.send(request("POST", SESSION, &headers, minimal_session().to_string().as_bytes()));
+            let answer = wire.answer().expect("an answer");
+            id(&answer);
+            stored += 1;
+            if answer.header("connection").is_some_and(|connection| connection.eq_ignore_ascii_case("close")) {
+                wire = RawConnection::open(&app);
+            }
+        }
+        assert_eq!(stored, 4, "{offer:?}");
+    }
+    for (path, status) in [("/nowhere", 404), ("/health/live", 200)] {
+        let mut wire = RawConnection::open(&app);
+        wire.send(request("GET", path, OFFERS[0], b""));
+        let answer = wire.answer().unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn connection_survives_refused_requests() {
     let app = TestApp::start_with(Backend::Sqlite, &[("WEIR_THROTTLE__SESSION", "1/60s")]).await;

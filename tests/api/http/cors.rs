@@ -98,6 +98,18 @@ async fn cors_preflight_is_allowed_and_neither_counted_nor_stored() {
 }
 
 #[tokio::test]
+async fn cors_origins_of_apps_and_of_a_domain_s_hosts_can_be_listed() {
+    let listed = [("WEIR_CORS_ORIGINS", "https://*.shop.example, capacitor://localhost, null")];
+    let app = TestApp::start_with(Backend::Sqlite, &[UNTHROTTLED, &listed].concat()).await;
+    for origin in ["https://www.shop.example", "https://a.b.shop.example", "capacitor://localhost", "null"] {
+        assert_eq!(seen(&send(&app, "POST", SESSION, origin).await), (Some(origin), Some("true")), "{origin}");
+    }
+    for origin in ["https://shop.example", "https://evilshop.example", "http://www.shop.example", "ionic://localhost"] {
+        assert_eq!(seen(&send(&app, "POST", SESSION, origin).await), (None, None), "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn cors_origin_not_listed_cannot_read() {
     let variables = [UNTHROTTLED, &[("WEIR_CORS_ORIGINS", "https://shop.example, https://www.shop.example:8443")]];
     let app = TestApp::start_with(Backend::Sqlite, &variables.concat()).await;

@@ -120,8 +120,8 @@ async fn cli_check_verifies_keys_and_mail_server() {
     let key = |name: &str| format!("{}/crates/testkit/fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR"));
     let (good, p384) = (key("rsa.pub.pem"), key("p384.pub.pem"));
     let provider = [
-        ("WEIR_PROVIDERS__IDP__ISSUER", "https://idp.example"),
-        ("WEIR_PROVIDERS__IDP__AUDIENCE", "weir"),
+        ("WEIR_PROVIDERS__IDP__ISSUERS", "https://idp.example"),
+        ("WEIR_PROVIDERS__IDP__AUDIENCES", "weir"),
         ("WEIR_MAIL_FROM", "Weir <weir@example.org>"),
     ];
     let files = [("WEIR_PROVIDERS__IDP__JWKS_FILE", good.as_str()), ("WEIR_SMTP_URL", "smtps://u:hunter2@localhost")];

@@ -18,8 +18,8 @@ async fn start(backend: Backend) -> TestApp {
         let file = app.directory.path().join(name);
         write_set(&file, &[(signer, Some("1"))]);
         let key = |part: &str| format!("WEIR_PROVIDERS__{}__{part}", name.to_uppercase());
-        app.set(&key("ISSUER"), &format!("https://{name}.example"));
-        app.set(&key("AUDIENCE"), "weir");
+        app.set(&key("ISSUERS"), &format!("https://{name}.example"));
+        app.set(&key("AUDIENCES"), "weir");
         app.set(&key("JWKS_FILE"), file.to_str().unwrap());
     }
     app.launch().await;
