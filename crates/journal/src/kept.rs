@@ -31,12 +31,15 @@ pub(super) fn delete_due(shared: &Shared) -> io::Result<bool> {
         }
         (done, due(&segments[..done], &shared.options, now))
     });
-    if noted_at.is_none_or(|at| now.duration_since(at) >= NOTE_EVERY) {
-        note_applied(shared, applied)?;
-        *noted_at = Some(now);
-    }
     delete_oldest(shared, due)?;
     count(shared);
+    // Last: on a full disk this finds room only when something was deleted.
+    if noted_at.is_none_or(|at| now.duration_since(at) >= NOTE_EVERY) {
+        if let Err(error) = note_applied(shared, applied) {
+            tracing::debug!(journal = shared.name, %error, "the applied position could not be written down yet");
+        }
+        *noted_at = Some(now);
+    }
     Ok(done > 0)
 }
 
