@@ -87,12 +87,16 @@ pub fn replay(config: &Config, database: &str, which: Which) -> Done {
     let picked = found.pick(which)?;
     block_on(async {
         if database == "main" {
-            match app::open_main(&config.databases.main)? {
+            let sink = app::open_main(&config.databases.main)?;
+            sink.find_server().await?;
+            match sink {
                 MainSink::Sqlite(sink) => replay_into(sink.as_ref(), &found, &picked).await,
                 MainSink::Postgres(sink) => replay_into(sink.as_ref(), &found, &picked).await,
             }
         } else {
-            match app::open_analytics(&config.databases.analytics)? {
+            let sink = app::open_analytics(&config.databases.analytics)?;
+            sink.find_server().await?;
+            match sink {
                 AnalyticsSink::Sqlite(sink) => replay_into(sink.as_ref(), &found, &picked).await,
                 AnalyticsSink::Postgres(sink) => replay_into(sink.as_ref(), &found, &picked).await,
             }

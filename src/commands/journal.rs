@@ -103,9 +103,13 @@ pub fn accept_database(config: &Config, name: &str, with_kept: bool) -> Done {
         let (known_applied, trim_point) = inspect(&directory)?.applied_and_trimmed();
         let databases = &config.databases;
         let identity = if name == "main" {
-            identity(app::open_main(&databases.main)?.positions(), databases.main.describe()).await?
+            let sink = app::open_main(&databases.main)?;
+            sink.find_server().await?;
+            identity(sink.positions(), databases.main.describe()).await?
         } else {
-            identity(app::open_analytics(&databases.analytics)?.positions(), databases.analytics.describe()).await?
+            let sink = app::open_analytics(&databases.analytics)?;
+            sink.find_server().await?;
+            identity(sink.positions(), databases.analytics.describe()).await?
         };
         let from = if with_kept { trim_point } else { known_applied };
         weir_journal::accept_database(&directory, &AcceptedDatabase { id: identity.id.clone(), from })?;
@@ -141,6 +145,13 @@ enum Database {
 }
 
 impl Database {
+    async fn find_server(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Analytics(sink) => sink.find_server().await,
+            Self::Main(sink) => sink.find_server().await,
+        }
+    }
+
     fn positions(&self) -> &dyn Positions {
         match self {
             Self::Analytics(sink) => sink.positions(),
@@ -172,9 +183,12 @@ impl<'a> Watched<'a> {
 
     async fn applied_position(&mut self, id: JournalId) -> Result<Option<Position>, Failure> {
         let Some(database) = self.database()? else { return Ok(None) };
-        let asked = tokio::time::timeout(ANSWER, database.positions().position(id)).await;
+        let asked = tokio::time::timeout(ANSWER, async {
+            database.find_server().await?;
+            database.positions().position(id).await
+        });
         let silent = |_| Failure { message: format!("no answer within {} s", ANSWER.as_secs()), code: 1 };
-        Ok(asked.map_err(silent)??.map(|(position, _)| position))
+        Ok(asked.await.map_err(silent)??.map(|(position, _)| position))
     }
 
     fn database(&mut self) -> Result<Option<&Database>, Failure> {

@@ -122,7 +122,11 @@ fn advise(config: &Config) {
     let database = config.databases.analytics.describe();
     let advised = block_on(async {
         let sink = app::open_analytics(&config.databases.analytics)?;
-        tokio::time::timeout(ADVICE_TIMEOUT, sink.advice())
+        let advice = async {
+            sink.find_server().await?;
+            sink.advice().await
+        };
+        tokio::time::timeout(ADVICE_TIMEOUT, advice)
             .await
             .map_err(|_| Failure { message: "no answer in time".to_owned(), code: 1 })?
             .map_err(Failure::from)

@@ -6,6 +6,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Values;
+use weir_store::each_host;
 
 /// A database, by the scheme of its URL.
 #[derive(Clone)]
@@ -28,13 +29,17 @@ impl DatabaseUrl {
     pub fn describe(&self) -> String {
         match self {
             Self::Sqlite(url) => url.clone(),
-            Self::Postgres(url) => match url::Url::parse(url.expose_secret()) {
-                Ok(url) => {
+            Self::Postgres(url) => {
+                let servers: Option<Vec<_>> =
+                    each_host(url.expose_secret()).iter().map(|url| url::Url::parse(url).ok()).collect();
+                let servers = servers.unwrap_or_default();
+                let host = |url: &url::Url| {
                     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                    format!("postgres://{}{port}{}", url.host_str().unwrap_or_default(), url.path())
-                }
-                Err(_) => "postgres://".to_owned(),
-            },
+                    format!("{}{port}", url.host_str().unwrap_or_default())
+                };
+                let hosts: Vec<_> = servers.iter().map(host).collect();
+                format!("postgres://{}{}", hosts.join(","), servers.first().map_or("", url::Url::path))
+            }
         }
     }
 }
@@ -72,9 +77,22 @@ fn take(values: &mut Values, database: &str, data_dir: &Path) -> DatabaseUrl {
         return DatabaseUrl::Sqlite(url.to_owned());
     }
     let is_postgres = ["postgres", "postgresql"].contains(&url.split("://").next().unwrap_or_default());
-    if is_postgres && url::Url::parse(url).is_ok() {
+    if is_postgres && each_host(url).iter().all(|url| url::Url::parse(url).is_ok()) {
         return DatabaseUrl::Postgres(given);
     }
     values.problem(format!("{name} is not a sqlite:// or postgres:// URL"));
     default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgres_url_is_described_with_all_hosts_and_without_password() {
+        let describe = |url: &str| DatabaseUrl::Postgres(url.to_owned().into()).describe();
+        assert_eq!(describe("postgres://u:secret@a/weir?sslmode=disable"), "postgres://a/weir");
+        assert_eq!(describe("postgres://u:secret@a:1,b/weir"), "postgres://a:1,b/weir");
+        assert_eq!(describe("postgres://["), "postgres://");
+    }
 }

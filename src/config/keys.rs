@@ -89,7 +89,8 @@ a connection at its worst less than 1 MiB.",
             secret(
                 "analytics_database_url",
                 "`sqlite://` and `analytics.db` in `data_dir`",
-                "The database of sessions and pageviews: `sqlite://FILE`, or `postgres://…` (14 or later).",
+                "The database of sessions and pageviews: `sqlite://FILE`, or `postgres://…` (14 or later). The latter may name several \
+servers, `postgres://user@a,b:5433/db`: the one that accepts writes is used.",
             ),
             secret(
                 "main_database_url",

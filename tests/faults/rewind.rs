@@ -1,7 +1,8 @@
 //! A database that goes back: restored from a copy, or taken over by a server that lagged. What it lost is in the journal still,
 //! and is applied again without anybody's doing.
 
-use weir_testkit::{access_token, on_both_databases};
+use weir_testkit::postgres::{PostgresServer, PostgresStandby};
+use weir_testkit::{Databases, access_token, on_both_databases};
 
 use super::*;
 
@@ -174,4 +175,113 @@ on_both_databases! {
         assert_eq!(again, Some(stored), "a start has not read the keys of a database that had gone back");
         ledger.settle(&app).await;
     }
+}
+
+/// Two servers, the second a standby of the first, and a Weir whose URLs name both.
+async fn with_standby(standby_first: bool, variables: &[(&str, &str)]) -> (PostgresServer, PostgresStandby, TestApp) {
+    let primary = PostgresServer::start();
+    let mut app = TestApp::prepare_on(&primary.url).await;
+    let standby = primary.standby();
+    for database in ["analytics", "main"] {
+        let url = if database == "main" { &app.databases.main_url } else { &app.databases.analytics_url };
+        let (user, place) = url.rsplit_once('@').unwrap();
+        let (host, name) = place.split_once('/').unwrap();
+        let other = format!("127.0.0.1:{}", standby.port);
+        let hosts = if standby_first { format!("{other},{host}") } else { format!("{host},{other}") };
+        let url = format!("{user}@{hosts}/{name}");
+        app.set(&format!("WEIR_{}_DATABASE_URL", database.to_uppercase()), &url);
+    }
+    app.set_all(UNTHROTTLED);
+    app.set_all(variables);
+    app.launch().await;
+    (primary, standby, app)
+}
+
+fn follow_to(app: &mut TestApp, standby: &PostgresStandby) {
+    let Databases { analytics_url, main_url, .. } = &mut app.databases;
+    for url in [analytics_url, main_url] {
+        *url = standby.url_like(url);
+    }
+}
+
+async fn fails_over(standby_first: bool, variables: &[(&str, &str)], restarts: bool) {
+    let (primary, standby, mut app) = with_standby(standby_first, variables).await;
+    let mut ledger = Ledger::of("lagging standby of PostgreSQL promoted", Backend::Postgres);
+    let position = async |app: &TestApp| app.metric("weir_writer_position{database=\"analytics\"}").await;
+    visits(&app, &mut ledger, "before", 10).await;
+    consent(&app, "1").await;
+    app.applied().await;
+    let load = Load::start(&app, 8, "load");
+    app.until("sessions flow", async || position(&app).await > 200.0).await;
+    standby.stop_following();
+    let at = position(&app).await;
+    app.until("the primary takes what the standby never gets", async || {
+        position(&app).await > at + scale(1000.0, 10_000.0)
+    })
+    .await;
+    consent(&app, "2").await;
+    if restarts {
+        load.finish(&mut ledger).await;
+        app.applied().await;
+        for _ in 0..2 {
+            app.kill();
+            app.launch().await;
+            visits(&app, &mut ledger, &format!("after {}", app.pid()), 20).await;
+            app.applied().await;
+        }
+        primary.crash();
+        standby.promote();
+    } else {
+        primary.crash();
+        standby.promote();
+        app.until("both are brought up", async || {
+            rewinds(&app, "analytics").await > 0.5 && rewinds(&app, "main").await > 0.5
+        })
+        .await;
+        load.finish(&mut ledger).await;
+        assert_eq!(ledger.refused(), 0);
+    }
+    follow_to(&mut app, &standby);
+    app.until("both are brought up", async || {
+        rewinds(&app, "analytics").await > 0.5 && rewinds(&app, "main").await > 0.5
+    })
+    .await;
+    app.until("consents are told", async || consents(&app).await.is_some()).await;
+    assert_eq!(consents(&app).await, Some(2));
+    let records = app.metric("weir_writer_rewound_records_total{database=\"analytics\"}").await;
+    ledger.note(format!("{records} records of analytics were gone and applied again"));
+    ledger.settle(&app).await;
+    if !restarts {
+        books_balance(&app).await;
+    }
+}
+
+#[tokio::test]
+async fn lagging_standby_promoted_under_load_loses_and_doubles_nothing() {
+    fails_over(false, &[], false).await;
+}
+
+#[tokio::test]
+async fn lagging_standby_promoted_with_small_segments_loses_and_doubles_nothing() {
+    fails_over(true, SMALL_SEGMENTS, false).await;
+}
+
+#[tokio::test]
+async fn lagging_standby_promoted_after_restarts_while_idle_loses_and_doubles_nothing() {
+    fails_over(false, SMALL_SEGMENTS, true).await;
+}
+
+#[tokio::test]
+async fn standby_that_did_not_lag_takes_over_without_rewind() {
+    let (primary, standby, mut app) = with_standby(true, &[]).await;
+    let mut ledger = Ledger::of("standby of PostgreSQL takes over in order", Backend::Postgres);
+    visits(&app, &mut ledger, "before", 20).await;
+    app.applied().await;
+    primary.stop();
+    standby.promote();
+    visits(&app, &mut ledger, "after", 20).await;
+    follow_to(&mut app, &standby);
+    ledger.settle(&app).await;
+    assert!(rewinds(&app, "analytics").await < 0.5 && rewinds(&app, "main").await < 0.5);
+    assert!(app.log().contains("another postgres server accepts writes"));
 }

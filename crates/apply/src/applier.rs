@@ -353,6 +353,7 @@ impl<S: Sink> Applier<S> {
                 }
                 Err(StoreError::Unavailable(reason)) => {
                     attempts += 1;
+                    tracing::debug!(database = self.sink.describe(), reason, attempts, "step failed, it is repeated");
                     self.pipeline.give_up();
                     self.observer.retried();
                     if self.pacing.failed_after(began.elapsed()) {
@@ -360,6 +361,8 @@ impl<S: Sink> Applier<S> {
                     }
                     self.away(&reason);
                     tokio::time::sleep(self.backoff.next_pause()).await;
+                    // Another server may have taken over; where there is none, the next attempt says so.
+                    let _ = within(APPLY_TIMEOUT, self.sink.find_server()).await;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -84,6 +84,9 @@ pub(super) async fn position<S: Sink>(
 
 /// Where the database stands in the log; `None` when it does not know it.
 pub(super) async fn stands<S: Sink>(sink: &S, log: JournalId) -> Result<Option<Position>, StoreError> {
+    if !within(LOOK, sink.positions().is_writable()).await? {
+        return Err(StoreError::Unavailable("the server is read-only, another one may have taken over".to_owned()));
+    }
     Ok(within(LOOK, sink.positions().position(log)).await?.map(|(position, _)| position))
 }
 

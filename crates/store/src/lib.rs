@@ -31,6 +31,7 @@ pub use keys::{BatchKeyTable, StoredKey};
 pub use migrations::{MigrationEvent, MigrationObserver};
 pub use open::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
 pub use position::{AsOf, DatabaseIdentity, Positions};
+pub use postgres::each_host;
 pub use settings::SettingsTable;
 
 /// One move of a journal's position.
@@ -121,6 +122,14 @@ pub trait Sink: Send + Sync + 'static {
 
     /// The same, and tells how far it is.
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError>;
+
+    /// Finds the server that takes writes, where the database is on one of several.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn find_server(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// How far journals are applied here.
     fn positions(&self) -> &dyn Positions;

@@ -65,6 +65,18 @@ pub struct MainTables {
 }
 
 impl MainSink {
+    /// Finds the server that accepts writes, where the URL names several. The writer does that by itself; whoever has no writer
+    /// does it first.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find_server(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(sink) => sink.find_server().await,
+        }
+    }
+
     /// How far journals are applied.
     #[must_use]
     pub fn positions(&self) -> &dyn Positions {
@@ -95,6 +107,18 @@ impl MainSink {
 }
 
 impl AnalyticsSink {
+    /// Finds the server that accepts writes, where the URL names several. The writer does that by itself; whoever has no writer
+    /// does it first.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find_server(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(sink) => sink.find_server().await,
+        }
+    }
+
     /// Statements that an operator should run in the database, for its sake and the journal's.
     ///
     /// # Errors

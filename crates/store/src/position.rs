@@ -37,6 +37,9 @@ pub trait Positions: Send + Sync {
     /// How far the journal is applied, and by which writer, without writing anything.
     async fn position(&self, journal: JournalId) -> Result<Option<(Position, String)>, StoreError>;
 
+    /// Whether the server takes writes: one that has become a standby does not, and answers all the same.
+    async fn is_writable(&self) -> Result<bool, StoreError>;
+
     /// Forgets a journal of a single step: a letter that was applied.
     async fn forget(&self, journal: JournalId) -> Result<(), StoreError>;
 
@@ -68,7 +71,7 @@ impl<DB: Database> PositionTable<DB> {
 
 /// One text for both engines: sqlx has no bound that says "takes these types" short of a page of them.
 macro_rules! on_engine {
-    ($engine:ty, $connection:ty) => {
+    ($engine:ty, $connection:ty, $is_writable:literal) => {
         impl PositionTable<$engine> {
             /// Makes sure that what this connection reads from now on is not older. A server does not go back under a connection.
             pub(super) async fn check(connection: &mut $connection, as_of: Option<AsOf>) -> Result<(), StoreError> {
@@ -157,6 +160,11 @@ macro_rules! on_engine {
                 Ok(row.map(|(position, writer)| (from_column(position), writer)))
             }
 
+            async fn is_writable(&self) -> Result<bool, StoreError> {
+                let (is_writable,): (bool,) = sqlx::query_as($is_writable).fetch_one(&self.0).await?;
+                Ok(is_writable)
+            }
+
             async fn forget(&self, journal: JournalId) -> Result<(), StoreError> {
                 sqlx::query("DELETE FROM journal_positions WHERE journal_id = $1")
                     .bind(journal.to_string())
@@ -176,8 +184,8 @@ macro_rules! on_engine {
     };
 }
 
-on_engine!(Postgres, PgConnection);
-on_engine!(Sqlite, SqliteConnection);
+on_engine!(Postgres, PgConnection, "SELECT current_setting('transaction_read_only') = 'off'");
+on_engine!(Sqlite, SqliteConnection, "SELECT 1");
 
 const READ: &str = "SELECT position, writer FROM journal_positions WHERE journal_id = $1";
 

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::workspace;
@@ -49,6 +49,11 @@ impl PostgresServer {
         self.control(&["stop", "-m", "immediate"]);
     }
 
+    /// An orderly end: what it has committed is sent to its standby first.
+    pub fn stop(&self) {
+        self.control(&["stop", "-m", "fast"]);
+    }
+
     /// Starts it after a crash.
     pub fn start_again(&self) {
         let log = self.data.with_file_name("server.log");
@@ -75,22 +80,98 @@ impl PostgresServer {
         }
     }
 
-    fn control(&self, arguments: &[&str]) {
-        let owner = std::fs::metadata(&self.data).unwrap();
-        let mut command = Command::new(self.programs.join("pg_ctl"));
-        command.args(arguments).arg("-s").arg("-D").arg(&self.data).current_dir("/");
-        // PostgreSQL runs as whoever owns its data.
-        if owner.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
-            command.uid(owner.uid()).gid(owner.gid());
-        }
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
-        assert!(status.success(), "pg_ctl {arguments:?}: {status}");
+    /// A standby of this server, which follows it asynchronously.
+    pub fn standby(&self) -> PostgresStandby {
+        let data = self.data.with_file_name("standby");
+        self.run("pg_basebackup", &["-R", "-X", "stream", "-c", "fast", "-d", &self.url, "-D", data.to_str().unwrap()]);
+        // Free by now; whoever takes it before the server does makes the start fail, and is seen.
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let file = data.join("postgresql.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\nport = {port}\n")).unwrap();
+        let standby = PostgresStandby { programs: self.programs.clone(), data, port };
+        standby.start();
+        standby
     }
+
+    fn control(&self, arguments: &[&str]) {
+        let data = self.data.to_str().unwrap();
+        self.run("pg_ctl", &[arguments, &["-s", "-D", data]].concat());
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        run(&self.programs.join(program), &self.data, arguments);
+    }
+}
+
+/// A second server that follows another one; ended when it is dropped. Its files go with those of the first.
+pub struct PostgresStandby {
+    programs: PathBuf,
+    data: PathBuf,
+    /// It listens on loopback.
+    pub port: u16,
+}
+
+impl PostgresStandby {
+    fn start(&self) {
+        let log = self.data.with_file_name("standby.log");
+        self.control(&["start", "-w", "-t", "60", "-l", log.to_str().unwrap()]);
+    }
+
+    /// Receives nothing more from the other server: what that one commits from now on is lost with it.
+    pub fn stop_following(&self) {
+        let file = self.data.join("postgresql.auto.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\nprimary_conninfo = ''\n")).unwrap();
+        self.control(&["reload"]);
+    }
+
+    /// Takes over.
+    pub fn promote(&self) {
+        self.control(&["promote", "-w", "-t", "60"]);
+    }
+
+    /// A URL of the other server, with this one's port in place of that one's.
+    pub fn url_like(&self, url: &str) -> String {
+        let (before, database) = url.rsplit_once('/').unwrap();
+        let (before, _) = before.rsplit_once(':').unwrap();
+        format!("{before}:{}/{database}", self.port)
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let data = self.data.to_str().unwrap();
+        run(&self.programs.join("pg_ctl"), &self.data, &[arguments, &["-s", "-D", data]].concat());
+    }
+}
+
+impl Drop for PostgresStandby {
+    fn drop(&mut self) {
+        if self.data.join("postmaster.pid").exists() {
+            self.control(&["stop", "-m", "immediate"]);
+        }
+    }
+}
+
+/// Runs a server's program as whoever owns the server's data: PostgreSQL does not run as root.
+fn run(program: &Path, data: &Path, arguments: &[&str]) {
+    // What is to be made has no owner yet; its directory has.
+    let place = if data.exists() { data } else { data.parent().unwrap() };
+    let owner = std::fs::metadata(place).unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir("/");
+    if owner.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
+        command.uid(owner.uid()).gid(owner.gid());
+    }
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{} {arguments:?}: {status}", program.display());
 }
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        self.signal("CONT");
+        // A test may have stopped it for good.
+        if self.data.join("postmaster.pid").exists() {
+            self.signal("CONT");
+        }
         drop(self.cluster.stdin.take());
         let _ = self.cluster.wait();
     }

@@ -9,6 +9,7 @@
 //! ([`Fold::reconcile`]). Everything else waits for its turn, when what came before is committed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,12 +22,13 @@ use super::super::migrations::{self, MigrationObserver};
 use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
 use super::flush_after;
+use super::hosts::Hosts;
 use super::inserts::{Repeats, insert_sessions, insert_views};
 use super::key_inserts::insert_keys;
 use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
-use super::{column, connect, pool, request_pool, unix_millis, writer_connections};
+use super::{column, patient, pool, request_pool, unix_millis, writer_connections};
 use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
@@ -74,6 +76,7 @@ const UPDATE_VIEWS: &str = "
 
 /// The analytics database on a PostgreSQL server.
 pub struct PostgresAnalytics {
+    hosts: Arc<Hosts>,
     writer: WriterConnections,
     pub(super) pool: PgPool,
     /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
@@ -88,9 +91,11 @@ impl PostgresAnalytics {
     /// # Errors
     /// When the URL is none.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let (pool, requests) = (pool(url)?, request_pool(url)?);
+        let hosts = Hosts::of(url)?;
+        let (pool, requests) = (pool(&hosts), request_pool(&hosts));
         Ok(Self {
-            writer: writer_connections(url)?,
+            writer: writer_connections(&hosts),
+            hosts,
             requests,
             positions: PositionTable::new(&pool),
             partitions: Partitions::default(),
@@ -131,8 +136,12 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        let mut connection = connect(&self.pool.connect_options()).await?;
+        let mut connection = self.hosts.connect(patient).await?;
         Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &mut connection, tell).await?)
+    }
+
+    async fn find_server(&self) -> Result<(), StoreError> {
+        self.hosts.find().await
     }
 
     fn positions(&self) -> &dyn Positions {

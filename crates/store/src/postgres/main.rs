@@ -13,8 +13,9 @@ use super::super::visitor_fold::{Inviters, TouchedVisitors, VisitorFold, Visitor
 use super::super::{
     Accounts, Applied, MainReads, Maintained, SettingsTable, Sink, Step, StoreError, VisitorTable, by_kind,
 };
+use super::hosts::Hosts;
 use super::writer::{self, WriterConnections};
-use super::{column, connect, pool, request_pool, writer_connections};
+use super::{column, patient, pool, request_pool, writer_connections};
 use crate::accounts::AccountTables;
 use weir_domain::{
     ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord, VisitorToken,
@@ -75,6 +76,7 @@ const CLEAR_FINGERPRINTS: &str = "
 /// The main database on a PostgreSQL server.
 pub struct PostgresMain {
     writer: WriterConnections,
+    hosts: Arc<Hosts>,
     pool: PgPool,
     positions: PositionTable<Postgres>,
     accounts: Arc<AccountTables<Postgres>>,
@@ -86,9 +88,10 @@ impl PostgresMain {
     /// # Errors
     /// When the URL is none.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let pool = pool(url)?;
-        let accounts = Arc::new(AccountTables::new(request_pool(url)?));
-        Ok(Self { writer: writer_connections(url)?, positions: PositionTable::new(&pool), accounts, pool })
+        let hosts = Hosts::of(url)?;
+        let pool = pool(&hosts);
+        let accounts = Arc::new(AccountTables::new(request_pool(&hosts)));
+        Ok(Self { writer: writer_connections(&hosts), hosts, positions: PositionTable::new(&pool), accounts, pool })
     }
 
     /// What users read.
@@ -128,8 +131,12 @@ impl Sink for PostgresMain {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        let mut connection = connect(&self.pool.connect_options()).await?;
+        let mut connection = self.hosts.connect(patient).await?;
         Ok(migrations::run(migrations::MAIN_POSTGRES, &mut connection, tell).await?)
+    }
+
+    async fn find_server(&self) -> Result<(), StoreError> {
+        self.hosts.find().await
     }
 
     fn positions(&self) -> &dyn Positions {

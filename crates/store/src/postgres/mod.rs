@@ -9,6 +9,7 @@ mod composite;
 mod copy;
 mod fields;
 mod flush_after;
+mod hosts;
 mod inserts;
 mod key_inserts;
 mod main;
@@ -16,7 +17,7 @@ mod pace;
 mod partitions;
 mod writer;
 
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -27,6 +28,8 @@ use super::StoreError;
 use weir_domain::UnixMillis;
 
 pub use analytics::{PostgresAnalytics, PreparedRows};
+use hosts::Hosts;
+pub use hosts::each_host;
 pub use main::PostgresMain;
 use writer::WriterConnections;
 
@@ -39,56 +42,59 @@ const RELEASE: Duration = Duration::from_secs(2);
 const PATIENT: [(&str, &str); 2] = [("statement_timeout", "30s"), ("lock_timeout", "10s")];
 
 /// A pool that connects when it is first used, for maintenance, settings, and the writer's look at where it stands.
-fn pool(url: &str) -> Result<PgPool, StoreError> {
-    Ok(pool_options()
-        .max_connections(2)
-        .acquire_timeout(Duration::from_secs(5))
-        .connect_lazy_with(options(url, PATIENT)?))
+fn pool(hosts: &Hosts) -> PgPool {
+    hosts.pool(pool_options().max_connections(2).acquire_timeout(Duration::from_secs(5)), patient)
 }
 
 /// A connection of one's own. Asks once, and says why there is none: a pool asks again and again a server that refuses, and
 /// then says that its time was over.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+async fn connect_to(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let connected = tokio::time::timeout(CONNECT, PgConnection::connect_with(options)).await;
     Ok(connected.map_err(|_| sqlx::Error::PoolTimedOut)??)
 }
 
+/// Whether a server refuses writes: a standby does.
+async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    use sqlx::Row as _;
+    let row = sqlx::raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
+    Ok(row.try_get::<String, _>(0)? == "on")
+}
+
 /// The writer's own connections; made when they are first used.
-fn writer_connections(url: &str) -> Result<WriterConnections, StoreError> {
-    Ok(WriterConnections::new(options(url, PATIENT)?.options(flush_after::OPTIONS)))
+fn writer_connections(hosts: &Arc<Hosts>) -> WriterConnections {
+    WriterConnections::new(Arc::clone(hosts), |server| patient(server).options(flush_after::OPTIONS))
 }
 
 /// A pool for what requests read and write themselves: somebody waits for each of these statements.
-fn request_pool(url: &str) -> Result<PgPool, StoreError> {
-    let bounds = [("statement_timeout", "2s"), ("lock_timeout", "1s")];
-    Ok(pool_options()
-        .max_connections(8)
-        .acquire_timeout(Duration::from_secs(1))
-        .connect_lazy_with(options(url, bounds)?))
+fn request_pool(hosts: &Hosts) -> PgPool {
+    let settings = |server| options(server, [("statement_timeout", "2s"), ("lock_timeout", "1s")]);
+    hosts.pool(pool_options().max_connections(8).acquire_timeout(Duration::from_secs(1)), settings)
 }
 
 /// A connection that does not answer when it is given back is closed at once: without that it would keep its place
-/// until the operating system gives up on it, a quarter of an hour later.
+/// until the operating system gives up on it, a quarter of an hour later. So is one whose server has become a standby.
 fn pool_options() -> PgPoolOptions {
     PgPoolOptions::new().max_lifetime(Duration::from_hours(1)).after_release(|connection, _| {
         Box::pin(async move {
-            let answered = tokio::time::timeout(RELEASE, connection.ping()).await;
-            answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+            let answered = tokio::time::timeout(RELEASE, is_read_only(connection)).await;
+            answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|is_read_only| !is_read_only)
         })
     })
 }
 
-fn options(url: &str, bounds: [(&str, &str); 2]) -> Result<PgConnectOptions, StoreError> {
-    Ok(PgConnectOptions::from_str(url)
-        // The error may quote the URL, and the URL may hold a password.
-        .map_err(|_| StoreError::Url("it is not a postgres:// URL".to_owned()))?
+fn patient(server: PgConnectOptions) -> PgConnectOptions {
+    options(server, PATIENT)
+}
+
+fn options(server: PgConnectOptions, bounds: [(&str, &str); 2]) -> PgConnectOptions {
+    server
         .application_name("weir")
         // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
         .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")])
         // A server process that waits for rows minds no other bound: whoever sent them may be gone without a word, and what
         // it wrote is in everybody's way.
         .options([("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")])
-        .options(bounds))
+        .options(bounds)
 }
 
 /// One value of every record, in their order: what UNNEST turns back into a column.

@@ -7,7 +7,7 @@
 //! Invariant: only a connection whose last transaction has ended is kept; on any other nobody knows what it is about to
 //! say. Whoever is cancelled drops it, and the server takes back what its transaction wrote.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
@@ -15,6 +15,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::super::StoreError;
+use super::hosts::Hosts;
 
 /// How long a connection may take to show that it is alive, after it was idle.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -27,7 +28,8 @@ const UNNEEDED: Duration = Duration::from_secs(10);
 
 /// Where the writer keeps its connections between two transactions: one, or a few where steps are prepared before their turn.
 pub(super) struct WriterConnections {
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
+    settings: fn(PgConnectOptions) -> PgConnectOptions,
     idle: Mutex<Vec<Held>>,
 }
 
@@ -39,8 +41,8 @@ pub(super) struct Held {
 }
 
 impl WriterConnections {
-    pub fn new(options: PgConnectOptions) -> Self {
-        Self { options, idle: Mutex::default() }
+    pub fn new(hosts: Arc<Hosts>, settings: fn(PgConnectOptions) -> PgConnectOptions) -> Self {
+        Self { hosts, settings, idle: Mutex::default() }
     }
 
     /// The connection of the last transaction that ended, or a new one where that is too old or says nothing.
@@ -55,7 +57,7 @@ impl WriterConnections {
                 return Ok(held);
             }
         }
-        let connection = super::connect(&self.options).await?;
+        let connection = self.hosts.connect(self.settings).await?;
         Ok(Held { connection, made: Instant::now(), used: Instant::now() })
     }
 
