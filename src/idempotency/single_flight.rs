@@ -203,6 +203,22 @@ where
         self.holds(key).then_some(false)
     }
 
+    /// Takes out what is under the key, if it is this value. What is made next takes its place.
+    pub fn forget_value(&self, key: K, value: V)
+    where
+        V: PartialEq,
+    {
+        if self.entries.remove_if(&key, |_, entry| entry.value == value).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What is under the key now, durable or not.
+    #[must_use]
+    pub fn peek(&self, key: K) -> Option<V> {
+        self.entries.get(&key).map(|entry| entry.value)
+    }
+
     /// Forgets what is over.
     pub fn sweep(&self, now_ms: u64) {
         let mut swept = 0;

@@ -28,6 +28,9 @@ const KNOWN_TOKENS: u64 = 1_000_000;
 const WARM_TOKENS: i64 = 100_000;
 /// The most fingerprints that are kept: 3,300 new visitors a second.
 const FINGERPRINTS: usize = 1_000_000;
+/// How many visitors who became users are remembered, and for how long: longer than a fingerprint leads to one.
+const LINKED_TOKENS: u64 = 1_000_000;
+const LINKED_FOR: Duration = Duration::from_mins(10);
 /// How long a look-up of a token may take before it counts as an outage: the first visitors of an outage wait so long.
 const LOOK_UP: Duration = Duration::from_millis(500);
 /// How long nothing is looked up after one that failed.
@@ -56,6 +59,8 @@ pub struct Initiated {
 pub struct Visitors {
     known: Cache<VisitorToken, ()>,
     recent: SingleFlight<Fingerprint, VisitorToken>,
+    /// Those of the last minutes who are users': a fingerprint leads to nobody else's account.
+    linked: Cache<VisitorToken, ()>,
     key: Option<HmacKey>,
     table: Arc<dyn VisitorTable>,
     appender: Appender,
@@ -83,6 +88,7 @@ impl Visitors {
         Self {
             known: Cache::new(KNOWN_TOKENS),
             recent: SingleFlight::new(FINGERPRINTS, FINGERPRINT_LIFETIME_MS),
+            linked: Cache::builder().max_capacity(LINKED_TOKENS).time_to_live(LINKED_FOR).build(),
             key,
             table,
             appender: journal.appender(),
@@ -116,7 +122,7 @@ impl Visitors {
             created_at: now,
             fingerprint,
             user_agent: visit.user_agent,
-            attributes: visit.attributes.clone(),
+            attributes: visit.attributes,
             referrer: visit.referrer,
             landing_url: visit.landing_url,
             country: place.country,
@@ -124,6 +130,11 @@ impl Visitors {
             state: place.region,
         };
         let record = MainRecord::Visitor(Box::new(visitor));
+        if let Some(held) = self.recent.peek(fingerprint)
+            && self.linked.contains_key(&held)
+        {
+            self.recent.forget_value(fingerprint, held);
+        }
         let append = || Ok((token, self.appender.append(record.encode())?));
         let held = match self.recent.get_or_make(fingerprint, self.clock.monotonic_ms(), append).await {
             Ok(held) => held,
@@ -135,9 +146,7 @@ impl Visitors {
             }
         };
         self.known.insert(held.value, ());
-        if !held.made {
-            self.fill(held.value, visit.attributes).await?;
-        }
+        // Found by fingerprint alone, it may be another person's behind the same address: nothing is filled in.
         Ok(Initiated { token: held.value, is_new: held.made })
     }
 
@@ -150,6 +159,11 @@ impl Visitors {
         {
             self.telemetry.count(name::FINGERPRINTS_BYPASSED, &[], 1);
         }
+    }
+
+    /// A visitor became a user's: from now on no fingerprint leads to it.
+    pub fn linked(&self, token: VisitorToken) {
+        self.linked.insert(token, ());
     }
 
     /// What lies behind this position was read from the journal: a database that lacks more than that has gone back, and does
@@ -171,6 +185,10 @@ impl Visitors {
         let most = i64::try_from(FINGERPRINTS).unwrap_or(i64::MAX);
         let as_of = Some(self.as_of(Position(self.journal_read_behind.load(Ordering::Acquire))));
         for visitor in self.table.recent_visitors(since, most, as_of).await? {
+            if visitor.is_linked {
+                // The journal, which was read before, does not know it.
+                self.linked(visitor.token);
+            }
             self.remember(visitor.token, visitor.fingerprint, visitor.created_at);
         }
         for token in self.table.newest_tokens(WARM_TOKENS, as_of).await? {

@@ -140,6 +140,8 @@ pub struct RecentVisitor {
     pub token: VisitorToken,
     pub fingerprint: Fingerprint,
     pub created_at: UnixMillis,
+    /// Whether it is a user's: then nobody is led to it any more.
+    pub is_linked: bool,
 }
 
 /// What a visitor tells of the person behind it.

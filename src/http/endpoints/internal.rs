@@ -129,6 +129,9 @@ pub async fn create_user(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let user = ExternalUser { origin: origin(call, user.origin, visitor).await?, ..user };
     match call.app.sign_in.create_user(user).await? {
         CreateUserOutcome::User { hash_id, created } => {
+            if let Some(visitor) = visitor.filter(|_| created) {
+                call.app.visitors.linked(visitor);
+            }
             let outcome = if created { Outcome::Accepted } else { Outcome::Served };
             Ok(call.reply(outcome, &UserCreated { id, hash_id, created }))
         }

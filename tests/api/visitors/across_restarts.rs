@@ -12,10 +12,10 @@ on_both_databases! {
         std::fs::remove_dir_all(app.data_dir().join("journal")).unwrap();
         app.launch().await;
         assert_eq!(
-            init(from(&app, "203.0.113.1", &json!({"utmSource": "x", "utmTerm": "later"}))).await,
+            init(from(&app, "203.0.113.1", &json!({"utmSource": "x", "utmTerm": "x"}))).await,
             (token.clone(), false)
         );
-        assert_eq!(init(from(&app, "203.0.113.2", &json!({"token": token}))).await, (token.clone(), false));
+        assert_eq!(init(from(&app, "203.0.113.2", &json!({"token": token, "utmTerm": "later"}))).await, (token.clone(), false));
         let row = row(&app, &token).await;
         assert_eq!((&row["utm_source"], &row["utm_term"]), (&json!("first"), &json!("later")));
         assert_eq!(count(&app).await, 1);
@@ -53,7 +53,11 @@ async fn visitor_only_in_journal_is_known_after_kill() {
     app.kill();
     app.databases.allow_connections(Database::Main, true).await;
     app.launch().await;
-    assert_eq!(init(from(&app, "203.0.113.1", &json!({"utmTerm": "later"}))).await, (token.clone(), false));
+    assert_eq!(init(from(&app, "203.0.113.1", &json!({"utmTerm": "x"}))).await, (token.clone(), false));
+    assert_eq!(
+        init(from(&app, "203.0.113.1", &json!({"token": token, "utmTerm": "later"}))).await,
+        (token.clone(), false)
+    );
     let row = row(&app, &token).await;
     assert_eq!((&row["utm_source"], &row["utm_term"]), (&json!("first"), &json!("later")));
     assert_eq!(count(&app).await, 1);

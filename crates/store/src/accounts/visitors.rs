@@ -61,8 +61,8 @@ macro_rules! on_engine {
                 most: i64,
                 as_of: Option<AsOf>,
             ) -> Result<Vec<RecentVisitor>, StoreError> {
-                let rows: Vec<(String, String, $time)> = sqlx::query_as(
-                    "SELECT token, fingerprint, created_at FROM visitors
+                let rows: Vec<(String, String, $time, bool)> = sqlx::query_as(
+                    "SELECT token, fingerprint, created_at, user_id IS NOT NULL FROM visitors
                      WHERE fingerprint IS NOT NULL AND created_at >= $1 ORDER BY created_at DESC LIMIT $2",
                 )
                 .bind(<$time>::of(since))
@@ -70,12 +70,12 @@ macro_rules! on_engine {
                 .fetch_all(&mut *self.connection(as_of).await?)
                 .await?;
                 let mut recent = Vec::with_capacity(rows.len());
-                for (token, fingerprint, created_at) in rows {
+                for (token, fingerprint, created_at, is_linked) in rows {
                     // A row that was made by hand is no visitor of ours.
                     if let (Some(token), Some(fingerprint)) =
                         (VisitorToken::parse(&token), Fingerprint::from_hex(&fingerprint))
                     {
-                        recent.push(RecentVisitor { token, fingerprint, created_at: created_at.read()? });
+                        recent.push(RecentVisitor { token, fingerprint, created_at: created_at.read()?, is_linked });
                     }
                 }
                 Ok(recent)

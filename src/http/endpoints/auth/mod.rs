@@ -92,6 +92,7 @@ pub async fn verify(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let (email, code, visitor) = call.parsed(|cut| read_code(&body, cut))?;
     let origin = origin(call, visitor).await;
     let tokens = call.app.sign_in.by_code(email, &code, origin).await?;
+    link(call, &tokens, visitor);
     Ok(call.reply(Outcome::Accepted, &SignedInAnswer::from(tokens)))
 }
 
@@ -113,7 +114,15 @@ pub async fn external(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let identity = sign_in.identify(&provider, &id_token).ok_or(ApiError::IdTokenRefused)?;
     let origin = origin(call, visitor).await;
     let tokens = call.app.sign_in.by_identity(identity, origin).await?;
+    link(call, &tokens, visitor);
     Ok(call.reply(Outcome::Accepted, &SignedInAnswer::from(tokens)))
+}
+
+/// The visitor that a new user was is nobody else's from now on.
+fn link(call: &Call<'_>, tokens: &AuthTokens, visitor: Option<VisitorToken>) {
+    if let Some(visitor) = visitor.filter(|_| tokens.signed_in.is_new) {
+        call.app.visitors.linked(visitor);
+    }
 }
 
 /// Where only a public key is configured, another service signs people in, and these routes are not there.
