@@ -93,7 +93,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum LettersCommand {
-    /// Print every letter: database, position, time, reason.
+    /// Print every dead letter: database, position, time, reason.
     List {
         #[arg(value_parser = ["analytics", "main"])]
         database: Option<String>,
@@ -101,13 +101,13 @@ enum LettersCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print one letter with its record, which is personal data.
+    /// Print one dead letter with its record, which is personal data.
     Show {
         #[arg(value_parser = ["analytics", "main"])]
         database: String,
         position: u64,
     },
-    /// Apply one letter, or all, after what they were refused for was mended.
+    /// Apply one dead letter, or all, once the cause is repaired.
     Replay {
         #[arg(value_parser = ["analytics", "main"])]
         database: String,
@@ -115,7 +115,7 @@ enum LettersCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Take one letter, or all, out for good.
+    /// Delete one dead letter, or all.
     Drop {
         #[arg(value_parser = ["analytics", "main"])]
         database: String,
@@ -149,7 +149,7 @@ enum JournalCommand {
         #[arg(long, requires = "follow")]
         until_applied: bool,
     },
-    /// Use another database than before for a journal: what is not applied yet goes there. A server that runs takes it up within
+    /// Accept a new database for a journal: what is not applied yet goes there. A server that runs takes it up within
     /// ten seconds.
     AcceptDatabase {
         #[arg(value_parser = ["analytics", "main"])]

@@ -14,8 +14,8 @@ Every key, made from the code; a test fails when they differ.
 Weir reads `weir.toml` in the working directory, or the file of `--config FILE`. A variable `WEIR_KEY` overrides the file;
 two underscores stand for the dot: `WEIR_JOURNAL__MAX_BYTES` is `journal.max_bytes`. Lists are separated by commas there.
 
-A key marked with * is secret. Its value can also come from a file: `jwt_secret_file` in `weir.toml`, or the variable
-`WEIR_JWT_SECRET_FILE`.
+A key marked with * is secret. Its value can also come from a file, which `KEY_file` or the variable `WEIR_KEY_FILE` names:
+`jwt_secret_file` in `weir.toml`, or `WEIR_JWT_SECRET_FILE`.
 
 `weir check` lists every problem of a configuration at once. A start refuses an unknown key or a bad value. A running Weir
 reads its configuration once, at the start. Settings that change while it runs are in the main database: `weir settings list`.

@@ -95,7 +95,7 @@ servers, `postgres://user@a,b:5433/db`: the one that accepts writes is used.",
             secret(
                 "main_database_url",
                 "`sqlite://` and `main.db` in `data_dir`",
-                "The database of users, consents, visitors and settings. It must be another one.",
+                "The database of users, consents, visitors and settings. It must differ from `analytics_database_url`.",
             ),
             key(
                 "retention_days",
@@ -202,7 +202,7 @@ a file that is no such database, and keeps the one in use. A file that is missin
     },
     Section {
         title: "Bots",
-        before: "Sessions and views of bots are answered with `id: null`. The first rule looks for 22 words in the user agent, such as \
+        before: "Sessions and views of bots are answered with `id: null`. `people-first` looks for 22 words in the user agent, such as \
 `bot` and `google`. Apps and phones of people have such words too; the phrases that name them are taken out first.",
         keys: &[
             key(
@@ -244,7 +244,7 @@ a file that is no such database, and keeps the one in use. A file that is missin
                 "journal.keep_applied",
                 "\"1h\"",
                 "How long a segment stays on disk after its database has it, such as `30min`, `1h` or `2days`; `0` keeps none. \
-A database that goes back no further, after a failover or a restore, is brought up again from there.",
+A database that went back by less than this, after a failover or a restore, gets the missing records from there.",
             ),
             optional(
                 "journal.keep_applied_bytes",
