@@ -4,7 +4,7 @@
 //! that the journal itself has filled, neither could be written, and nothing would ever be deleted. So a few blocks are
 //! held from the start, dropped when a control file finds no room, and taken back when there is some.
 
-use std::fs::{self, File};
+use super::disk::{self as fs, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const BYTES: usize = 64 << 10;
 /// Makes the ballast file, where it is not there and there is room.
 pub(super) fn hold(directory: &Path) {
     let path = directory.join(BALLAST);
-    if path.exists() {
+    if fs::exists(&path).is_ok_and(|exists| exists) {
         return;
     }
     // Written, not only sized: a hole takes no room. Without it all goes well until the disk is full.

@@ -40,8 +40,7 @@ pub(super) fn spawn<S: Storage>(
 ) -> std::io::Result<Receiver<()>> {
     let (open, closed) = bounded(0);
     let name = format!("journal-{}", shared.name);
-    let committer =
-        Committer { shared, storage, observer, batch: Vec::new(), batch_bytes: 0, is_open: true, delayed_until: None };
+    let committer = Committer::new(shared, storage, observer);
     std::thread::Builder::new().name(name).spawn(move || committer.run(queue, open))?;
     Ok(closed)
 }
@@ -74,6 +73,10 @@ impl Drop for Acks {
 }
 
 impl<S: Storage> Committer<S> {
+    fn new(shared: Arc<Shared>, storage: S, observer: Arc<dyn JournalObserver>) -> Self {
+        Self { shared, storage, observer, batch: Vec::new(), batch_bytes: 0, is_open: true, delayed_until: None }
+    }
+
     fn run(mut self, queue: Receiver<Command>, open: Sender<()>) {
         self.shared.delay.register_thread();
         while self.is_open {
@@ -253,6 +256,44 @@ impl<S: Storage> Committer<S> {
         if let Err(error) = self.storage.seal() {
             tracing::error!(journal = self.shared.name, %error, "full journal cannot seal its segment");
         }
+    }
+}
+
+/// The work of the commit thread, done by whoever has this, when he says so.
+#[cfg(feature = "virtual-disk")]
+pub struct CommitByHand {
+    committer: Committer<super::SegmentStorage>,
+    queue: Receiver<Command>,
+}
+
+#[cfg(feature = "virtual-disk")]
+impl CommitByHand {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: Receiver<Command>,
+        storage: super::SegmentStorage,
+        observer: Arc<dyn JournalObserver>,
+    ) -> Self {
+        Self { committer: Committer::new(shared, storage, observer), queue }
+    }
+
+    /// Commits all that is queued, a batch at a time. With nothing queued, a failing journal tries whether the disk is back.
+    pub fn commit(&mut self) {
+        if self.queue.is_empty() {
+            self.committer.probe();
+        }
+        while !self.queue.is_empty() {
+            // The delay is for the threads that would add to the batch.
+            self.committer.delayed_until = None;
+            self.committer.turn(&self.queue);
+        }
+    }
+
+    /// Ends in order. Without it, the process has died.
+    pub fn close(mut self) {
+        self.commit();
+        self.committer.storage.close();
+        self.committer.shared.close();
     }
 }
 

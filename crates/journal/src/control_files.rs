@@ -2,7 +2,7 @@
 //!
 //! Invariant: a control file is there as a whole, the old one or the new one, and is durable when its call returns.
 
-use std::fs::{self, File};
+use super::disk::{self as fs, File};
 use std::io::{self, Write};
 use std::path::Path;
 

@@ -5,8 +5,8 @@
 //! between) names the same position, so it counts once. Its bytes count against `journal.max_bytes`. Writing and removing
 //! hold a lock on a file of their own, so that an operator can remove letters while a server adds some.
 
+use super::disk::{self as fs, File, OpenOptions};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl DeadLetters {
 
     /// The bytes that they take.
     fn bytes(&self) -> u64 {
-        std::fs::metadata(self.path()).map_or(0, |metadata| metadata.len())
+        fs::metadata(self.path()).map_or(0, |metadata| metadata.len())
     }
 
     fn take_out(&self, is_out: impl Fn(&DeadLetter) -> bool) -> io::Result<usize> {

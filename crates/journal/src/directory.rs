@@ -4,7 +4,8 @@
 //! already have applied records of it, and a position given twice would make it skip the second record. Where the gap ends
 //! is written down before a position is given: the segment that begins there may be lost as a whole.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use super::disk::{self as fs, File, OpenOptions};
+use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ impl Directory {
         let lock = lock(path)?;
         ballast::hold(path);
         let mut segments = list(path)?;
-        let is_new = segments.is_empty() && !path.join(IDENTITY).exists();
+        let is_new = segments.is_empty() && !has_identity(path);
         let id = identity(path, &segments)?;
         let codec = FrameCodec::new(id);
         let mut last = Position::START;
@@ -183,7 +184,7 @@ fn look_at(path: &Path, mut segments: Vec<Segment>) -> Result<Look, OpenError> {
 
 /// Whose journal it is, and its last position.
 fn read(path: &Path, segments: &mut [Segment]) -> Result<(JournalId, Position), OpenError> {
-    if !path.join(IDENTITY).exists() && segments.is_empty() {
+    if !has_identity(path) && segments.is_empty() {
         return Err(OpenError::NoIdentity { path: path.to_owned(), reason: "there is no journal".to_owned() });
     }
     let id = identity(path, segments)?;
@@ -203,6 +204,10 @@ fn read(path: &Path, segments: &mut [Segment]) -> Result<(JournalId, Position), 
 /// What any header says was given, whatever a later one says: a record up to here must not be passed over.
 fn highest_previous(segments: &[Segment]) -> Position {
     segments.iter().map(|segment| segment.previous).max().unwrap_or_default()
+}
+
+fn has_identity(path: &Path) -> bool {
+    fs::exists(path.join(IDENTITY)).is_ok_and(|exists| exists)
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use tokio::sync::Notify;
 
 use super::appender::Appender;
@@ -15,7 +15,7 @@ use super::group_commit::GroupCommitDelay;
 use super::offsets::JournalOffsets;
 use super::reader::JournalReader;
 use super::segments::SegmentStorage;
-use super::shared::Shared;
+use super::shared::{Command, Shared};
 use super::status::LogStatus;
 use super::storage::Storage as _;
 use super::{JournalObserver, JournalOptions, commit};
@@ -41,39 +41,31 @@ impl Journal {
         Self::start(name, storage, options, observer).map_err(OpenError::io(path, "start the commit thread of"))
     }
 
+    /// As [`Self::open`], without a thread: whoever has the other half commits.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[cfg(feature = "virtual-disk")]
+    pub fn open_by_hand(
+        name: &'static str,
+        path: &Path,
+        options: JournalOptions,
+        observer: Arc<dyn JournalObserver>,
+    ) -> Result<(Self, commit::CommitByHand), OpenError> {
+        let mut storage = SegmentStorage::open(path, options, Arc::clone(&observer))?;
+        let (shared, queue) = share(name, &mut storage, options);
+        let by_hand = commit::CommitByHand::new(Arc::clone(&shared), queue, storage, observer);
+        Ok((Self(shared), by_hand))
+    }
+
     fn start(
         name: &'static str,
         mut storage: SegmentStorage,
         options: JournalOptions,
         observer: Arc<dyn JournalObserver>,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = bounded(options.queue_records);
-        let shared = Arc::new(Shared {
-            name,
-            id: storage.id(),
-            options,
-            path: storage.path(),
-            queue: sender,
-            delay: GroupCommitDelay::default(),
-            index: storage.index(),
-            durable: AtomicU64::new(storage.last().0),
-            durable_moved: Arc::new(Notify::new()),
-            trim_point: AtomicU64::new(storage.trim_point().0),
-            applied_before: storage.applied_before(),
-            applied: AtomicU64::new(0),
-            applied_noted: AtomicU64::new(storage.applied_before().0),
-            deleting: Mutex::default(),
-            applied_moved: Notify::new(),
-            doubted: Notify::new(),
-            applied_known: AtomicBool::new(false),
-            unapplied_since_ms: AtomicU64::new(0),
-            failing: AtomicBool::new(!storage.is_writable()),
-            full: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            ended: OnceLock::new(),
-            _lock: storage.take_lock(),
-        });
-        let ended = commit::spawn(Arc::clone(&shared), receiver, storage, observer)?;
+        let (shared, queue) = share(name, &mut storage, options);
+        let ended = commit::spawn(Arc::clone(&shared), queue, storage, observer)?;
         let _ = shared.ended.set(ended);
         Ok(Self(shared))
     }
@@ -119,4 +111,39 @@ impl Journal {
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::of(&self.0.path, self.0.options.max_bytes).counted_in(Arc::clone(&self.0.index))
     }
+}
+
+/// What the handles and the commit thread share, and the queue between them.
+fn share(
+    name: &'static str,
+    storage: &mut SegmentStorage,
+    options: JournalOptions,
+) -> (Arc<Shared>, Receiver<Command>) {
+    let (sender, queue) = bounded(options.queue_records);
+    let shared = Arc::new(Shared {
+        name,
+        id: storage.id(),
+        options,
+        path: storage.path(),
+        queue: sender,
+        delay: GroupCommitDelay::default(),
+        index: storage.index(),
+        durable: AtomicU64::new(storage.last().0),
+        durable_moved: Arc::new(Notify::new()),
+        trim_point: AtomicU64::new(storage.trim_point().0),
+        applied_before: storage.applied_before(),
+        applied: AtomicU64::new(0),
+        applied_noted: AtomicU64::new(storage.applied_before().0),
+        deleting: Mutex::default(),
+        applied_moved: Notify::new(),
+        doubted: Notify::new(),
+        applied_known: AtomicBool::new(false),
+        unapplied_since_ms: AtomicU64::new(0),
+        failing: AtomicBool::new(!storage.is_writable()),
+        full: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        ended: OnceLock::new(),
+        _lock: storage.take_lock(),
+    });
+    (shared, queue)
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::index::{Segment, applied_segments};
 use super::shared::Shared;
-use super::{JournalOptions, Position, control_files};
+use super::{JournalOptions, Position, control_files, disk};
 
 /// How often it is written down how far the database is.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// Deletes the applied segments that are over their time or their size. True when there are any, deleted or kept.
 pub(super) fn delete_due(shared: &Shared) -> io::Result<bool> {
     let mut noted_at = shared.deleting.lock().unwrap_or_else(PoisonError::into_inner);
-    let (applied, now) = (shared.applied(), Instant::now());
+    let (applied, now) = (shared.applied(), disk::now());
     let (done, due) = shared.index.with(|segments| {
         let done = applied_segments(segments, applied);
         for (number, segment) in segments.iter_mut().enumerate() {
@@ -88,7 +88,7 @@ fn delete_oldest(shared: &Shared, count: usize) -> io::Result<()> {
     control_files::write_trim_point(&shared.path, through)?;
     shared.trim_point.store(through.0, Ordering::Release);
     for path in paths {
-        match std::fs::remove_file(&path) {
+        match disk::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => shared.index.with(|segments| segments.retain(|segment| segment.path != path)),
         }

@@ -20,6 +20,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Position;
+use super::disk as fs;
 
 pub(super) const LOCK: &str = "lock";
 pub(super) const IDENTITY: &str = "identity.json";
@@ -50,12 +51,12 @@ pub(super) fn is_segment(path: &Path) -> bool {
 
 /// What all files take but the segments and the preallocated one, in bytes.
 pub(super) fn other_bytes(directory: &Path) -> u64 {
-    let paths = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let paths = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let others = paths.filter(|path| !is_segment(path) && path.file_name().is_none_or(|name| name != PREALLOCATED));
-    others.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+    others.filter_map(|path| fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// What the preallocated segment in a directory takes, whoever made it, in bytes.
 pub(super) fn preallocated_bytes(directory: &Path) -> u64 {
-    std::fs::metadata(directory.join(PREALLOCATED)).map_or(0, |metadata| metadata.len())
+    fs::metadata(directory.join(PREALLOCATED)).map_or(0, |metadata| metadata.len())
 }

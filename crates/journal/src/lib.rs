@@ -34,10 +34,10 @@
 //! # });
 //! ```
 //!
-//! Inside, bottom up, each room knowing only those before it: `format` (the bytes), `layout` (the files' names),
-//! `ballast` and `control_files`, `index`, `recovery`, `directory` (taking one, and what is found there), `preallocated`,
-//! `segments` (the log, behind the trait in `storage`), `reader`, `completion`, `shared`, `group_commit`, `commit` (the thread), and the
-//! handles.
+//! Inside, bottom up, each room knowing only those before it: `disk` (the file system), `format` (the bytes),
+//! `layout` (the files' names), `ballast` and `control_files`, `index`, `recovery`, `directory` (taking one, and what is found
+//! there), `preallocated`, `segments` (the log, behind the trait in `storage`), `reader`, `completion`, `shared`,
+//! `group_commit`, `commit` (the thread), and the handles.
 //!
 //! Invariants:
 //! - An ack follows the fsync; a batch whose write or fsync failed is never acknowledged and never readable.
@@ -54,6 +54,7 @@ mod completion;
 mod control_files;
 mod dead_letters;
 mod directory;
+mod disk;
 mod error;
 pub mod format;
 mod group_commit;
@@ -75,8 +76,12 @@ use std::time::Duration;
 
 pub use appender::{Ack, Appender};
 pub use collector::SegmentCollector;
+#[cfg(feature = "virtual-disk")]
+pub use commit::CommitByHand;
 pub use completion::complete_acks_on_this_thread;
 pub use dead_letters::DeadLetters;
+#[cfg(feature = "virtual-disk")]
+pub use disk::{Open, VirtualDisk, with_disk};
 pub use error::{AppendError, OpenError};
 pub use journal::Journal;
 pub use observer::{CommittedBatch, JournalObserver};

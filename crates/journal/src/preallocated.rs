@@ -11,13 +11,12 @@
 //! Cost: as much disk as a segment, while there is one. On a disk that others fill it takes its place before the records
 //! do: the segment that follows a failed write begins in it. The thread takes half of the disk's time at most.
 
-use std::fs::{self, File};
+use super::disk::{self as fs, File, Worker};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::control_files::sync_directory;
@@ -73,7 +72,7 @@ pub(super) struct Preallocator {
 struct Making {
     bytes: u64,
     discarded: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<File>>,
+    thread: Worker<io::Result<File>>,
 }
 
 impl Preallocator {
@@ -92,7 +91,7 @@ impl Preallocator {
         let discarded = Arc::new(AtomicBool::new(false));
         let (path, asked) = (self.path.clone(), Arc::clone(&discarded));
         let written = move || write_zeros(&path, bytes, &asked).inspect_err(|_| _ = fs::remove_file(&path));
-        if let Ok(thread) = thread::Builder::new().name("journal-prealloc".to_owned()).spawn(written) {
+        if let Ok(thread) = fs::spawn("journal-prealloc", written) {
             self.making = Some(Making { bytes, discarded, thread });
         }
     }
@@ -143,7 +142,7 @@ fn write_zeros(path: &Path, bytes: u64, discarded: &AtomicBool) -> io::Result<Fi
         file.write_all(&ZEROS[..length])?;
         file.sync_all()?;
         left -= length as u64;
-        thread::sleep(began.elapsed().min(PAUSE_MAX));
+        fs::pause(began.elapsed().min(PAUSE_MAX));
     }
     Ok(file)
 }

@@ -5,7 +5,7 @@
 //! Cost: one read of about what the batch will hold, or of one record where that is longer; up to `ReadLimits::bytes` at a
 //! time through a corrupt range, however long it is; payloads are slices of that buffer, nothing is copied.
 
-use std::fs::File;
+use super::disk::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,9 +2,8 @@
 //!
 //! Invariant: corruption costs what it hits. A header that is gone is made up for by the frames, which name themselves.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use super::disk::{self as fs, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::control_files::write_durably;
@@ -101,10 +100,12 @@ pub(super) fn read_headers(
 }
 
 pub(super) fn first_frame_at_ms(path: &Path, codec: &FrameCodec) -> Result<Option<u64>, OpenError> {
-    let mut bytes = vec![0; FRAME_HEAD_BYTES + super::MAX_RECORD_BYTES];
-    let file = File::open(path).map_err(OpenError::io(path, "open"))?;
-    let read = file.read_at(&mut bytes, HEADER_BYTES as u64).map_err(OpenError::io(path, "read"))?;
-    Ok(match codec.parse(&bytes[..read]) {
+    let most = FRAME_HEAD_BYTES + super::MAX_RECORD_BYTES;
+    let mut bytes = Vec::with_capacity(most);
+    let mut file = File::open(path).map_err(OpenError::io(path, "open"))?;
+    let found = file.seek(SeekFrom::Start(HEADER_BYTES as u64));
+    found.and_then(|_| file.take(most as u64).read_to_end(&mut bytes)).map_err(OpenError::io(path, "read"))?;
+    Ok(match codec.parse(&bytes) {
         Parsed::Whole(frame) => Some(frame.appended_at_ms),
         _ => None,
     })

@@ -10,13 +10,12 @@
 //! end, and are cut when the segment is sealed, abandoned or closed. A crash leaves them; the next start cuts them. Once a
 //! segment is half full, the whole file of the next is written so by another thread (`preallocated`).
 
-use std::fs::{File, OpenOptions};
+use super::disk::{self as fs, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use weir_fail_points as fail_points;
 
@@ -114,7 +113,7 @@ impl SegmentStorage {
     }
 
     /// The lock on the directory, for whoever outlives this.
-    pub(super) fn take_lock(&mut self) -> Option<std::fs::File> {
+    pub(super) fn take_lock(&mut self) -> Option<File> {
         self.directory.lock.take()
     }
 
@@ -173,7 +172,7 @@ impl SegmentStorage {
         let path = segment_path(&self.directory.path, first);
         // A file of this name can only be left from an attempt that failed before its first record was durable. Not even
         // its pages are used again.
-        match std::fs::remove_file(&path) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(StorageError::while_trying("remove unused segment")(error));
             }
@@ -203,7 +202,7 @@ impl SegmentStorage {
         }
         let file = self.make_file(path, &header).inspect_err(|_| {
             // Half a header would look like damage.
-            let _ = std::fs::remove_file(path);
+            let _ = fs::remove_file(path);
         })?;
         Ok((file, HEADER_BYTES as u64))
     }
@@ -230,7 +229,7 @@ impl SegmentStorage {
     /// A segment without a record, when the next one stands: a process that dies again and again must not fill a journal
     /// that has no room with headers.
     fn remove_empty(&self, segment: &Segment) -> Result<(), StorageError> {
-        std::fs::remove_file(&segment.path).map_err(StorageError::while_trying("remove empty segment"))?;
+        fs::remove_file(&segment.path).map_err(StorageError::while_trying("remove empty segment"))?;
         self.index.with(|segments| segments.retain(|known| known.first != segment.first));
         Ok(())
     }
@@ -356,7 +355,7 @@ impl Storage for SegmentStorage {
         if self.active.as_ref().is_some_and(|active| active.end >= self.options.effective_segment_bytes()) {
             self.seal()?;
         }
-        let at_ms = unix_millis();
+        let at_ms = fs::unix_millis();
         let first = self.next_position();
         Self::check_positions_left(Position(first.0 + payloads.len() as u64))?;
         self.frames.clear();
@@ -419,9 +418,4 @@ impl Storage for SegmentStorage {
             }
         }
     }
-}
-
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! The state that a journal's handles and its commit thread share: atomics and a short lock, nothing that waits.
 
-use std::fs::File;
+use super::disk::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
