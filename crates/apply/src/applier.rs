@@ -29,7 +29,7 @@ use super::decoded::Decoded;
 use super::error::ApplyError;
 use super::pipeline::{Pipeline, PipelineTurn, PreparedBatch};
 use super::prefetch::Prefetch;
-use super::{APPLY_TIMEOUT, ApplierPhase, ApplierState, ApplyObserver, Pacing, fencing};
+use super::{APPLY_TIMEOUT, ApplierPhase, ApplierState, ApplyObserver, Pacing, fencing, time};
 
 /// The most payload bytes of one transaction.
 const BATCH_BYTES: usize = 4 << 20;
@@ -177,7 +177,7 @@ impl<S: Sink> Applier<S> {
                 biased;
                 () = self.prefetch.log().wait_beyond(position) => return Ok(true),
                 () = self.offsets.doubted() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = time::sleep(LOOK_EVERY) => {}
             }
             match fencing::stands(self.sink.as_ref(), self.log().id()).await {
                 Ok(found) if found == Some(position) => failures = 0,
@@ -360,7 +360,7 @@ impl<S: Sink> Applier<S> {
                         return Err(StoreError::Unavailable(format!("{reason}; taking fewer records at once")));
                     }
                     self.away(&reason);
-                    tokio::time::sleep(self.backoff.next_pause()).await;
+                    time::sleep(self.backoff.next_pause()).await;
                     // Another server may have taken over; where there is none, the next attempt says so.
                     let _ = within(APPLY_TIMEOUT, self.sink.find_server()).await;
                     continue;
@@ -428,7 +428,7 @@ impl<S: Sink> Applier<S> {
             }
         };
         self.observer.retried();
-        tokio::time::sleep(pause).await;
+        time::sleep(pause).await;
     }
 
     fn set_aside(&self, letters: &[DeadLetter]) -> Result<(), ApplyError> {

@@ -10,6 +10,7 @@
 //! - `pipeline`: batches of a backlog that are written in part before their turn.
 //! - `pacing`, `backoff`: when the next transaction begins, with how many records, over how long.
 //! - `dead_letters`: what cannot be applied; `replay`: one dead letter's second chance.
+//! - `time`: its pauses, which a simulation does not wait for.
 //! - `catch_up`, `state`, `observer`, `throughput`: what of it others see.
 //!
 //! Invariants: the position in the database moves only with the records that it covers; a dead database holds up nothing but
@@ -30,6 +31,7 @@ mod prefetch;
 mod replay;
 mod state;
 mod throughput;
+mod time;
 
 pub use applier::{Applier, ApplierParts};
 pub use backoff::Backoff;
@@ -38,6 +40,8 @@ pub use pacing::Pacing;
 pub use replay::{ReplayError, replay};
 pub use state::{ApplierPhase, ApplierState};
 pub use throughput::Throughput;
+#[cfg(feature = "virtual-time")]
+pub use time::{VirtualTime, with_time};
 
 /// How long a transaction may take before its database counts as away. Longer than the server's own bound on a statement.
 const APPLY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(35);

@@ -18,7 +18,7 @@ use weir_domain::{
 
 /// A session's changing columns.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct SessionState {
+pub struct SessionState {
     pub user_id: Option<String>,
     pub page_views: i32,
     pub bounced: bool,
@@ -27,24 +27,24 @@ pub(super) struct SessionState {
 }
 
 /// Views by their ids.
-pub(super) type ViewStates = HashMap<Uuid, ViewState>;
+pub type ViewStates = HashMap<Uuid, ViewState>;
 
 /// What is to be known of a view to change it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ViewState {
+pub struct ViewState {
     pub entered_at: UnixMillis,
     pub duration_seconds: Option<f64>,
     pub scroll_depth: Option<f64>,
 }
 
 /// A session that is to be made, as its batch leaves it.
-pub(super) type NewSession<'a> = (&'a SessionRecord<&'a str>, SessionState);
+pub type NewSession<'a> = (&'a SessionRecord<&'a str>, SessionState);
 /// A view that is to be made, as its batch leaves it.
-pub(super) type NewView<'a> = (&'a PageviewRecord<&'a str>, ViewState);
+pub type NewView<'a> = (&'a PageviewRecord<&'a str>, ViewState);
 
 /// The rows that records may change.
 #[derive(Debug, Default)]
-pub(super) struct WriteSet {
+pub struct WriteSet {
     /// Sessions that something happens to beside their making.
     pub sessions: BTreeSet<Uuid>,
     /// Those of them that may begin with these very records. Their last views are to be loaded as those of sessions
@@ -80,7 +80,7 @@ impl WriteSet {
 
 /// Rows as the database has them before a batch.
 #[derive(Debug, Default)]
-pub(super) struct PreImage {
+pub struct PreImage {
     pub sessions: HashMap<Uuid, SessionState>,
     pub views: ViewStates,
     /// By session, its view with the highest id: the one that was recorded last. It is among the views.
@@ -90,7 +90,7 @@ pub(super) struct PreImage {
 /// What a batch comes to. Rows that change are in the order of their ids, so that no two writers wait for each other in
 /// a circle.
 #[derive(Debug, Default)]
-pub(super) struct Fold<'a> {
+pub struct Fold<'a> {
     pub new_sessions: Vec<NewSession<'a>>,
     pub changed_sessions: Vec<(Uuid, SessionState)>,
     pub new_views: Vec<NewView<'a>>,

@@ -6,7 +6,10 @@
 mod accounts;
 mod columns;
 mod error;
+#[cfg(not(feature = "fold"))]
 mod fold;
+#[cfg(feature = "fold")]
+pub mod fold;
 mod keys;
 mod migrations;
 mod open;
