@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use weir_log::{DeadLetter, DeadLetterQueue};
 
-use super::control_files::write_durably;
+use super::control_files::{sync_directory, write_durably};
 use super::index::SegmentIndex;
 use super::layout::{DEAD_LETTERS, DEAD_LETTERS_LOCK, other_bytes};
 use super::{Position, ballast};
@@ -88,8 +88,14 @@ impl DeadLetterQueue for DeadLetters {
         }
         let _lock = self.lock()?;
         let bound = self.max_bytes / BOUND_SHARE;
-        if self.bytes() + lines.len() as u64 > bound {
+        let bytes = self.bytes();
+        if bytes + lines.len() as u64 > bound {
             return Err(io::Error::other(format!("they have reached their bound of {bound} bytes")));
+        }
+        if bytes == 0 {
+            // Before anything is in it: the file's name must survive a power cut as well.
+            OpenOptions::new().create(true).append(true).open(self.path())?;
+            sync_directory(&self.directory)?;
         }
         ballast::write_with(&self.directory, || {
             let mut file = OpenOptions::new().create(true).append(true).open(self.path())?;
