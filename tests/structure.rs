@@ -17,6 +17,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("crates/store", &["weir_journal", "weir_apply", "weir_http_guard", "actix", "Clock::system", "SystemTime"]),
     ("crates/apply", &["weir_journal", "weir_http_guard", "actix", "sqlx", "Clock::system", "SystemTime"]),
     ("crates/http-guard", &["weir_"]),
+    ("crates/simulation", &["weir_testkit", "weir_http_guard", "actix", "sqlx", "std::fs", "std::net", "SystemTime"]),
     ("src/contract", &["weir_", "actix", "sqlx"]),
     ("src/http", &["weir_store", "sqlx"]),
 ];

@@ -3,10 +3,10 @@
 //! With the cargo feature `virtual-time`, a thread that was given a [`VirtualTime`] says itself when a pause is over, so that a
 //! simulation waits for none. Without the feature, which is for tests alone, there is nothing here but tokio.
 
-#[cfg(not(feature = "virtual-time"))]
-pub(super) use tokio::time::sleep;
 #[cfg(feature = "virtual-time")]
 pub use simulated::*;
+#[cfg(not(feature = "virtual-time"))]
+pub(super) use tokio::time::sleep;
 
 #[cfg(feature = "virtual-time")]
 mod simulated {

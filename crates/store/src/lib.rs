@@ -9,6 +9,7 @@ mod error;
 #[cfg(not(feature = "fold"))]
 mod fold;
 #[cfg(feature = "fold")]
+#[allow(clippy::must_use_candidate)] // a feature for one test alone
 pub mod fold;
 mod keys;
 mod migrations;
