@@ -114,6 +114,7 @@ impl Builder<'_> {
             accounts: tables.accounts,
             visitors: tables.visitors,
             read_barrier: read_barrier.clone(),
+            appender: main.appender(),
             outbox: Outbox::start(
                 config.mail.as_ref(),
                 &self.watchdog,

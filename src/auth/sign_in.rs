@@ -13,10 +13,11 @@ use super::{AccessTokens, ExternalIdentity, IdTokens, JwtError};
 use crate::mail::Outbox;
 use crate::read::{ReadBarrier, Unavailable};
 use weir_domain::{
-    Clock, CodeRequest, CreateUser, CreateUserOutcome, Credential, HmacKey, IdSource, NewUser, SignIn, SignInOutcome,
-    SignedIn, UnixMillis, UserOrigin, VisitorProfile, VisitorToken,
+    Clock, CodeRequest, CreateUser, CreateUserOutcome, Credential, HmacKey, IdSource, JournalRecord as _, MainRecord,
+    NewUser, SignIn, SignInOutcome, SignedIn, UnixMillis, UserOrigin, VisitorProfile, VisitorToken,
 };
-use weir_store::{Accounts, VisitorTable};
+use weir_journal::{AppendError, Appender};
+use weir_store::{Accounts, Made, VisitorTable};
 
 const CODE_DIGITS: usize = 6;
 const CODE_VALID_MINUTES: u32 = 10;
@@ -40,6 +41,13 @@ pub enum SignInError {
 
 impl From<Unavailable> for SignInError {
     fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<AppendError> for SignInError {
+    fn from(error: AppendError) -> Self {
+        tracing::warn!(%error, "an account is in the database and not in the journal");
         Self::Unavailable
     }
 }
@@ -99,6 +107,8 @@ pub struct SignInParts {
     pub accounts: Arc<dyn Accounts>,
     pub visitors: Arc<dyn VisitorTable>,
     pub read_barrier: ReadBarrier,
+    /// To the main journal.
+    pub appender: Appender,
     pub outbox: Outbox,
     pub id_tokens: IdTokens,
     pub access_tokens: Arc<AccessTokens>,
@@ -214,7 +224,10 @@ impl SignInService {
                 created_at: user.created_at.unwrap_or(now),
                 now,
             };
-            match self.parts.read_barrier.read(|as_of| self.parts.accounts.create_user(&request, as_of)).await? {
+            let (outcome, made) =
+                self.parts.read_barrier.read(|as_of| self.parts.accounts.create_user(&request, as_of)).await?;
+            self.remember(made).await?;
+            match outcome {
                 CreateUserOutcome::Collision => {}
                 CreateUserOutcome::ReferralCodeTaken if user.referral_code.is_none() => {}
                 created => return Ok(created),
@@ -227,7 +240,10 @@ impl SignInService {
         let now = self.parts.clock.now();
         let mut request = SignIn { proof, origin, candidate: self.draw(now)?, now };
         for _ in 0..CANDIDATES {
-            match self.parts.read_barrier.read(|as_of| self.parts.accounts.sign_in(&request, as_of)).await? {
+            let (outcome, made) =
+                self.parts.read_barrier.read(|as_of| self.parts.accounts.sign_in(&request, as_of)).await?;
+            self.remember(made).await?;
+            match outcome {
                 SignInOutcome::SignedIn(signed_in) => {
                     let access_token =
                         self.parts.access_tokens.mint(&signed_in.user.id, now, self.parts.access_token_seconds)?;
@@ -238,6 +254,13 @@ impl SignInService {
             }
         }
         Err(SignInError::Unavailable)
+    }
+
+    /// Writes to the journal what a sign-in has made: a database that goes back gets it again, with the same ids.
+    async fn remember(&self, made: Made) -> Result<(), SignInError> {
+        let Some(account) = made else { return Ok(()) };
+        self.parts.appender.append(MainRecord::Account(account).encode())?.await?;
+        Ok(())
     }
 
     /// What a new user is to be called.

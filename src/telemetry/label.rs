@@ -104,6 +104,7 @@ labels! {
         "consent_records",
         "funnel_events",
         "visitors",
+        "users",
     ];
     PIPELINED_RESULT = "result", || vec!["committed", "failed"];
     ERROR_KIND = "kind", || vec!["unavailable", "refused", "repeated", "moved", "schema", "url"];

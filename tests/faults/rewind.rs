@@ -142,6 +142,53 @@ on_both_databases! {
         assert!(rewinds(&app, "analytics").await > 0.5 && rewinds(&app, "main").await > 0.5);
     }
 
+    async fn sign_up_before_database_went_back_keeps_its_ids(backend) {
+        let app = TestApp::start_with(backend, &[UNTHROTTLED, &[("WEIR_INTERNAL_KEY", "a key")]].concat()).await;
+        let mut ledger = Ledger::of("database goes back behind a sign-up", backend);
+        let bare = async |request: reqwest::RequestBuilder| -> Value {
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 200);
+            serde_json::from_str(&response.text().await.unwrap()).unwrap()
+        };
+        let users = async || app.rows(Database::Main, "SELECT * FROM users ORDER BY id").await;
+        visits(&app, &mut ledger, "before", 5).await;
+        app.applied().await;
+        app.databases.keep_copy(Database::Main).await;
+        // A visitor who becomes a user by a code, and one whom another service makes.
+        let visit = bare(app.post("/track/init", &json!({"userAgent": "one", "utmSource": "news"}))).await;
+        let token = visit["token"].as_str().unwrap();
+        bare(app.post("/auth/request-code", &json!({"email": "ann@example.org"}))).await;
+        let start = "sign-in code for ann@example.org is ";
+        app.until("the code is in the log", async || app.log().contains(start)).await;
+        let code = app.log().split(start).nth(1).unwrap()[..6].to_owned();
+        let proof = json!({"email": "ann@example.org", "code": code, "visitorToken": token});
+        let signed_in = bare(app.post("/auth/verify", &proof)).await;
+        let internal = json!({"id": "bob", "email": "bob@example.org"});
+        let create = async || bare(app.post("/internal/v1/users", &internal).header("x-internal-key", "a key")).await;
+        let created = create().await;
+        assert_eq!((&signed_in["isNewUser"], &created["created"]), (&json!(true), &json!(true)));
+        app.applied().await;
+        let (before, visitors) = (users().await, app.rows(Database::Main, "SELECT * FROM visitors").await);
+        assert_eq!(before.len(), 2);
+
+        app.databases.go_back(Database::Main).await;
+        let again = create().await;
+        assert_eq!((&again["hashId"], &again["created"]), (&created["hashId"], &json!(false)), "made a second time");
+        assert_eq!(users().await, before);
+        let cleared = |mut rows: Vec<Value>| {
+            for row in &mut rows {
+                row["fingerprint"] = Value::Null;
+            }
+            rows
+        };
+        assert_eq!(cleared(app.rows(Database::Main, "SELECT * FROM visitors").await), cleared(visitors));
+        let attribution = app.client.get(app.url("/api/v1/users/attribution"));
+        let response = attribution.bearer_auth(signed_in["accessToken"].as_str().unwrap()).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(rewinds(&app, "main").await > 0.5);
+        ledger.settle(&app).await;
+    }
+
     async fn batch_key_of_lost_item_is_answered_as_before(backend) {
         let mut app = TestApp::start_with(backend, UNTHROTTLED).await;
         let mut ledger = Ledger::of("database goes back behind a keyed item", backend);

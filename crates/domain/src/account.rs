@@ -1,6 +1,51 @@
 //! Accounts: sign-in codes, credentials, users and where they come from; what users read of themselves.
 
+use serde::{Deserialize, Serialize};
+
+use super::declare::record;
 use super::{Fingerprint, UnixMillis, VisitorToken};
+
+/// A user's row as it was made, with where the user comes from. A field that comes later goes into the optional block of
+/// [`AccountRecord`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    pub id: String,
+    pub hash_id: String,
+    pub email: Option<String>,
+    pub referral_code: String,
+    pub invited_by_id: Option<String>,
+    pub signup_referral_code: Option<String>,
+    pub first_referrer_url: Option<String>,
+    pub first_landing_page: Option<String>,
+    pub acquired_via_creator_id: Option<String>,
+    /// Source, medium, campaign, term, content.
+    pub utm: [Option<String>; 5],
+    pub registration_device: Option<String>,
+    pub registration_country: Option<String>,
+    pub created_at: UnixMillis,
+}
+
+/// Who a user is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserIdentity {
+    pub provider: String,
+    pub subject: String,
+}
+
+record! {
+    /// What a sign-up made in the main database, or a sign-in by a new identity. The database has it before the journal does:
+    /// only it knows which names and addresses are free. A database that went back gets the same user again from here.
+    #[derive(Eq)]
+    pub struct AccountRecord {
+        user_id: String,
+        at: UnixMillis,
+        /// When the user is new.
+        user: Option<UserRow>,
+        identity: Option<UserIdentity>,
+        /// The visitor that became this user.
+        visitor: Option<VisitorToken>,
+    } optional {}
+}
 
 /// A new code for an address.
 #[derive(Clone, Debug)]

@@ -20,8 +20,9 @@ mod view;
 mod visitor;
 
 pub use account::{
-    Attribution, CODE_LIMITS, CodeLimits, CodeRequest, CreateUser, CreateUserOutcome, Credential, NewUser,
-    RecentVisitor, SignIn, SignInOutcome, SignedIn, StoredConsent, User, UserOrigin, VisitorProfile,
+    AccountRecord, Attribution, CODE_LIMITS, CodeLimits, CodeRequest, CreateUser, CreateUserOutcome, Credential,
+    NewUser, RecentVisitor, SignIn, SignInOutcome, SignedIn, StoredConsent, User, UserIdentity, UserOrigin, UserRow,
+    VisitorProfile,
 };
 pub use batch_key::{BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, IdempotencyEntry};
 pub use client_ip::{ClientIp, ThrottleKey};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::declare::{EXTENDED, JournalBody, PLAIN, append};
 use super::decode_error::DecodeError;
 use super::{
-    CachedResponse, ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdempotencyEntry, IdentifyRecord, LeaveRecord,
-    PageviewRecord, SessionRecord, VisitorFillRecord, VisitorRecord,
+    AccountRecord, CachedResponse, ConsentRecord, FunnelEventRecord, HeartbeatRecord, IdempotencyEntry, IdentifyRecord,
+    LeaveRecord, PageviewRecord, SessionRecord, VisitorFillRecord, VisitorRecord,
 };
 
 /// A record that one of the two journals can carry. Read back, its texts may be borrowed from its bytes.
@@ -67,6 +67,7 @@ pub enum MainRecord {
     FunnelEvent(Box<FunnelEventRecord>),
     Visitor(Box<VisitorRecord>),
     VisitorFill(Box<VisitorFillRecord>),
+    Account(Box<AccountRecord>),
 }
 
 const SESSION: u8 = 1;
@@ -80,6 +81,7 @@ const CONSENT: u8 = 64;
 const FUNNEL_EVENT: u8 = 65;
 const VISITOR: u8 = 66;
 const VISITOR_FILL: u8 = 67;
+const ACCOUNT: u8 = 68;
 
 impl<'a, Text> JournalRecord<'a> for AnalyticsRecord<Text>
 where
@@ -118,6 +120,7 @@ impl JournalRecord<'_> for MainRecord {
             Self::FunnelEvent(event) => append_record(Vec::with_capacity(512), FUNNEL_EVENT, event.as_ref()),
             Self::Visitor(visitor) => append_record(Vec::with_capacity(512), VISITOR, visitor.as_ref()),
             Self::VisitorFill(fill) => append_record(Vec::with_capacity(512), VISITOR_FILL, fill.as_ref()),
+            Self::Account(account) => append_record(Vec::with_capacity(512), ACCOUNT, account.as_ref()),
         }
     }
 
@@ -134,6 +137,9 @@ impl JournalRecord<'_> for MainRecord {
             }
             (VISITOR_FILL, version @ (PLAIN | EXTENDED), body) => {
                 Ok(Self::VisitorFill(Box::new(VisitorFillRecord::read(VISITOR_FILL, version, body)?)))
+            }
+            (ACCOUNT, version @ (PLAIN | EXTENDED), body) => {
+                Ok(Self::Account(Box::new(AccountRecord::read(ACCOUNT, version, body)?)))
             }
             (kind, version, _) => Err(DecodeError::UnknownKind { kind, version }),
         }
@@ -194,7 +200,8 @@ fn head(bytes: &[u8]) -> Result<(u8, u8, &[u8]), DecodeError> {
 mod tests {
     use super::*;
     use crate::{
-        Attributes, BatchKey, ConsentPreferences, Fingerprint, GeoLocation, UnixMillis, VisitorHash, VisitorToken,
+        Attributes, BatchKey, ConsentPreferences, Fingerprint, GeoLocation, UnixMillis, UserIdentity, UserRow,
+        VisitorHash, VisitorToken,
     };
     use uuid::Uuid;
 
@@ -279,6 +286,38 @@ mod tests {
                 assert_eq!(<AnalyticsRecord>::decode(&record.encode()).unwrap(), record);
             }
         }
+    }
+
+    /// An account record exactly as version 1 wrote it. This test must never be "mended" by changing the bytes.
+    const ACCOUNT_VERSION_1: &str = include_str!("../fixtures/account-record-v1.hex");
+
+    #[test]
+    fn account_record_version_1_round_trips() {
+        let user = UserRow {
+            id: "id-1".into(),
+            hash_id: "hash".into(),
+            email: Some("ann@example.org".into()),
+            referral_code: "code".into(),
+            invited_by_id: None,
+            signup_referral_code: None,
+            first_referrer_url: Some("https://example.com/".into()),
+            first_landing_page: None,
+            acquired_via_creator_id: None,
+            utm: [Some("news".into()), None, None, None, None],
+            registration_device: None,
+            registration_country: Some("DE".into()),
+            created_at: UnixMillis(5),
+        };
+        let record = MainRecord::Account(Box::new(AccountRecord {
+            user_id: "id-1".into(),
+            at: UnixMillis(6),
+            user: Some(user),
+            identity: Some(UserIdentity { provider: "google".into(), subject: "s".into() }),
+            visitor: Some(VisitorToken([7; 16])),
+        }));
+        let bytes = hex::decode(ACCOUNT_VERSION_1.trim()).unwrap();
+        assert_eq!(hex::encode(record.encode()), hex::encode(&bytes));
+        assert_eq!(MainRecord::decode(&bytes).unwrap(), record);
     }
 
     #[test]

@@ -26,10 +26,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use weir_domain::{ConsentRecord, FunnelEventRecord, JournalRecord, MainRecord, UnixMillis};
+use weir_domain::{AccountRecord, ConsentRecord, FunnelEventRecord, JournalRecord, MainRecord, UnixMillis};
 use weir_log::{JournalId, Position};
 
-pub use accounts::{Accounts, MainReads, VisitorTable};
+pub use accounts::{Accounts, Made, MainReads, VisitorTable};
 pub use error::StoreError;
 pub use keys::{BatchKeyTable, StoredKey};
 pub use migrations::{MigrationEvent, MigrationObserver};
@@ -182,14 +182,15 @@ const FINGERPRINTS_CLEARED_EVERY: Duration = Duration::from_secs(10);
 const CODES_KEPT_MS: i64 = 2 * 3_600_000;
 
 /// What is written as it is; visitors are not among it.
-fn by_kind(records: &[MainRecord]) -> (Vec<&ConsentRecord>, Vec<&FunnelEventRecord>) {
-    let (mut consents, mut events) = (Vec::new(), Vec::new());
+fn by_kind(records: &[MainRecord]) -> (Vec<&ConsentRecord>, Vec<&FunnelEventRecord>, Vec<&AccountRecord>) {
+    let (mut consents, mut events, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
         match record {
             MainRecord::Consent(consent) => consents.push(consent.as_ref()),
             MainRecord::FunnelEvent(event) => events.push(event.as_ref()),
+            MainRecord::Account(account) => accounts.push(account.as_ref()),
             MainRecord::Visitor(_) | MainRecord::VisitorFill(_) => {}
         }
     }
-    (consents, events)
+    (consents, events, accounts)
 }

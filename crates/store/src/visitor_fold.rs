@@ -30,6 +30,10 @@ impl TouchedVisitors {
             let (token, attributes) = match record {
                 MainRecord::Visitor(visitor) => (visitor.token, &visitor.attributes),
                 MainRecord::VisitorFill(fill) => (fill.token, &fill.attributes),
+                MainRecord::Account(account) => {
+                    write_set.tokens.extend(account.visitor);
+                    continue;
+                }
                 MainRecord::Consent(_) | MainRecord::FunnelEvent(_) => continue,
             };
             write_set.tokens.insert(token);
@@ -85,6 +89,12 @@ impl<'a> VisitorFold<'a> {
                         && state.fill(&fill.attributes, fill.at, inviters)
                     {
                         changed.insert(fill.token);
+                    }
+                }
+                // Linked in the table by a statement of its own; here for who comes after it in the batch.
+                MainRecord::Account(account) => {
+                    if let Some(state) = account.visitor.and_then(|token| known.get_mut(&token)) {
+                        state.user_id.get_or_insert_with(|| account.user_id.clone());
                     }
                 }
                 MainRecord::Consent(_) | MainRecord::FunnelEvent(_) => {}

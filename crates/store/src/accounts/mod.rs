@@ -12,7 +12,7 @@ mod tables;
 mod users;
 mod visitors;
 
-pub use account::Accounts;
+pub use account::{Accounts, Made};
 pub use reads::MainReads;
 pub(crate) use tables::AccountTables;
 pub use visitors::VisitorTable;

@@ -7,7 +7,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, Sqlite, SqliteConnection}
 
 use super::tables::{AccountTables, Time};
 use crate::StoreError;
-use weir_domain::{NewUser, UnixMillis, User, UserOrigin, url_path};
+use weir_domain::{
+    AccountRecord, NewUser, UnixMillis, User, UserIdentity, UserOrigin, UserRow, VisitorToken, url_path,
+};
 
 /// A row to be made in `users`.
 pub(super) struct Draft<'a> {
@@ -65,9 +67,12 @@ macro_rules! on_engine {
                 }))
             }
 
-            /// Makes the user with the origin that the visitor brings, and links the visitor. False when the id, the
+            /// Makes the user with the origin that the visitor brings, and links the visitor. `None` when the id, the
             /// address, the hash id or the referral code is there already; nothing is written then.
-            pub(super) async fn insert_user(connection: &mut $connection, draft: &Draft<'_>) -> Result<bool, StoreError> {
+            pub(super) async fn insert_user(
+                connection: &mut $connection,
+                draft: &Draft<'_>,
+            ) -> Result<Option<AccountRecord>, StoreError> {
                 let visitor = match draft.origin.visitor {
                     None => None,
                     Some(token) => {
@@ -90,6 +95,40 @@ macro_rules! on_engine {
                         None => Ok(None),
                     }
                 };
+                let row = UserRow {
+                    id: draft.user.id.clone(),
+                    hash_id: draft.user.hash_id.clone(),
+                    email: draft.email.map(str::to_owned),
+                    referral_code: draft.user.referral_code.clone(),
+                    invited_by_id: of_visitor(7)?,
+                    signup_referral_code: of_visitor(8)?,
+                    first_referrer_url: of_visitor(0)?,
+                    first_landing_page: of_visitor(1)?.as_deref().and_then(url_path),
+                    acquired_via_creator_id: draft.origin.acquired_via_creator_id.clone(),
+                    utm: [of_visitor(2)?, of_visitor(3)?, of_visitor(4)?, of_visitor(5)?, of_visitor(6)?],
+                    registration_device: draft.origin.device.clone(),
+                    registration_country: draft.origin.country.clone(),
+                    created_at: draft.created_at,
+                };
+                if !Self::insert_row(connection, &row).await? {
+                    return Ok(None);
+                }
+                let linked = draft.origin.visitor.filter(|_| visitor.is_some());
+                if let Some(token) = linked {
+                    Self::link_visitor(connection, token, &row.id, draft.now).await?;
+                }
+                Ok(Some(AccountRecord {
+                    user_id: row.id.clone(),
+                    at: draft.now,
+                    user: Some(row),
+                    identity: None,
+                    visitor: linked,
+                }))
+            }
+
+            /// False when something of it is there already.
+            async fn insert_row(connection: &mut $connection, row: &UserRow) -> Result<bool, StoreError> {
+                let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] = &row.utm;
                 let made = sqlx::query(
                     "INSERT INTO users (
                          id, hash_id, email, referral_code, invited_by_id, signup_referral_code, first_referrer_url,
@@ -98,37 +137,97 @@ macro_rules! on_engine {
                      ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
                      ON CONFLICT DO NOTHING",
                 )
-                .bind(&draft.user.id)
-                .bind(&draft.user.hash_id)
-                .bind(draft.email)
-                .bind(&draft.user.referral_code)
-                .bind(of_visitor(7)?)
-                .bind(of_visitor(8)?)
-                .bind(of_visitor(0)?)
-                .bind(of_visitor(1)?.as_deref().and_then(url_path))
-                .bind(&draft.origin.acquired_via_creator_id)
-                .bind(of_visitor(2)?)
-                .bind(of_visitor(3)?)
-                .bind(of_visitor(4)?)
-                .bind(of_visitor(5)?)
-                .bind(of_visitor(6)?)
-                .bind(&draft.origin.device)
-                .bind(&draft.origin.country)
-                .bind(<$time>::of(draft.created_at))
-                .execute(&mut *connection)
+                .bind(&row.id)
+                .bind(&row.hash_id)
+                .bind(&row.email)
+                .bind(&row.referral_code)
+                .bind(&row.invited_by_id)
+                .bind(&row.signup_referral_code)
+                .bind(&row.first_referrer_url)
+                .bind(&row.first_landing_page)
+                .bind(&row.acquired_via_creator_id)
+                .bind(utm_source)
+                .bind(utm_medium)
+                .bind(utm_campaign)
+                .bind(utm_term)
+                .bind(utm_content)
+                .bind(&row.registration_device)
+                .bind(&row.registration_country)
+                .bind(<$time>::of(row.created_at))
+                .execute(connection)
                 .await?;
-                if made.rows_affected() == 0 {
-                    return Ok(false);
+                Ok(made.rows_affected() > 0)
+            }
+
+            async fn link_visitor(
+                connection: &mut $connection,
+                token: VisitorToken,
+                user_id: &str,
+                at: UnixMillis,
+            ) -> Result<(), StoreError> {
+                sqlx::query("UPDATE visitors SET user_id = $2, updated_at = $3 WHERE token = $1 AND user_id IS NULL")
+                    .bind(token.to_string())
+                    .bind(user_id)
+                    .bind(<$time>::of(at))
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            }
+
+            /// Makes sure that an identity is its user's. False when it was somebody's already, or there is no such user.
+            pub(super) async fn insert_identity(
+                connection: &mut $connection,
+                identity: &UserIdentity,
+                user_id: &str,
+                at: UnixMillis,
+            ) -> Result<bool, StoreError> {
+                let added = sqlx::query(
+                    "INSERT INTO user_identities (provider, subject, user_id, created_at)
+                     SELECT $1, $2, id, $4 FROM users WHERE id = $3
+                     ON CONFLICT (provider, subject) DO NOTHING",
+                )
+                .bind(&identity.provider)
+                .bind(&identity.subject)
+                .bind(user_id)
+                .bind(<$time>::of(at))
+                .execute(connection)
+                .await?;
+                Ok(added.rows_affected() > 0)
+            }
+
+            /// Makes sure that what accounts' records say is there, as it is before the record is in the journal; only in a
+            /// database that went back it is not. How many users were made.
+            pub(crate) async fn restore(
+                connection: &mut $connection,
+                accounts: &[&AccountRecord],
+            ) -> Result<usize, StoreError> {
+                let mut made = 0;
+                for account in accounts {
+                    if let Some(row) = &account.user {
+                        if Self::insert_row(connection, row).await? {
+                            made += 1;
+                        } else if Self::user_by_id(connection, &row.id).await?.is_none() {
+                            return Err(StoreError::Refused("the user's address or name is another user's".to_owned()));
+                        }
+                    }
+                    if let Some(identity) = &account.identity {
+                        Self::insert_identity(connection, identity, &account.user_id, account.at).await?;
+                    }
                 }
-                if let (Some(token), Some(_)) = (draft.origin.visitor, &visitor) {
-                    sqlx::query("UPDATE visitors SET user_id = $2, updated_at = $3 WHERE token = $1")
-                        .bind(token.to_string())
-                        .bind(&draft.user.id)
-                        .bind(<$time>::of(draft.now))
-                        .execute(connection)
-                        .await?;
+                Ok(made)
+            }
+
+            /// Links visitors to the users that they became, where they are not linked.
+            pub(crate) async fn restore_links(
+                connection: &mut $connection,
+                accounts: &[&AccountRecord],
+            ) -> Result<(), StoreError> {
+                for account in accounts {
+                    if let Some(token) = account.visitor {
+                        Self::link_visitor(connection, token, &account.user_id, account.at).await?;
+                    }
                 }
-                Ok(true)
+                Ok(())
             }
         }
     };

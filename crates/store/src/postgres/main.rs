@@ -189,11 +189,13 @@ async fn apply_on(connection: &mut PgConnection, step: &Step, records: &[MainRec
 }
 
 async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
-    let (consents, events) = by_kind(records);
+    let (consents, events, accounts) = by_kind(records);
     let write_set = TouchedVisitors::of(records);
     PositionTable::<Postgres>::advance(connection, step).await?;
     insert_consents(connection, &consents).await?;
     insert_events(connection, &events).await?;
+    // Before visitors, whom they may have invited.
+    let users = AccountTables::<Postgres>::restore(connection, &accounts).await?;
     let mut visitors = 0;
     if !write_set.tokens.is_empty() {
         let inviters = find_inviters(connection, &write_set).await?;
@@ -203,7 +205,14 @@ async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord
         insert_visitors(connection, step.at, &fold.new).await?;
         update_visitors(connection, &fold.changed).await?;
     }
-    Ok(Applied::of([("consent_records", consents.len()), ("funnel_events", events.len()), ("visitors", visitors)]))
+    AccountTables::<Postgres>::restore_links(connection, &accounts).await?;
+    let rows = [
+        ("consent_records", consents.len()),
+        ("funnel_events", events.len()),
+        ("visitors", visitors),
+        ("users", users),
+    ];
+    Ok(Applied::of(rows))
 }
 
 async fn insert_consents(connection: &mut PgConnection, consents: &[&ConsentRecord]) -> Result<(), StoreError> {

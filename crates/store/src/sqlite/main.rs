@@ -128,12 +128,14 @@ impl Sink for SqliteMain {
     }
 
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError> {
-        let (consents, events) = by_kind(records);
+        let (consents, events, accounts) = by_kind(records);
         let write_set = TouchedVisitors::of(records);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         insert_consents(&mut transaction, &consents).await?;
         insert_events(&mut transaction, &events).await?;
+        // Before visitors, whom they may have invited.
+        let users = AccountTables::<Sqlite>::restore(&mut transaction, &accounts).await?;
         let mut visitors = 0;
         if !write_set.tokens.is_empty() {
             let inviters = find_inviters(&mut transaction, &write_set).await?;
@@ -142,8 +144,15 @@ impl Sink for SqliteMain {
             visitors = fold.new.len() + fold.changed.len();
             write_visitors(&mut transaction, step.at, &fold).await?;
         }
+        AccountTables::<Sqlite>::restore_links(&mut transaction, &accounts).await?;
         transaction.commit().await?;
-        Ok(Applied::of([("consent_records", consents.len()), ("funnel_events", events.len()), ("visitors", visitors)]))
+        let rows = [
+            ("consent_records", consents.len()),
+            ("funnel_events", events.len()),
+            ("visitors", visitors),
+            ("users", users),
+        ];
+        Ok(Applied::of(rows))
     }
 
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {

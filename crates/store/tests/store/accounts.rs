@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use weir_domain::{
-    CodeRequest, ConsentPreferences, ConsentRecord, CreateUser, CreateUserOutcome, Credential, NewUser, SignIn,
-    SignInOutcome, UserOrigin,
+    CodeRequest, ConsentPreferences, ConsentRecord, CreateUser, CreateUserOutcome, Credential, MainRecord, NewUser,
+    SignIn, SignInOutcome, UserOrigin,
 };
 use weir_testkit::{Database, on_both_databases};
 
@@ -42,7 +42,7 @@ fn creation(name: &str, email: Option<&str>) -> CreateUser {
 }
 
 async fn is_in(store: &Store, sign_in: &SignIn) -> bool {
-    match store.accounts.sign_in(sign_in, None).await.unwrap() {
+    match store.accounts.sign_in(sign_in, None).await.unwrap().0 {
         SignInOutcome::SignedIn(_) => true,
         SignInOutcome::Refused => false,
         SignInOutcome::Collision => panic!("a name was taken"),
@@ -195,16 +195,47 @@ on_both_databases! {
             ..attempt("1", "new", at(1))
         };
         for sign_in in [taken("hash-a", "code-new"), taken("hash-new", "code-a")] {
-            assert_eq!(store.accounts.sign_in(&sign_in, None).await.unwrap(), SignInOutcome::Collision);
+            assert_eq!(store.accounts.sign_in(&sign_in, None).await.unwrap().0, SignInOutcome::Collision);
         }
         assert_eq!(store.databases.count(Database::Main, "SELECT count(*) AS n FROM users").await, 1);
         assert!(is_in(&store, &attempt("1", "new", at(1))).await, "the code is still good");
         assert!(!is_in(&store, &attempt("1", "new", at(1))).await, "and good once");
     }
 
+    async fn account_record_restores_what_sign_up_made(backend) {
+        let store = Store::fresh(backend).await;
+        let sign_in = SignIn {
+            proof: Credential::External {
+                provider: "google".into(),
+                subject: "s-1".into(),
+                verified_email: Some("ann@example.org".into()),
+            },
+            ..attempt("1", "ann", at(1))
+        };
+        let (outcome, made) = store.accounts.sign_in(&sign_in, None).await.unwrap();
+        let record = MainRecord::Account(made.expect("a new user"));
+        let again = store.accounts.sign_in(&sign_in, None).await.unwrap();
+        assert!(again.1.is_none() && outcome != again.0, "nothing is new the second time: {again:?}");
+        let all = async || {
+            let (users, identities) = ("SELECT * FROM users", "SELECT * FROM user_identities");
+            (store.databases.rows(Database::Main, users).await, store.databases.rows(Database::Main, identities).await)
+        };
+        let before = all().await;
+        // As the writer does while nothing has gone back.
+        let applied = store.main.apply(&store.step(0, 1), &[record.clone()]).await.unwrap();
+        assert_eq!((applied.rows, all().await), (vec![], before.clone()));
+        store.databases.execute(Database::Main, "DELETE FROM users; DELETE FROM user_identities").await;
+        let applied = store.main.apply(&store.step(1, 2), &[record.clone()]).await.unwrap();
+        assert_eq!((applied.rows, all().await), (vec![("users", 1)], before));
+        // Somebody else has the address by now: that is for an operator to decide.
+        store.databases.execute(Database::Main, "UPDATE users SET id = 'other'").await;
+        let refused = store.main.apply(&store.step(2, 3), &[record]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+
     async fn create_user_conflicts_are_reported_by_kind(backend) {
         let store = Store::fresh(backend).await;
-        let create = async |request: &CreateUser| store.accounts.create_user(request, None).await.unwrap();
+        let create = async |request: &CreateUser| store.accounts.create_user(request, None).await.unwrap().0;
         let made = |created: bool| CreateUserOutcome::User { hash_id: "hash-a".into(), created };
         assert_eq!(create(&creation("a", Some("ann@example.org"))).await, made(true));
         assert_eq!(create(&creation("a", Some("bob@example.org"))).await, made(false));
