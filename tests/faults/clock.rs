@@ -1,10 +1,10 @@
-//! The wall clock steps an hour forth and back under load.
+//! The wall clock steps forth and back: under load, between runs, and from instance to instance.
 
 use std::time::Duration;
 
 use weir::enrich::token::TrackingTokens;
 use weir_domain::{Clock, UnixMillis};
-use weir_testkit::{TRACKING_SECRET, on_both_databases};
+use weir_testkit::{TRACKING_SECRET, access_token, on_both_databases};
 
 use super::*;
 
@@ -18,7 +18,58 @@ fn bio_session(offset_ms: i64) -> Value {
     session_with(&json!({"bioPageId": PAGE, "trackingToken": token}))
 }
 
+/// Saves a consent of this version.
+async fn consent(app: &TestApp, version: &str) {
+    let body = json!({"analytics": false, "marketing": false, "functional": true, "version": version});
+    let response = app.post("/api/v1/consent/cookies", &body).bearer_auth(access_token("ann")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!(answer["data"]["saved"], true, "{answer}");
+}
+
+/// What a path tells the user.
+async fn told(app: &TestApp, path: &str) -> Value {
+    let response = app.client.get(app.url(path)).bearer_auth(access_token("ann")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    answer["data"].clone()
+}
+
+/// The version of the user's newest consent, and those of all, the newest first.
+async fn versions(app: &TestApp) -> (String, Vec<String>) {
+    let status = told(app, "/api/v1/consent/cookies/status").await;
+    assert_eq!(status["requiresReConsent"], json!(status["userVersion"] != status["currentVersion"]));
+    let history = told(app, "/api/v1/users/consent").await;
+    let of = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_else(|| panic!("{entry}")).to_owned();
+    let all = history.as_array().unwrap().iter().map(|entry| of(entry, "documentVersion")).collect();
+    (of(&status, "userVersion"), all)
+}
+
 on_both_databases! {
+    async fn newest_consent_under_clock_steps_is_last_one_acknowledged(backend) {
+        let (mut app, points) = prepared(backend).await;
+        let mut saved: Vec<String> = Vec::new();
+        for (run, step) in [HOUR_MS, 0, -HOUR_MS, 60 * 24 * HOUR_MS, -2_400 * 24 * HOUR_MS, 0].into_iter().enumerate() {
+            points.arm(&[&format!("clock.wall={step}")]);
+            app.launch().await;
+            for round in 0..3 {
+                // The last of a run is the version that holds.
+                let version = if round == 2 { "1.0".to_owned() } else { format!("{run}.{round}") };
+                consent(&app, &version).await;
+                saved.insert(0, version);
+                if round == 1 {
+                    points.arm(&[&format!("clock.wall={}", -step)]);
+                }
+                assert_eq!(versions(&app).await, (saved[0].clone(), saved.clone()), "clock off by {step} ms");
+            }
+            if run % 2 == 0 {
+                app.kill();
+            } else {
+                app.stop().await;
+            }
+        }
+    }
+
     async fn ids_under_clock_steps_stay_unique_and_ordered(backend) {
         let mut app = TestApp::prepare(backend).await;
         app.set_all(UNTHROTTLED);
@@ -41,6 +92,28 @@ on_both_databases! {
         // The ids' order is the journal's: rows of a later id were not made before.
         let twice = "SELECT count(*) - count(DISTINCT id) AS n FROM analytics_sessions";
         assert_eq!(app.databases.count(Database::Analytics, twice).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn newest_consent_between_skewed_instances_is_last_one_acknowledged() {
+    let (mut ahead, points) = prepared(Backend::Postgres).await;
+    points.arm(&["clock.wall=180000"]);
+    ahead.launch().await;
+    let mut behind = TestApp::prepare(Backend::Postgres).await;
+    behind.set_all(UNTHROTTLED);
+    behind.set("WEIR_ANALYTICS_DATABASE_URL", &ahead.databases.analytics_url);
+    behind.set("WEIR_MAIN_DATABASE_URL", &ahead.databases.main_url);
+    behind.launch().await;
+    let mut saved: Vec<String> = Vec::new();
+    for round in 0..6 {
+        let (here, there) = if round % 2 == 0 { (&ahead, &behind) } else { (&behind, &ahead) };
+        let version = format!("{round}");
+        consent(here, &version).await;
+        saved.insert(0, version);
+        for app in [here, there] {
+            assert_eq!(versions(app).await, (saved[0].clone(), saved.clone()));
+        }
     }
 }
 

@@ -290,6 +290,7 @@ impl<S: Sink> Applier<S> {
             through,
             at: self.clock.now(),
             pacing_window: Duration::ZERO,
+            is_replay: false,
         }
     }
 

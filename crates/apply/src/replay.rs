@@ -55,6 +55,7 @@ pub async fn replay<S: Sink>(
         through: Position::START.next(),
         at: now,
         pacing_window: Duration::ZERO,
+        is_replay: true,
     };
     let position = sink.positions().register(journal, writer, now).await?;
     // Somebody else may have applied it and taken it out since it was listed; then this journal is a new one.

@@ -53,6 +53,9 @@ pub struct Step {
     /// The pacing window: over how long its rows may be sent, where nothing waited behind them as it began; zero: as fast
     /// as they go.
     pub pacing_window: Duration,
+    /// Whether its records had their turn before and were refused: what goes by the order of applying (consents) is put where
+    /// they belonged.
+    pub is_replay: bool,
 }
 
 /// What a step wrote.

@@ -41,12 +41,15 @@ pub(super) const MAIN_POSTGRES: &[Embedded] = &[
     (2, "users, visitors and events", sql!("main/postgres/0002_users_visitors_and_events.sql")),
     (3, "no index on the time of events", sql!("main/postgres/0003_no_index_on_the_time_of_events.sql")),
     (4, "identity of the database", sql!("main/postgres/0004_database_identity.sql")),
+    (5, "order of consents", sql!("main/postgres/0005_order_of_consents.sql")),
+    (6, "index on the order of consents", sql!("main/postgres/0006_index_on_the_order_of_consents.sql")),
 ];
 /// Of the main database on SQLite.
 pub(super) const MAIN_SQLITE: &[Embedded] = &[
     (1, "consent and settings", sql!("main/sqlite/0001_consent_and_settings.sql")),
     (2, "users, visitors and events", sql!("main/sqlite/0002_users_visitors_and_events.sql")),
     (3, "identity of the database", sql!("main/sqlite/0003_database_identity.sql")),
+    (4, "order of consents", sql!("main/sqlite/0004_order_of_consents.sql")),
 ];
 
 /// How far a change of the schema is.

@@ -147,6 +147,7 @@ impl Store {
             through: Position(through),
             at: DAY,
             pacing_window: Duration::ZERO,
+            is_replay: false,
         }
     }
 

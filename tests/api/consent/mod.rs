@@ -54,7 +54,7 @@ on_both_databases! {
         let app = TestApp::start(backend).await;
         let began = chrono::Utc::now();
         let row = saved(&app, from(&app, "203.0.113.9", &choice(true))).await;
-        assert_eq!(row.as_object().unwrap().len(), 9, "{row}");
+        assert_eq!(row.as_object().unwrap().len(), 10, "{row}");
         assert_eq!(uuid::Uuid::parse_str(row["id"].as_str().unwrap()).unwrap().get_version_num(), 7);
         assert_eq!(row["user_id"], json!(null));
         assert_eq!(row["document_type"], json!("COOKIE_CONSENT"));

@@ -1,4 +1,7 @@
 //! A user's consents and attribution.
+//!
+//! The newest consent is the one that was applied last (`stored_order`): ids and times are as good as the clock of the instance
+//! that took it. Rows from before there was an order share one number on PostgreSQL, and go by their time.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -26,7 +29,7 @@ macro_rules! on_engine {
             async fn consent_version(&self, user_id: &str, as_of: Option<AsOf>) -> Result<Option<String>, StoreError> {
                 let row: Option<(String,)> = sqlx::query_as(
                     "SELECT document_version FROM consent_records WHERE user_id = $1 AND document_type = $2
-                     ORDER BY id DESC LIMIT 1",
+                     ORDER BY stored_order DESC, created_at DESC, id DESC LIMIT 1",
                 )
                 .bind(user_id)
                 .bind(ConsentRecord::DOCUMENT_TYPE)
@@ -38,7 +41,7 @@ macro_rules! on_engine {
             async fn consents(&self, user_id: &str, most: i64, as_of: Option<AsOf>) -> Result<Vec<StoredConsent>, StoreError> {
                 let rows: Vec<(String, String, bool, $time)> = sqlx::query_as(
                     "SELECT document_type, document_version, accepted, created_at FROM consent_records
-                     WHERE user_id = $1 ORDER BY id DESC LIMIT $2",
+                     WHERE user_id = $1 ORDER BY stored_order DESC, created_at DESC, id DESC LIMIT $2",
                 )
                 .bind(user_id)
                 .bind(most)

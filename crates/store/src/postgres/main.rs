@@ -21,12 +21,28 @@ use weir_domain::{
     ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord, VisitorToken,
 };
 
-/// A stored consent is an accepted one.
+/// A stored consent is an accepted one. Rows are numbered (`stored_order`) in the order of their records.
 const INSERT_CONSENTS: &str = "
     INSERT INTO consent_records (
         id, user_id, document_type, document_version, accepted, preferences, ip_address, user_agent, created_at
     )
     SELECT id, user_id, $3, document_version, true, preferences::jsonb, ip_address, user_agent, created_at
+    FROM unnest($1::uuid[], $2::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+        WITH ORDINALITY AS batch (id, user_id, document_version, preferences, ip_address, user_agent, created_at, place)
+    ORDER BY place";
+
+/// One that was refused at its turn comes behind what its user had saved by then, not behind what came since. The ids of a process
+/// grow as its records do, whatever its clock does.
+const INSERT_REPLAYED_CONSENTS: &str = "
+    INSERT INTO consent_records (
+        id, user_id, document_type, document_version, accepted, preferences, ip_address, user_agent, created_at,
+        stored_order
+    )
+    SELECT id, user_id, $3, document_version, true, preferences::jsonb, ip_address, user_agent, created_at,
+           coalesce((
+               SELECT max(stored_order) FROM consent_records AS earlier
+               WHERE earlier.user_id = batch.user_id AND earlier.id < batch.id
+           ), 0)
     FROM unnest($1::uuid[], $2::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
         AS batch (id, user_id, document_version, preferences, ip_address, user_agent, created_at)";
 
@@ -192,7 +208,7 @@ async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord
     let (consents, events, accounts) = by_kind(records);
     let write_set = TouchedVisitors::of(records);
     PositionTable::<Postgres>::advance(connection, step).await?;
-    insert_consents(connection, &consents).await?;
+    insert_consents(connection, step, &consents).await?;
     insert_events(connection, &events).await?;
     // Before visitors, whom they may have invited.
     let users = AccountTables::<Postgres>::restore(connection, &accounts).await?;
@@ -215,11 +231,15 @@ async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord
     Ok(Applied::of(rows))
 }
 
-async fn insert_consents(connection: &mut PgConnection, consents: &[&ConsentRecord]) -> Result<(), StoreError> {
+async fn insert_consents(
+    connection: &mut PgConnection,
+    step: &Step,
+    consents: &[&ConsentRecord],
+) -> Result<(), StoreError> {
     if consents.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT_CONSENTS)
+    sqlx::query(if step.is_replay { INSERT_REPLAYED_CONSENTS } else { INSERT_CONSENTS })
         .bind(column(consents, |consent| consent.id))
         .bind(column(consents, |consent| consent.user_id.as_deref()))
         .bind(ConsentRecord::DOCUMENT_TYPE)

@@ -33,6 +33,17 @@ const CONSENT_COLUMNS: [&str; 9] = [
     "created_at",
 ];
 
+/// One that was refused at its turn comes behind what its user had saved by then, not behind what came since. The ids of a process
+/// grow as its records do, whatever its clock does.
+const INSERT_REPLAYED_CONSENT: &str = "
+    INSERT INTO consent_records (
+        id, user_id, document_type, document_version, accepted, preferences, ip_address, user_agent, created_at,
+        stored_order
+    )
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce((
+        SELECT max(stored_order) FROM consent_records WHERE user_id = $2 AND id < $1
+    ), 0))";
+
 const EVENT_COLUMNS: [&str; 6] = ["id", "user_id", "event", "session_id", "properties", "created_at"];
 
 /// Lists of tokens and of rows are one bound JSON text each, so that every statement's text stays the same.
@@ -132,7 +143,7 @@ impl Sink for SqliteMain {
         let write_set = TouchedVisitors::of(records);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
-        insert_consents(&mut transaction, &consents).await?;
+        insert_consents(&mut transaction, step, &consents).await?;
         insert_events(&mut transaction, &events).await?;
         // Before visitors, whom they may have invited.
         let users = AccountTables::<Sqlite>::restore(&mut transaction, &accounts).await?;
@@ -187,9 +198,17 @@ impl SettingsTable for SqliteMain {
     }
 }
 
-async fn insert_consents(connection: &mut SqliteConnection, consents: &[&ConsentRecord]) -> Result<(), StoreError> {
-    for chunk in consents.chunks(ROWS) {
-        let sql = insert_sql("consent_records", &CONSENT_COLUMNS, chunk.len());
+/// They are numbered (`stored_order`) one after the other, by the table's trigger.
+async fn insert_consents(
+    connection: &mut SqliteConnection,
+    step: &Step,
+    consents: &[&ConsentRecord],
+) -> Result<(), StoreError> {
+    for chunk in consents.chunks(if step.is_replay { 1 } else { ROWS }) {
+        let sql = match step.is_replay {
+            true => INSERT_REPLAYED_CONSENT.to_owned(),
+            false => insert_sql("consent_records", &CONSENT_COLUMNS, chunk.len()),
+        };
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS);
         for consent in chunk {
             query = query

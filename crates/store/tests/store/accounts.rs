@@ -272,15 +272,81 @@ on_both_databases! {
             truth = if backend == Backend::Sqlite { "0" } else { "false" }
         );
         store.databases.execute(Database::Main, &other).await;
-        assert_eq!(store.reads.consent_version("ann", None).await.unwrap().as_deref(), Some("3"));
+        assert_eq!(store.reads.consent_version("ann", None).await.unwrap().as_deref(), Some("2"));
         assert_eq!(store.reads.consent_version("nobody", None).await.unwrap(), None);
         let told = store.reads.consents("ann", 3, None).await.unwrap();
         let told: Vec<Value> =
             told.iter().map(|row| json!([row.document_type, row.document_version, row.accepted])).collect();
         assert_eq!(
             told,
-            [json!(["TERMS", "9", false]), json!(["COOKIE_CONSENT", "3", true]), json!(["COOKIE_CONSENT", "2", true])]
+            [json!(["TERMS", "9", false]), json!(["COOKIE_CONSENT", "2", true]), json!(["COOKIE_CONSENT", "3", true])]
         );
         assert_eq!(store.reads.consents("ann' OR '1'='1", 3, None).await.unwrap(), []);
+    }
+
+    async fn consents_from_before_their_order_go_by_time_and_come_first(backend) {
+        let directory = tempfile::tempdir().unwrap();
+        let databases = Databases::fresh(backend, directory.path()).await;
+        let engine = if backend == Backend::Sqlite { "sqlite" } else { "postgres" };
+        let folder = format!("{}/../../migrations/main/{engine}", env!("CARGO_MANIFEST_DIR"));
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let row = |number: u128, second: u32| {
+            format!(
+                "INSERT INTO consent_records
+                     (id, user_id, document_type, document_version, accepted, preferences, created_at)
+                 VALUES ('{}', 'ann', 'COOKIE_CONSENT', '{number}', {}, '{{}}', '2026-05-01T00:00:{second:02}.000Z')",
+                Uuid::from_u128(number),
+                if backend == Backend::Sqlite { "1" } else { "true" }
+            )
+        };
+        for file in files {
+            let is_new = file.file_name().unwrap().to_str().unwrap().contains("order_of_consents");
+            if is_new && !file.to_str().unwrap().contains("index") {
+                // By time they are 3, 1, 2.
+                for (number, second) in [(1, 20), (2, 30), (3, 10)] {
+                    databases.execute(Database::Main, &row(number, second)).await;
+                }
+            }
+            databases.execute(Database::Main, &std::fs::read_to_string(file).unwrap()).await;
+        }
+        // Later ones, of a clock that is behind.
+        for number in [5, 4] {
+            databases.execute(Database::Main, &row(number, 0)).await;
+        }
+        let reads = open_main(&databases.main_url).unwrap().tables().reads;
+        let told: Vec<String> =
+            reads.consents("ann", 9, None).await.unwrap().into_iter().map(|row| row.document_version).collect();
+        assert_eq!(told, ["4", "5", "2", "1", "3"]);
+        for change in ["UPDATE consent_records SET stored_order = 9", "UPDATE consent_records SET stored_order = NULL"] {
+            databases.try_execute(Database::Main, change).await.expect_err(change);
+        }
+    }
+
+    async fn consent_replayed_comes_behind_what_was_saved_before_it(backend) {
+        let store = Store::fresh(backend).await;
+        let consent = |number: u128, user: &str| {
+            MainRecord::Consent(Box::new(ConsentRecord {
+                id: Uuid::from_u128(number),
+                created_at: at(i64::try_from(number).unwrap()),
+                user_id: Some(user.into()),
+                document_version: number.to_string(),
+                preferences: ConsentPreferences { analytics: true, marketing: true, functional: true },
+                ip_address: None,
+                user_agent: None,
+            }))
+        };
+        // 1 and 3 were refused at their turn.
+        let applied = [consent(2, "ann"), consent(4, "ann"), consent(5, "bob")];
+        store.main.apply(&store.step(0, 5), &applied).await.unwrap();
+        let replay = Step { is_replay: true, ..store.step(5, 6) };
+        store.main.apply(&replay, &[consent(3, "ann"), consent(1, "ann"), consent(6, "eve")]).await.unwrap();
+        store.main.apply(&store.step(6, 7), &[consent(7, "eve")]).await.unwrap();
+        for (user, versions) in [("ann", vec!["4", "3", "2", "1"]), ("bob", vec!["5"]), ("eve", vec!["7", "6"])] {
+            let told: Vec<String> =
+                store.reads.consents(user, 9, None).await.unwrap().into_iter().map(|row| row.document_version).collect();
+            assert_eq!(told, versions, "{user}");
+            assert_eq!(store.reads.consent_version(user, None).await.unwrap().as_deref(), Some(versions[0]));
+        }
     }
 }
