@@ -20,7 +20,15 @@ impl Source {
         let (journal, writer) = (JournalId(Uuid::new_v4()), Uuid::new_v4());
         let clock = Clock::system();
         let from = sink.positions().register(journal, writer, clock.now()).await.expect("the database is there");
-        let step = Step { journal, writer, from, through: from, at: clock.now(), pacing_window: Duration::ZERO, is_replay: false };
+        let step = Step {
+            journal,
+            writer,
+            from,
+            through: from,
+            at: clock.now(),
+            pacing_window: Duration::ZERO,
+            is_replay: false,
+        };
         Self { ids: IdSource::default(), clock, step }
     }
 

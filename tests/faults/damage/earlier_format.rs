@@ -58,7 +58,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// A row in the same words from both engines, without what a database numbers itself.
 fn comparable(row: &Value) -> Value {
-    let columns = row.as_object().unwrap().iter().filter(|(name, _)| !["fingerprint", "stored_order"].contains(&name.as_str()));
+    let columns =
+        row.as_object().unwrap().iter().filter(|(name, _)| !["fingerprint", "stored_order"].contains(&name.as_str()));
     let value = |name: &str, value: &Value| match (name, value) {
         (_, Value::Null) => Value::Null,
         (name, value) if name.ends_with("_at") => json!(time(value).timestamp_millis()),
