@@ -205,9 +205,10 @@ async fn insert_consents(
     consents: &[&ConsentRecord],
 ) -> Result<(), StoreError> {
     for chunk in consents.chunks(if step.is_replay { 1 } else { ROWS }) {
-        let sql = match step.is_replay {
-            true => INSERT_REPLAYED_CONSENT.to_owned(),
-            false => insert_sql("consent_records", &CONSENT_COLUMNS, chunk.len()),
+        let sql = if step.is_replay {
+            INSERT_REPLAYED_CONSENT.to_owned()
+        } else {
+            insert_sql("consent_records", &CONSENT_COLUMNS, chunk.len())
         };
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS);
         for consent in chunk {
