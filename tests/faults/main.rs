@@ -33,6 +33,7 @@ mod overload;
 mod panics;
 mod position;
 mod postgres_server;
+mod rejected;
 mod rewind;
 mod shutdown;
 mod start;

@@ -6,8 +6,8 @@
 //! - A position that is not where this log's records go on (`fencing`) halts the applier.
 //! - A database that goes back is noticed within seconds, also while nothing comes in, and gets what it lacks again, where the
 //!   log still has it.
-//! - A record that the database refuses by itself is found by halving its batch, and is on disk as a dead letter before
-//!   the position passes it.
+//! - A record that the database refuses by itself is found among the others of its batch (`verdict`), and is on disk as a
+//!   dead letter before the position passes it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use super::decoded::Decoded;
 use super::error::ApplyError;
 use super::pipeline::{Pipeline, PipelineTurn, PreparedBatch};
 use super::prefetch::Prefetch;
+use super::verdict::{self, Verdict};
 use super::{APPLY_TIMEOUT, ApplierPhase, ApplierState, ApplyObserver, Pacing, fencing, time};
 
 /// The most payload bytes of one transaction.
@@ -70,7 +71,7 @@ pub struct Applier<S: Sink> {
     pacing: Pacing,
     /// Where the database stands; `None` until it was asked.
     position: Option<Position>,
-    /// The last reason to halt that the log has: an operator may mend one and find the next.
+    /// The last reason to halt or to be blocked that the log has: an operator may mend one and find the next.
     halted_for: String,
     catch_up: Option<CatchUp>,
 }
@@ -274,7 +275,7 @@ impl<S: Sink> Applier<S> {
                 self.observer.retried();
                 self.apply_batch(from, &batch, 1).await
             }
-            Err(error @ StoreError::Refused(_)) => {
+            Err(error) if error.is_verdict() => {
                 self.pipeline.not_committed(&error);
                 self.apply_batch(from, &batch, 0).await
             }
@@ -295,8 +296,8 @@ impl<S: Sink> Applier<S> {
     }
 
     /// Applies a batch that was tried as a whole so many times.
-    async fn apply_batch(&mut self, from: Position, batch: &RecordBatch, mut attempts: u32) -> Result<(), ApplyError> {
-        let Decoded { records, sources, undecodable, foreign } = Decoded::<S::Record<'_>>::of(&batch.records);
+    async fn apply_batch(&mut self, from: Position, batch: &RecordBatch, attempts: u32) -> Result<(), ApplyError> {
+        let Decoded { mut records, mut sources, undecodable, foreign } = Decoded::<S::Record<'_>>::of(&batch.records);
         // Whole, and not ours to judge: a later version wrote it, and will read it.
         if let Some((position, error)) = foreign {
             return Err(ApplyError::Halted(format!(
@@ -308,18 +309,55 @@ impl<S: Sink> Applier<S> {
             self.dead_letters.of_record(source, DeadLetterReason::Undecodable, error.to_string())
         });
         self.set_aside(&corrupt.chain(undecodable).collect::<Vec<_>>())?;
-        let mut spans = vec![Span { records: 0..records.len(), through: batch.through }];
-        let (mut from, mut pacing_window) = (from, self.pacing.window());
+        let step = Step { pacing_window: self.pacing.window(), ..self.step_between(from, batch.through) };
+        let error = match self.apply(&step, &records, attempts).await {
+            Err(error) if error.is_verdict() && !records.is_empty() => error,
+            applied => return Ok(applied?),
+        };
+        // Finding the record takes its time, and what is prepared would be idle for as long.
+        self.pipeline.take_back();
+        let found = within(APPLY_TIMEOUT, self.sink.sift(&step, &records)).await.inspect_err(|error| self.count(error));
+        let Verdict { refused, stuck } = match found {
+            Ok(found) if !found.is_empty() => verdict::of(found, &sources),
+            // Taken one by one, or not to be told in one transaction: a trigger may have ended it.
+            _ if matches!(error, StoreError::Refused(_)) => Verdict::default(),
+            _ => return Err(error.into()),
+        };
+        let mut through = batch.through;
+        if let Some((stuck, _)) = &stuck {
+            through = stuck.checked_sub(1).map_or(from, |before| sources[before].position);
+            records.truncate(*stuck);
+            sources.truncate(*stuck);
+        }
+        let letters = refused.iter().map(|(place, reason)| {
+            self.dead_letters.of_record(sources[*place], DeadLetterReason::Refused, reason.clone())
+        });
+        self.set_aside(&letters.collect::<Vec<_>>())?;
+        let is_kept: Vec<bool> = (0..records.len()).map(|place| !refused.contains_key(&place)).collect();
+        let (mut of_record, mut of_source) = (is_kept.iter(), is_kept.iter());
+        records.retain(|_| of_record.next() == Some(&true));
+        sources.retain(|_| of_source.next() == Some(&true));
+        if through > from {
+            self.apply_halving(from, &records, &sources, through).await?;
+        }
+        stuck.map_or(Ok(()), |(_, error)| Err(error.into()))
+    }
+
+    /// Applies records, halving what is refused down to single ones.
+    async fn apply_halving(
+        &mut self,
+        mut from: Position,
+        records: &[S::Record<'_>],
+        sources: &[&LogRecord],
+        through: Position,
+    ) -> Result<(), ApplyError> {
+        let mut spans = vec![Span { records: 0..records.len(), through }];
         while let Some(span) = spans.pop() {
-            // The first span is the whole of the batch.
-            let step =
-                Step { pacing_window: std::mem::take(&mut pacing_window), ..self.step_between(from, span.through) };
-            match self.apply(&step, &records[span.records.clone()], std::mem::take(&mut attempts)).await {
+            let step = self.step_between(from, span.through);
+            match self.apply(&step, &records[span.records.clone()], 0).await {
                 Ok(()) => from = span.through,
                 Err(StoreError::Refused(_)) if span.records.len() > 1 => {
-                    // Finding the record takes many transactions, and what is prepared would be idle for as long.
-                    self.pipeline.take_back();
-                    spans.extend(halves(&span, &sources));
+                    spans.extend(halves(&span, sources));
                 }
                 Err(StoreError::Refused(reason)) if span.records.len() == 1 => {
                     let source = sources[span.records.start];
@@ -394,7 +432,7 @@ impl<S: Sink> Applier<S> {
     }
 
     fn away(&self, reason: &str) {
-        if self.state.enter(ApplierPhase::Away) {
+        if self.state.enter_for(ApplierPhase::Away, reason) {
             tracing::warn!(database = self.sink.describe(), reason, "database is away, records stay in the journal");
         }
     }
@@ -405,7 +443,7 @@ impl<S: Sink> Applier<S> {
         let database = self.sink.describe();
         let pause = match error {
             ApplyError::Halted(reason) => {
-                let is_new = self.state.enter(ApplierPhase::Halted);
+                let is_new = self.state.enter_for(ApplierPhase::Halted, reason);
                 if is_new || self.halted_for != *reason {
                     tracing::error!(database, reason, "writer halted, records stay in the journal");
                     self.halted_for.clone_from(reason);
@@ -422,8 +460,11 @@ impl<S: Sink> Applier<S> {
                 self.backoff.next_pause()
             }
             error => {
-                if self.state.enter(ApplierPhase::Blocked) {
+                let reason = error.to_string();
+                let is_new = self.state.enter_for(ApplierPhase::Blocked, &reason);
+                if is_new || self.halted_for != reason {
                     tracing::error!(database, %error, "writer is blocked, records stay in the journal");
+                    self.halted_for = reason;
                 }
                 self.backoff.next_pause()
             }

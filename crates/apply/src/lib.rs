@@ -32,6 +32,7 @@ mod replay;
 mod state;
 mod throughput;
 mod time;
+mod verdict;
 
 pub use applier::{Applier, ApplierParts};
 pub use backoff::Backoff;

@@ -183,7 +183,7 @@ impl<S: Sink> Pipeline<S> {
     fn cannot_prepare(&mut self, error: &StoreError) {
         self.observer.pipelined(false);
         tracing::debug!(database = self.sink.describe(), %error, "batch could not be prepared before its turn");
-        if !matches!(error, StoreError::Refused(_) | StoreError::Repeated) {
+        if !error.is_verdict() && !matches!(error, StoreError::Repeated) {
             self.rest();
         }
     }

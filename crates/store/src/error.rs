@@ -2,6 +2,8 @@
 
 use weir_log::Position;
 
+use super::postgres::renewal;
+
 /// Why a step was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -11,6 +13,10 @@ pub enum StoreError {
     /// The database will never take at least one of these records.
     #[error("record refused: {0}")]
     Refused(String),
+    /// The database answered no, and not why in a way that says whose fault it is: a trigger of the operator's that raises, a
+    /// column of another type. It may be the record, and it may be the database.
+    #[error("statement rejected: {0}")]
+    Rejected(String),
     /// A row with an id that is to be made is there already.
     #[error("a row is there already")]
     Repeated,
@@ -35,11 +41,18 @@ impl StoreError {
         match self {
             Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
+            Self::Rejected(_) => "rejected",
             Self::Repeated => "repeated",
             Self::Moved { .. } | Self::Behind { .. } => "moved",
             Self::Schema(_) => "schema",
             Self::Url(_) => "url",
         }
+    }
+
+    /// Whether the database judged what it was sent: other records may do better.
+    #[must_use]
+    pub fn is_verdict(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Rejected(_))
     }
 }
 
@@ -59,6 +72,11 @@ impl From<sqlx::Error> for StoreError {
                     Self::Schema(format!("{said}, {}", database.message()))
                 } else if refuses_record(&code, constraint) {
                     Self::Refused(said)
+                } else if !passes(&code) {
+                    if code == renewal::PLAN_IS_OLD {
+                        renewal::is_due_now();
+                    }
+                    Self::Rejected(format!("{said}{}", raised_by(database.as_ref())))
                 } else {
                     Self::Unavailable(format!("{said}, {}{}", database.message(), cure(&code)))
                 }
@@ -103,13 +121,31 @@ fn lacks_schema(code: &str) -> bool {
     ["42P01", "42703", "3F000"].contains(&code)
 }
 
+/// Whether an error says nothing of the records: who tries again later may be served. PostgreSQL: the connection, a
+/// read-only server, the login, the database, deadlocks, want of room, locks, an operator's stop, the machine, and what a role
+/// may do. SQLite: all but an error of the statement itself, which a trigger can make.
+fn passes(code: &str) -> bool {
+    const PASSING: [&str; 11] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58", "F0", "0L"];
+    match code.len() {
+        5 => code == "42501" || (code != "08P01" && PASSING.contains(&&code[..2])),
+        _ => code != "1",
+    }
+}
+
+/// The function of the operator's that raised an error. Its message is none of ours: it may quote a value.
+fn raised_by(error: &dyn sqlx::error::DatabaseError) -> String {
+    let context = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|error| error.r#where());
+    let function = context.and_then(|context| context.strip_prefix("PL/pgSQL function ")?.split(" line ").next());
+    function.map_or_else(String::new, |function| format!(", raised by {function}"))
+}
+
 /// Whether trying again is pointless. PostgreSQL has five-character SQLSTATEs, SQLite (extended) result numbers.
 fn refuses_record(code: &str, constraint: &str) -> bool {
     const TOO_BIG: u32 = 18;
     const CONSTRAINT: u32 = 19;
     const MISMATCH: u32 = 20;
     if code.len() == 5 {
-        // 23514 without a constraint means that a row has no partition: the step is to be repeated, not the row refused.
+        // 23514 without a constraint: a row has no partition, which the next attempt makes, or a trigger raised it.
         let no_partition = code == "23514" && constraint.is_empty();
         return ["22", "23", "54"].contains(&&code[..2]) && !no_partition;
     }
@@ -118,7 +154,7 @@ fn refuses_record(code: &str, constraint: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::refuses_record;
+    use super::{passes, refuses_record};
 
     #[test]
     fn store_error_is_refusal_only_for_record_faults() {
@@ -129,5 +165,18 @@ mod tests {
             assert!(!refuses_record(code, "c"), "{code}");
         }
         assert!(!refuses_record("23514", ""), "a missing partition");
+    }
+
+    #[test]
+    fn store_error_passes_unless_it_may_be_the_record() {
+        for code in [
+            "08006", "25006", "28P01", "3D000", "40P01", "42501", "53300", "55P03", "57P01", "58030", "5", "10", "13",
+            "14",
+        ] {
+            assert!(passes(code), "{code}");
+        }
+        for code in ["P0001", "08P01", "0A000", "23514", "42804", "44000", "XX000", "1"] {
+            assert!(!passes(code), "{code}");
+        }
     }
 }

@@ -17,6 +17,7 @@ mod open;
 mod position;
 pub mod postgres;
 pub mod settings;
+mod sift;
 pub mod sqlite;
 mod visitor_fold;
 
@@ -143,6 +144,13 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Writes the records and moves the position, or does neither.
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError>;
+
+    /// Which of these records the database will not take while it takes the others, by their places, with what it said of
+    /// each. Nothing is written, and the position stays.
+    ///
+    /// # Errors
+    /// When that cannot be said; it says nothing of the records.
+    async fn sift(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Vec<(usize, StoreError)>, StoreError>;
 
     /// Writes what can be written of these records before those before them are applied, and leaves the position alone; seen
     /// by nobody until [`Self::commit_prepared`] has made it right. `None` where there is nothing of the kind.

@@ -26,6 +26,9 @@ pub struct Ready {
     status: &'static str,
     #[schema(value_type = BTreeMap<String, String>)]
     components: BTreeMap<&'static str, &'static str>,
+    /// Why a component is blocked or halted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<&'static str, String>,
 }
 
 /// Whether the process runs
@@ -50,8 +53,11 @@ pub async fn live(_: &mut Call<'_>) -> Result<Reply, ApiError> {
 )]
 pub async fn ready(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let Readiness { status, status_code, components } = readiness(call.app);
+    let databases = [("analytics_database", &call.app.analytics), ("main_database", &call.app.main)];
+    let reasons = databases.map(|(name, database)| (name, database.applier.reason()));
+    let reasons = reasons.into_iter().filter(|(_, reason)| !reason.is_empty()).collect();
     let outcome = if status_code == StatusCode::OK { Outcome::Served } else { Outcome::Unavailable };
-    Ok(Reply::Now { outcome, response: plain(status_code, &Ready { status, components }) })
+    Ok(Reply::Now { outcome, response: plain(status_code, &Ready { status, components, reasons }) })
 }
 
 /// What `/health/ready` says now.

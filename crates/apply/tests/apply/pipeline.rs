@@ -320,6 +320,14 @@ impl Sink for Waiting {
         self.inner.apply(step, records).await
     }
 
+    async fn sift(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+    ) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        self.inner.sift(step, records).await
+    }
+
     async fn commit_prepared(
         &self,
         step: &Step,

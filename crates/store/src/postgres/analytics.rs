@@ -23,19 +23,20 @@ use super::super::position::{PositionTable, Positions};
 use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
 use super::flush_after;
 use super::hosts::Hosts;
-use super::inserts::{Repeats, insert_sessions, insert_views};
+use super::inserts::{Copies, Repeats, insert_sessions, insert_views};
 use super::key_inserts::insert_keys;
 use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::writer::{self, Held, WriterConnections};
 use super::{column, patient, pool, request_pool, unix_millis, writer_connections};
+use crate::sift::sift;
 use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
 /// made a foreign key, a step that is prepared has shared locks on the keys of its views' sessions, for which `FOR UPDATE` would
 /// wait.
 const LOCK_SESSIONS: &str = "
-    SELECT id, user_id, page_views, bounced, duration, last_activity_at
+    SELECT id, user_id::text, page_views::int4, bounced, duration::int4, last_activity_at
     FROM analytics_sessions
     WHERE id = ANY($1) AND id >= $2 AND id <= $3
     ORDER BY id
@@ -54,7 +55,7 @@ const LAST_VIEWS: &str = "
     ) AS last";
 
 const LOCK_VIEWS: &str = "
-    SELECT id, entered_at, duration, scroll_depth
+    SELECT id, entered_at, duration::float8, scroll_depth::float8
     FROM analytics_pageviews
     WHERE id = ANY($1) AND id >= $2 AND id <= $3
     ORDER BY id
@@ -83,6 +84,7 @@ pub struct PostgresAnalytics {
     pub(super) requests: PgPool,
     positions: PositionTable<Postgres>,
     partitions: Partitions,
+    copies: Copies,
 }
 
 impl PostgresAnalytics {
@@ -99,6 +101,7 @@ impl PostgresAnalytics {
             requests,
             positions: PositionTable::new(&pool),
             partitions: Partitions::default(),
+            copies: Copies::default(),
             pool,
         })
     }
@@ -154,11 +157,26 @@ impl Sink for PostgresAnalytics {
         if matches!(applied, Err(StoreError::Repeated)) {
             applied = self.apply_in_transaction(step, records, Repeats::Left).await;
         }
+        if matches!(applied, Err(StoreError::Rejected(_))) && self.copies.take_failure() {
+            applied = self.apply_in_transaction(step, records, Repeats::Left).await;
+        }
         if applied.is_err() {
             // A partition may have been dropped under us: look again next time.
             self.partitions.forget();
         }
         applied
+    }
+
+    async fn sift(
+        &self,
+        _step: &Step,
+        records: &[AnalyticsRecord<&str>],
+    ) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        self.make_partitions(records).await?;
+        let mut held = self.writer.take().await?;
+        let found = sift_on(&mut held.connection, records).await;
+        self.writer.keep(held, &found);
+        found
     }
 
     async fn prepare(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<PreparedRows>, StoreError> {
@@ -170,7 +188,8 @@ impl Sink for PostgresAnalytics {
         self.make_partitions(records).await?;
         let mut held = self.writer.take().await?;
         writer::begin(&mut held.connection).await?;
-        let inserted = insert_rows(&mut held.connection, &speculate, Repeats::Refused, Duration::ZERO).await;
+        let inserted =
+            insert_rows(&mut held.connection, &speculate, Repeats::Refused, Duration::ZERO, &self.copies).await;
         if inserted.is_err() {
             let ended = writer::end(&mut held.connection, inserted).await;
             self.writer.keep(held, &ended);
@@ -188,7 +207,7 @@ impl Sink for PostgresAnalytics {
     ) -> Result<Applied, StoreError> {
         self.make_partitions(records).await?;
         let PreparedRows { mut held, views } = prepared;
-        let written = write(&mut held.connection, step, records, NewRows::Prepared(&views)).await;
+        let written = write(&mut held.connection, step, records, NewRows::Prepared(&views), &self.copies).await;
         let ended = writer::end(&mut held.connection, written).await;
         self.writer.keep(held, &ended);
         ended.inspect_err(|_| self.partitions.forget())
@@ -229,7 +248,7 @@ impl PostgresAnalytics {
         repeats: Repeats,
     ) -> Result<Applied, StoreError> {
         let mut held = self.writer.take().await?;
-        let applied = apply_on(&mut held.connection, step, records, repeats).await;
+        let applied = apply_on(&mut held.connection, step, records, repeats, &self.copies).await;
         self.writer.keep(held, &applied);
         applied
     }
@@ -240,9 +259,10 @@ async fn apply_on(
     step: &Step,
     records: &[AnalyticsRecord<&str>],
     repeats: Repeats,
+    copies: &Copies,
 ) -> Result<Applied, StoreError> {
     writer::begin(connection).await?;
-    let written = write(connection, step, records, NewRows::Written(repeats)).await;
+    let written = write(connection, step, records, NewRows::Written(repeats), copies).await;
     writer::end(connection, written).await
 }
 
@@ -251,16 +271,38 @@ async fn write(
     step: &Step,
     records: &[AnalyticsRecord<&str>],
     new_rows: NewRows<'_>,
+    copies: &Copies,
+) -> Result<Applied, StoreError> {
+    PositionTable::<Postgres>::advance(connection, step).await?;
+    write_rows(connection, records, new_rows, step.pacing_window, copies).await
+}
+
+async fn sift_on(
+    connection: &mut PgConnection,
+    records: &[AnalyticsRecord<&str>],
+) -> Result<Vec<(usize, StoreError)>, StoreError> {
+    writer::begin_sift(connection).await?;
+    let (new_rows, copies) = (NewRows::Written(Repeats::Left), Copies::none());
+    let found = sift!(connection, records, |span| write_rows(connection, span, new_rows, Duration::ZERO, &copies));
+    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+    Ok(found)
+}
+
+async fn write_rows(
+    connection: &mut PgConnection,
+    records: &[AnalyticsRecord<&str>],
+    new_rows: NewRows<'_>,
+    pacing_window: Duration,
+    copies: &Copies,
 ) -> Result<Applied, StoreError> {
     let write_set = WriteSet::of(records);
-    PositionTable::<Postgres>::advance(connection, step).await?;
     let prepared = match new_rows {
         NewRows::Written(_) => None,
         NewRows::Prepared(views) => Some(views),
     };
     let mut fold = Fold::of(records, &write_set, load(connection, &write_set, prepared).await?);
     match new_rows {
-        NewRows::Written(repeats) => insert_rows(connection, &fold, repeats, step.pacing_window).await?,
+        NewRows::Written(repeats) => insert_rows(connection, &fold, repeats, pacing_window, copies).await?,
         NewRows::Prepared(views) => fold.reconcile(views),
     }
     update_sessions(connection, &fold.changed_sessions).await?;
@@ -274,10 +316,11 @@ async fn insert_rows(
     fold: &Fold<'_>,
     repeats: Repeats,
     pacing_window: Duration,
+    copies: &Copies,
 ) -> Result<(), StoreError> {
     let mut pace = Pace::of(fold.new_sessions.len() + fold.new_views.len(), pacing_window);
-    insert_sessions(connection, &fold.new_sessions, repeats, &mut pace).await?;
-    insert_views(connection, &fold.new_views, repeats, &mut pace).await
+    insert_sessions(connection, &fold.new_sessions, repeats, &mut pace, copies).await?;
+    insert_views(connection, &fold.new_views, repeats, &mut pace, copies).await
 }
 
 /// The lowest and the highest of ordered ids.

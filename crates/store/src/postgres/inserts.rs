@@ -7,7 +7,8 @@
 //! Invariant: fields stand in the order of the row types (`columns`); PostgreSQL refuses any other number of them, and any
 //! other type.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
@@ -24,6 +25,10 @@ use crate::columns::NewRow;
 
 /// So many rows are many.
 const MANY: usize = 500;
+/// What a server says of rows whose form is not that of their columns: a protocol violation, a bad binary representation.
+const FORM_ERRORS: [&str; 2] = ["08P01", "22P03"];
+/// For how long rows are inserted then; the operator may change the column back.
+const COPY_RESTS: Duration = Duration::from_mins(10);
 
 /// The statements of one table.
 struct Statements {
@@ -60,15 +65,68 @@ pub(super) enum Repeats {
     Left,
 }
 
+/// Whether many rows may come by COPY. Its binary form is that of the tables' own types: where an operator gave a column another
+/// one, COPY fails on every row, and an INSERT, which converts, is what is left.
+#[derive(Default)]
+pub(super) struct Copies(Mutex<CopyState>);
+
+#[derive(Default)]
+struct CopyState {
+    rest_until: Option<Instant>,
+    /// That it failed, for whoever asks next.
+    has_failed: bool,
+    never: bool,
+}
+
+impl Copies {
+    /// For a step of which every row is looked at.
+    pub fn none() -> Self {
+        Self(Mutex::new(CopyState { never: true, ..CopyState::default() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, CopyState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may(&self) -> bool {
+        let state = self.state();
+        !state.never && state.rest_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Notes what became of a COPY.
+    fn judge(&self, copied: Result<(), sqlx::Error>, repeats: Repeats) -> Result<(), StoreError> {
+        let error = match copied {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+        if !FORM_ERRORS.contains(&code.as_str()) {
+            return Err(refusal(error, repeats));
+        }
+        tracing::warn!(code, "database takes no binary COPY: has a column another type? rows are inserted for a while");
+        let mut state = self.state();
+        (state.rest_until, state.has_failed) = (Some(Instant::now() + COPY_RESTS), true);
+        Err(StoreError::Rejected(format!("code {code}, of the form of a COPY")))
+    }
+
+    /// Whether a COPY failed for its form since this was asked the last time.
+    pub fn take_failure(&self) -> bool {
+        std::mem::take(&mut self.state().has_failed)
+    }
+}
+
 pub(super) async fn insert_sessions(
     connection: &mut PgConnection,
     sessions: &[NewSession<'_>],
     repeats: Repeats,
     pace: &mut Pace,
+    copies: &Copies,
 ) -> Result<(), StoreError> {
     let rows = sessions.iter().map(SessionRow);
     let inserted = match repeats {
-        Repeats::Refused if rows.len() >= MANY => copy(connection, &SESSIONS.copy, sessions, pace).await,
+        Repeats::Refused if rows.len() >= MANY && copies.may() => {
+            return copies.judge(copy(connection, &SESSIONS.copy, sessions, pace).await, repeats);
+        }
         Repeats::Refused => insert(connection, &SESSIONS.insert, rows).await,
         Repeats::Left => insert(connection, &SESSIONS.insert_unless_there, rows).await,
     };
@@ -80,12 +138,12 @@ pub(super) async fn insert_views(
     views: &[NewView<'_>],
     repeats: Repeats,
     pace: &mut Pace,
+    copies: &Copies,
 ) -> Result<(), StoreError> {
-    let inserted = if views.len() >= MANY {
-        copy(connection, &VIEWS.copy, views, pace).await
-    } else {
-        insert(connection, &VIEWS.insert, views.iter().map(ViewRow)).await
-    };
+    if views.len() >= MANY && copies.may() {
+        return copies.judge(copy(connection, &VIEWS.copy, views, pace).await, repeats);
+    }
+    let inserted = insert(connection, &VIEWS.insert, views.iter().map(ViewRow)).await;
     inserted.map_err(|error| refusal(error, repeats))
 }
 

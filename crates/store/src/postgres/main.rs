@@ -17,6 +17,7 @@ use super::hosts::Hosts;
 use super::writer::{self, WriterConnections};
 use super::{column, patient, pool, request_pool, writer_connections};
 use crate::accounts::AccountTables;
+use crate::sift::sift;
 use weir_domain::{
     ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord, VisitorToken,
 };
@@ -166,6 +167,13 @@ impl Sink for PostgresMain {
         applied
     }
 
+    async fn sift(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        let mut held = self.writer.take().await?;
+        let found = sift_on(&mut held.connection, step, records).await;
+        self.writer.keep(held, &found);
+        found
+    }
+
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {
         sqlx::query(CLEAR_FINGERPRINTS)
             .bind(UnixMillis(now.0 - FINGERPRINT_LIFETIME_MS).to_datetime())
@@ -204,10 +212,25 @@ async fn apply_on(connection: &mut PgConnection, step: &Step, records: &[MainRec
     writer::end(connection, written).await
 }
 
+async fn sift_on(
+    connection: &mut PgConnection,
+    step: &Step,
+    records: &[MainRecord],
+) -> Result<Vec<(usize, StoreError)>, StoreError> {
+    writer::begin_sift(connection).await?;
+    let found = sift!(connection, records, |span| write_rows(connection, step, span));
+    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+    Ok(found)
+}
+
 async fn write(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
+    PositionTable::<Postgres>::advance(connection, step).await?;
+    write_rows(connection, step, records).await
+}
+
+async fn write_rows(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
     let (consents, events, accounts) = by_kind(records);
     let write_set = TouchedVisitors::of(records);
-    PositionTable::<Postgres>::advance(connection, step).await?;
     insert_consents(connection, step, &consents).await?;
     insert_events(connection, &events).await?;
     // Before visitors, whom they may have invited.

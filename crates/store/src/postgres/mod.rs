@@ -15,6 +15,7 @@ mod key_inserts;
 mod main;
 mod pace;
 mod partitions;
+pub(super) mod renewal;
 mod writer;
 
 use std::sync::Arc;
@@ -72,9 +73,12 @@ fn request_pool(hosts: &Hosts) -> PgPool {
 }
 
 /// A connection that does not answer when it is given back is closed at once: without that it would keep its place
-/// until the operating system gives up on it, a quarter of an hour later. So is one whose server has become a standby.
+/// until the operating system gives up on it, a quarter of an hour later. So is one whose server has become a standby, and one
+/// that knows an old schema, before it is used again.
 fn pool_options() -> PgPoolOptions {
-    PgPoolOptions::new().max_lifetime(Duration::from_hours(1)).after_release(|connection, _| {
+    let options = PgPoolOptions::new().max_lifetime(Duration::from_hours(1));
+    let options = options.before_acquire(|_, known| Box::pin(async move { Ok(!renewal::is_due(known.age)) }));
+    options.after_release(|connection, _| {
         Box::pin(async move {
             let answered = tokio::time::timeout(RELEASE, is_read_only(connection)).await;
             answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|is_read_only| !is_read_only)

@@ -79,6 +79,13 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Begins a transaction that is to be rolled back: what is checked at a commit is checked at once.
+pub(super) async fn begin_sift(connection: &mut PgConnection) -> Result<(), StoreError> {
+    begin(connection).await?;
+    sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(connection).await?;
+    Ok(())
+}
+
 /// Commits what went well. Takes back what the database refused; what failed otherwise ends with its connection.
 pub(super) async fn end<T>(connection: &mut PgConnection, written: Result<T, StoreError>) -> Result<T, StoreError> {
     let how = match &written {

@@ -18,6 +18,7 @@ use super::super::position::{AsOf, PositionTable, Positions};
 use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
 use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
 use crate::columns::{NewRow, StateWriter};
+use crate::sift::sift;
 use weir_domain::{
     AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, RowWriter, UnixMillis, VisitorHash, lowest_id,
 };
@@ -110,14 +111,20 @@ impl Sink for SqliteAnalytics {
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
-        let write_set = WriteSet::of(records);
-        let loaded = load(&mut transaction, &write_set).await?;
-        let fold = Fold::of(records, &write_set, loaded);
-        insert(&mut transaction, &fold.new_sessions, " ON CONFLICT (id) DO NOTHING").await?;
-        insert(&mut transaction, &fold.new_views, "").await?;
-        update(&mut transaction, &fold).await?;
+        let applied = write_rows(&mut transaction, records).await?;
         transaction.commit().await?;
-        Ok(fold.applied())
+        Ok(applied)
+    }
+
+    async fn sift(
+        &self,
+        _step: &Step,
+        records: &[AnalyticsRecord<&str>],
+    ) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let found = sift!(transaction, records, |span| write_rows(&mut transaction, span));
+        transaction.rollback().await?;
+        Ok(found)
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
@@ -191,6 +198,19 @@ impl BatchKeyTable for SqliteAnalytics {
         .await?;
         rows.into_iter().filter_map(|row| stored_key(row).transpose()).collect()
     }
+}
+
+async fn write_rows(
+    connection: &mut SqliteConnection,
+    records: &[AnalyticsRecord<&str>],
+) -> Result<Applied, StoreError> {
+    let write_set = WriteSet::of(records);
+    let loaded = load(connection, &write_set).await?;
+    let fold = Fold::of(records, &write_set, loaded);
+    insert(connection, &fold.new_sessions, " ON CONFLICT (id) DO NOTHING").await?;
+    insert(connection, &fold.new_views, "").await?;
+    update(connection, &fold).await?;
+    Ok(fold.applied())
 }
 
 /// Key, answer's id, answer's time, when it was stored.

@@ -16,6 +16,7 @@ use super::super::{
 };
 use super::{insert_sql, pool, request_pool};
 use crate::accounts::AccountTables;
+use crate::sift::sift;
 use weir_domain::{ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorToken};
 
 /// How many rows one INSERT brings.
@@ -139,31 +140,18 @@ impl Sink for SqliteMain {
     }
 
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError> {
-        let (consents, events, accounts) = by_kind(records);
-        let write_set = TouchedVisitors::of(records);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
-        insert_consents(&mut transaction, step, &consents).await?;
-        insert_events(&mut transaction, &events).await?;
-        // Before visitors, whom they may have invited.
-        let users = AccountTables::<Sqlite>::restore(&mut transaction, &accounts).await?;
-        let mut visitors = 0;
-        if !write_set.tokens.is_empty() {
-            let inviters = find_inviters(&mut transaction, &write_set).await?;
-            let known = load_visitors(&mut transaction, &write_set).await?;
-            let fold = VisitorFold::of(records, known, &inviters);
-            visitors = fold.new.len() + fold.changed.len();
-            write_visitors(&mut transaction, step.at, &fold).await?;
-        }
-        AccountTables::<Sqlite>::restore_links(&mut transaction, &accounts).await?;
+        let applied = write_rows(&mut transaction, step, records).await?;
         transaction.commit().await?;
-        let rows = [
-            ("consent_records", consents.len()),
-            ("funnel_events", events.len()),
-            ("visitors", visitors),
-            ("users", users),
-        ];
-        Ok(Applied::of(rows))
+        Ok(applied)
+    }
+
+    async fn sift(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let found = sift!(transaction, records, |span| write_rows(&mut transaction, step, span));
+        transaction.rollback().await?;
+        Ok(found)
     }
 
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {
@@ -196,6 +184,35 @@ impl SettingsTable for SqliteMain {
         .await?;
         Ok(())
     }
+}
+
+async fn write_rows(
+    connection: &mut SqliteConnection,
+    step: &Step,
+    records: &[MainRecord],
+) -> Result<Applied, StoreError> {
+    let (consents, events, accounts) = by_kind(records);
+    let write_set = TouchedVisitors::of(records);
+    insert_consents(connection, step, &consents).await?;
+    insert_events(connection, &events).await?;
+    // Before visitors, whom they may have invited.
+    let users = AccountTables::<Sqlite>::restore(connection, &accounts).await?;
+    let mut visitors = 0;
+    if !write_set.tokens.is_empty() {
+        let inviters = find_inviters(connection, &write_set).await?;
+        let known = load_visitors(connection, &write_set).await?;
+        let fold = VisitorFold::of(records, known, &inviters);
+        visitors = fold.new.len() + fold.changed.len();
+        write_visitors(connection, step.at, &fold).await?;
+    }
+    AccountTables::<Sqlite>::restore_links(connection, &accounts).await?;
+    let rows = [
+        ("consent_records", consents.len()),
+        ("funnel_events", events.len()),
+        ("visitors", visitors),
+        ("users", users),
+    ];
+    Ok(Applied::of(rows))
 }
 
 /// They are numbered (`stored_order`) one after the other, by the table's trigger.

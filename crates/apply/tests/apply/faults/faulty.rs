@@ -146,6 +146,14 @@ impl Sink for Faulty {
         self.with_fault(&self.faults, async { on_either!(self, apply(step, records)).await }).await
     }
 
+    async fn sift(
+        &self,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+    ) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        on_either!(self, sift(step, records).await)
+    }
+
     async fn prepare(&self, records: &[AnalyticsRecord<&str>]) -> Result<Option<PreparedRows>, StoreError> {
         let begun = async {
             match &self.inner {
