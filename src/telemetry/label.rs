@@ -107,7 +107,7 @@ labels! {
         "users",
     ];
     PIPELINED_RESULT = "result", || vec!["committed", "failed"];
-    ERROR_KIND = "kind", || vec!["unavailable", "refused", "rejected", "repeated", "moved", "schema", "url"];
+    ERROR_KIND = "kind", || vec!["unavailable", "refused", "rejected", "unlinked", "repeated", "moved", "schema", "url"];
     REASON = "reason", || vec!["refused", "damaged", "undecodable"];
     VERSION = "version", || vec![env!("CARGO_PKG_VERSION")];
 }

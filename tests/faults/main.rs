@@ -38,6 +38,7 @@ mod rewind;
 mod shutdown;
 mod start;
 mod told;
+mod vanished;
 
 use serde_json::{Value, json};
 use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, session_with};

@@ -97,7 +97,7 @@ on_both_databases! {
 
 /// Sends a batch of sessions, many of which are copied.
 async fn bring(app: &TestApp, ledger: &mut Ledger, tag: usize) {
-    let pages: Vec<String> = (0..100).map(|number| format!("{PAGES}wide/{tag}/{number}")).collect();
+    let pages: Vec<String> = (0..100).map(|number| format!("{PAGES}copied/{tag}/{number}")).collect();
     let item = |page: &String| json!({"type": "session", "body": session_with(&json!({"landingPage": page}))});
     let items: Vec<Value> = pages.iter().map(item).collect();
     let answer = app.post("/api/v1/analytics/batch", &json!({"items": items})).send().await.unwrap();

@@ -161,6 +161,11 @@ impl<S: Storage> Committer<S> {
 
     fn probe(&mut self) {
         if !self.shared.failing.load(Ordering::Acquire) {
+            // Nobody should have to send a record to learn that it would be refused.
+            if let Err(error) = self.storage.check_in_place() {
+                self.storage.abandon();
+                self.has_failed(&error);
+            }
             return;
         }
         let mut probed = self.storage.probe();
@@ -196,11 +201,15 @@ impl<S: Storage> Committer<S> {
                 self.shared.failing.store(false, Ordering::Release);
             }
             Err(error) => {
-                if !self.shared.failing.swap(true, Ordering::AcqRel) {
-                    tracing::error!(journal = self.shared.name, %error, "journal cannot be written, records are refused");
-                }
+                self.has_failed(&error);
                 self.observer.batch_failed();
             }
+        }
+    }
+
+    fn has_failed(&self, error: &StorageError) {
+        if !self.shared.failing.swap(true, Ordering::AcqRel) {
+            tracing::error!(journal = self.shared.name, %error, "journal cannot be written, records are refused");
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Directory {
     /// The first position after the last gap; none before it is given any more.
     pub gap_end: Position,
     gap_is_written: bool,
+    /// The directory itself, open.
+    itself: File,
     /// Dropping it gives the directory free.
     pub lock: Option<File>,
 }
@@ -62,6 +64,7 @@ impl Directory {
             sync_directory(parent).map_err(OpenError::io(parent, "sync directory"))?;
         }
         let lock = lock(path)?;
+        let itself = File::open(path).map_err(OpenError::io(path, "open"))?;
         ballast::hold(path);
         let mut segments = list(path)?;
         let is_new = segments.is_empty() && !has_identity(path);
@@ -116,6 +119,7 @@ impl Directory {
             applied_before: read_position(&path.join(APPLIED)).unwrap_or_default(),
             gap_end,
             gap_is_written: true,
+            itself,
             lock: Some(lock),
         })
     }
@@ -130,6 +134,12 @@ impl Directory {
         self.gap_end
     }
 
+    /// # Errors
+    /// When its path leads elsewhere now, or nowhere.
+    pub fn check_in_place(&self) -> io::Result<()> {
+        check_same(&self.itself, &self.path)
+    }
+
     /// Makes the end of the last gap durable, where it is not.
     pub fn write_gap(&mut self) -> io::Result<()> {
         if !self.gap_is_written {
@@ -137,6 +147,19 @@ impl Directory {
             self.gap_is_written = true;
         }
         Ok(())
+    }
+}
+
+/// # Errors
+/// When a path does not lead to this open file or directory any more.
+pub(super) fn check_same(open: &File, path: &Path) -> io::Result<()> {
+    match fs::is_at(open, path) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::Error::other(format!("{} is not what was opened there", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(io::Error::new(error.kind(), format!("{} was deleted or moved", path.display())))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -12,6 +12,7 @@ pub use simulated::*;
 #[cfg(not(feature = "virtual-disk"))]
 mod real {
     use std::io;
+    use std::path::Path;
     use std::thread::{Builder, JoinHandle};
     use std::time::{Duration, Instant};
 
@@ -24,6 +25,11 @@ mod real {
 
     pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Worker<T>> {
         Builder::new().name(name.to_owned()).spawn(work)
+    }
+
+    /// Whether a path leads to this open file or directory.
+    pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+        Ok(super::is_same(&file.metadata()?, &metadata(path)?))
     }
 
     /// Leaves the disk to others for a while.
@@ -39,6 +45,11 @@ mod real {
     pub fn unix_millis() -> u64 {
         super::wall_clock_ms()
     }
+}
+
+fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 fn wall_clock_ms() -> u64 {
@@ -261,6 +272,14 @@ mod simulated {
                 Self::Real(file) => file.write_at(bytes, offset),
                 Self::Virtual { disk, file, .. } => disk.write_at(*file, bytes, offset).map(|()| bytes.len()),
             }
+        }
+    }
+
+    /// Whether a path leads to this open file or directory. Nobody but its owner deletes anything on a virtual disk.
+    pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+        match file {
+            File::Real(file) => Ok(super::is_same(&file.metadata()?, &fs::metadata(path)?)),
+            File::Virtual { .. } => Ok(true),
         }
     }
 

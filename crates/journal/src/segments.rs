@@ -4,6 +4,8 @@
 //! - A segment's records end where the next segment begins, whatever else its file holds. So a failed append needs no
 //!   clean-up that could itself fail: the next append goes to a new segment.
 //! - A failed fsync is never tried again on the same file: the kernel may have dropped the very pages it failed on.
+//! - A batch counts only when its file, after the fsync, still has its name in a directory that still has its own: what was
+//!   deleted or moved meanwhile, no later start would find. It costs three calls of `stat`.
 //!
 //! Cost: an fsync that makes a file longer also commits the file system's own log, and costs twice what one costs that
 //! only changes bytes. So the file runs ahead of its records, in zeros that are written with the batch that reaches the
@@ -20,7 +22,7 @@ use std::sync::atomic::Ordering;
 use weir_fail_points as fail_points;
 
 use super::control_files::{sync_directory, write_clean};
-use super::directory::Directory;
+use super::directory::{Directory, check_same};
 use super::error::OpenError;
 use super::format::{FRAME_HEAD_BYTES, FrameCodec, HEADER_BYTES, SegmentHeader};
 use super::index::{Segment, SegmentIndex};
@@ -310,6 +312,8 @@ impl SegmentStorage {
             synced.map_err(StorageError::while_trying("sync records"))?;
             self.observer.synced(began.elapsed());
         }
+        self.check_in_place()?;
+        let Some(active) = &mut self.active else { return Ok(()) };
         (active.end, active.length, active.used) = (end, length, true);
         self.index.with(|segments| {
             if let Some(segment) = segments.last_mut() {
@@ -384,7 +388,21 @@ impl Storage for SegmentStorage {
     }
 
     fn probe(&mut self) -> Result<(), StorageError> {
-        if self.active.is_some() { Ok(()) } else { self.begin_segment(self.next_position()) }
+        if self.active.is_some() {
+            return Ok(());
+        }
+        // A directory that was made anew holds neither this journal's lock nor its other files.
+        let gone = StorageError::while_trying("find the journal where it was opened");
+        self.directory.check_in_place().map_err(gone)?;
+        self.begin_segment(self.next_position())
+    }
+
+    fn check_in_place(&self) -> Result<(), StorageError> {
+        let gone = StorageError::while_trying("find the journal where it was opened");
+        self.directory.check_in_place().map_err(&gone)?;
+        let Some(active) = &self.active else { return Ok(()) };
+        let path = self.index.with(|segments| segments.last().map(|newest| newest.path.clone()));
+        path.map_or(Ok(()), |path| check_same(&active.file, &path)).map_err(&gone)
     }
 
     fn cost(&self, payload_bytes: usize) -> u64 {

@@ -41,6 +41,14 @@ pub trait Storage: Send + 'static {
     /// When it would not.
     fn probe(&mut self) -> Result<(), StorageError>;
 
+    /// Whether what was appended can be found again by whoever opens the log next.
+    ///
+    /// # Errors
+    /// When somebody deleted or moved it.
+    fn check_in_place(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// The bytes that a payload of this length takes on disk.
     fn cost(&self, payload_bytes: usize) -> u64;
 

@@ -406,6 +406,19 @@ impl Sink for VirtualSink {
         Err(unavailable())
     }
 
+    async fn sift(
+        &self,
+        _step: &Step,
+        records: &[AnalyticsRecord<&str>],
+    ) -> Result<Vec<(usize, StoreError)>, StoreError> {
+        self.away()?;
+        if self.database.server().takes_poison {
+            return Ok(Vec::new());
+        }
+        let refused = records.iter().enumerate().filter(|(_, record)| is_poison(record));
+        Ok(refused.map(|(place, _)| (place, StoreError::Refused("poison".to_owned()))).collect())
+    }
+
     async fn maintain(&self, _now: UnixMillis, _retention_days: u32) -> Result<Maintained, StoreError> {
         Ok(Maintained::default())
     }

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// column of another type. It may be the record, and it may be the database.
     #[error("statement rejected: {0}")]
     Rejected(String),
+    /// A file of the database is not where it was opened: what is written to it would be found by nobody.
+    #[error("database file is gone: {0}")]
+    Unlinked(String),
     /// A row with an id that is to be made is there already.
     #[error("a row is there already")]
     Repeated,
@@ -42,6 +45,7 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
             Self::Rejected(_) => "rejected",
+            Self::Unlinked(_) => "unlinked",
             Self::Repeated => "repeated",
             Self::Moved { .. } | Self::Behind { .. } => "moved",
             Self::Schema(_) => "schema",

@@ -99,7 +99,8 @@ impl Copies {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+        let code =
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
         if !FORM_ERRORS.contains(&code.as_str()) {
             return Err(refusal(error, repeats));
         }

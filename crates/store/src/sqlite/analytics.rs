@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::encode::Encode;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, Type};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Type};
 use uuid::Uuid;
 
 use super::super::fold::{Fold, PreImage, SessionState, ViewState, WriteSet};
@@ -16,7 +16,7 @@ use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, MigrationObserver};
 use super::super::position::{AsOf, PositionTable, Positions};
 use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
-use super::{MAX_BINDS, insert_sql, pool, read_id, read_time, request_pool};
+use super::{MAX_BINDS, SqliteFile, insert_sql, read_id, read_time};
 use crate::columns::{NewRow, StateWriter};
 use crate::sift::sift;
 use weir_domain::{
@@ -64,9 +64,7 @@ const DELETE_ROWS: i64 = 5_000;
 
 /// The analytics database in a SQLite file.
 pub struct SqliteAnalytics {
-    pool: SqlitePool,
-    /// For what requests look up themselves: they do not wait in the writer's queue, nor it in theirs.
-    requests: SqlitePool,
+    file: SqliteFile,
     positions: PositionTable<Sqlite>,
 }
 
@@ -76,8 +74,8 @@ impl SqliteAnalytics {
     /// # Errors
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let (pool, requests) = (pool(url)?, request_pool(url)?);
-        Ok(Self { requests, positions: PositionTable::new(&pool), pool })
+        let file = SqliteFile::of(url)?;
+        Ok(Self { positions: PositionTable::new(&file.pool), file })
     }
 }
 
@@ -99,7 +97,7 @@ impl Sink for SqliteAnalytics {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.file.attach().await?;
         connection.close_on_drop();
         Ok(migrations::run(migrations::ANALYTICS_SQLITE, &mut *connection, tell).await?)
     }
@@ -109,10 +107,10 @@ impl Sink for SqliteAnalytics {
     }
 
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         let applied = write_rows(&mut transaction, records).await?;
-        transaction.commit().await?;
+        self.file.commit(transaction).await?;
         Ok(applied)
     }
 
@@ -121,7 +119,7 @@ impl Sink for SqliteAnalytics {
         _step: &Step,
         records: &[AnalyticsRecord<&str>],
     ) -> Result<Vec<(usize, StoreError)>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         let found = sift!(transaction, records, |span| write_rows(&mut transaction, span));
         transaction.rollback().await?;
         Ok(found)
@@ -129,7 +127,8 @@ impl Sink for SqliteAnalytics {
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
         let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_rfc3339();
-        let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
+        let keys =
+            sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.file.pool).await?;
         let mut maintained = Maintained { rows_deleted: keys.rows_affected(), ..Maintained::default() };
         if retention_days == 0 {
             return Ok(maintained);
@@ -149,7 +148,7 @@ impl Sink for SqliteAnalytics {
         ] {
             loop {
                 let deleted =
-                    sqlx::query(sql).bind(&bound).bind(DELETE_ROWS).execute(&self.pool).await?.rows_affected();
+                    sqlx::query(sql).bind(&bound).bind(DELETE_ROWS).execute(&self.file.pool).await?.rows_affected();
                 maintained.rows_deleted += deleted;
                 if deleted == 0 {
                     break;
@@ -168,7 +167,7 @@ impl BatchKeyTable for SqliteAnalytics {
         since: UnixMillis,
         as_of: Option<AsOf>,
     ) -> Result<Option<StoredKey>, StoreError> {
-        let mut connection = self.requests.acquire().await?;
+        let mut connection = self.file.requests.acquire().await?;
         PositionTable::<Sqlite>::check(&mut connection, as_of).await?;
         let row: Option<KeyRow> = sqlx::query_as(
             "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys WHERE key = $1 AND stored_at >= $2",
@@ -186,7 +185,7 @@ impl BatchKeyTable for SqliteAnalytics {
         most: i64,
         as_of: Option<AsOf>,
     ) -> Result<Vec<StoredKey>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.file.pool.acquire().await?;
         PositionTable::<Sqlite>::check(&mut connection, as_of).await?;
         let rows: Vec<KeyRow> = sqlx::query_as(
             "SELECT key, answer_id, answer_created_at, stored_at FROM batch_keys

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
 use super::super::migrations::{self, MigrationObserver};
 use super::super::position::{PositionTable, Positions};
@@ -14,7 +14,7 @@ use super::super::visitor_fold::{Inviters, TouchedVisitors, VisitorFold, Visitor
 use super::super::{
     Accounts, Applied, MainReads, Maintained, SettingsTable, Sink, Step, StoreError, VisitorTable, by_kind,
 };
-use super::{insert_sql, pool, request_pool};
+use super::{SqliteFile, insert_sql};
 use crate::accounts::AccountTables;
 use crate::sift::sift;
 use weir_domain::{ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorToken};
@@ -77,7 +77,7 @@ const UPDATE_VISITORS: &str = "
 
 /// The main database in a SQLite file.
 pub struct SqliteMain {
-    pool: SqlitePool,
+    file: SqliteFile,
     positions: PositionTable<Sqlite>,
     accounts: Arc<AccountTables<Sqlite>>,
 }
@@ -88,9 +88,9 @@ impl SqliteMain {
     /// # Errors
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let pool = pool(url)?;
-        let accounts = Arc::new(AccountTables::new(request_pool(url)?));
-        Ok(Self { positions: PositionTable::new(&pool), accounts, pool })
+        let file = SqliteFile::of(url)?;
+        let accounts = Arc::new(AccountTables::new(file.requests.clone()));
+        Ok(Self { positions: PositionTable::new(&file.pool), accounts, file })
     }
 
     /// What users read.
@@ -130,7 +130,7 @@ impl Sink for SqliteMain {
     }
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.file.attach().await?;
         connection.close_on_drop();
         Ok(migrations::run(migrations::MAIN_SQLITE, &mut *connection, tell).await?)
     }
@@ -140,15 +140,15 @@ impl Sink for SqliteMain {
     }
 
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         let applied = write_rows(&mut transaction, step, records).await?;
-        transaction.commit().await?;
+        self.file.commit(transaction).await?;
         Ok(applied)
     }
 
     async fn sift(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Vec<(usize, StoreError)>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.file.begin().await?;
         let found = sift!(transaction, records, |span| write_rows(&mut transaction, step, span));
         transaction.rollback().await?;
         Ok(found)
@@ -157,11 +157,11 @@ impl Sink for SqliteMain {
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {
         sqlx::query("UPDATE visitors SET fingerprint = NULL WHERE fingerprint IS NOT NULL AND created_at <= $1")
             .bind(UnixMillis(now.0 - FINGERPRINT_LIFETIME_MS).to_rfc3339())
-            .execute(&self.pool)
+            .execute(&self.file.pool)
             .await?;
         let codes = sqlx::query("DELETE FROM sign_in_codes WHERE updated_at < $1")
             .bind(UnixMillis(now.0 - super::super::CODES_KEPT_MS).to_rfc3339())
-            .execute(&self.pool)
+            .execute(&self.file.pool)
             .await?;
         Ok(Maintained { rows_deleted: codes.rows_affected(), ..Maintained::default() })
     }
@@ -170,7 +170,7 @@ impl Sink for SqliteMain {
 #[async_trait]
 impl SettingsTable for SqliteMain {
     async fn settings(&self) -> Result<Vec<(String, String)>, StoreError> {
-        Ok(sqlx::query_as("SELECT key, value FROM settings ORDER BY key").fetch_all(&self.pool).await?)
+        Ok(sqlx::query_as("SELECT key, value FROM settings ORDER BY key").fetch_all(&self.file.pool).await?)
     }
 
     async fn set_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
@@ -180,7 +180,7 @@ impl SettingsTable for SqliteMain {
         )
         .bind(key)
         .bind(value)
-        .execute(&self.pool)
+        .execute(&self.file.pool)
         .await?;
         Ok(())
     }
