@@ -223,10 +223,10 @@ on_both_databases! {
         };
         let before = all().await;
         // As the writer does while nothing has gone back.
-        let applied = store.main.apply(&store.step(0, 1), &[record.clone()]).await.unwrap();
+        let applied = store.main.apply(&store.step(0, 1), std::slice::from_ref(&record)).await.unwrap();
         assert_eq!((applied.rows, all().await), (vec![], before.clone()));
         store.databases.execute(Database::Main, "DELETE FROM users; DELETE FROM user_identities").await;
-        let applied = store.main.apply(&store.step(1, 2), &[record.clone()]).await.unwrap();
+        let applied = store.main.apply(&store.step(1, 2), std::slice::from_ref(&record)).await.unwrap();
         assert_eq!((applied.rows, all().await), (vec![("users", 1)], before));
         // Somebody else has the address by now: that is for an operator to decide.
         store.databases.execute(Database::Main, "UPDATE users SET id = 'other'").await;
