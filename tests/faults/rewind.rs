@@ -263,7 +263,7 @@ async fn fails_over(standby_first: bool, variables: &[(&str, &str)], restarts: b
     standby.stop_following();
     let at = position(&app).await;
     app.until("the primary takes what the standby never gets", async || {
-        position(&app).await > at + scale(1000.0, 10_000.0)
+        position(&app).await > at + scale(1000.0, 3000.0)
     })
     .await;
     consent(&app, "2").await;

@@ -152,14 +152,18 @@ impl Databases {
 
     /// Keeps all rows as they are now, for [`Self::go_back`].
     pub async fn keep_copy(&self, database: Database) {
-        let mut sql = String::new();
+        // All of one moment, also under load.
+        let mut sql = match self.backend {
+            Backend::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ;".to_owned(),
+            Backend::Sqlite => "BEGIN IMMEDIATE;".to_owned(),
+        };
         for table in self.tables(database).await {
             let _ = write!(
                 sql,
                 "DROP TABLE IF EXISTS copy_of_{table}; CREATE TABLE copy_of_{table} AS SELECT * FROM {table};"
             );
         }
-        self.execute(database, &sql).await;
+        self.execute(database, &format!("{sql} COMMIT;")).await;
     }
 
     /// Brings all rows back to where they were kept, in one transaction, as a restored copy or a standby that lagged has them.
