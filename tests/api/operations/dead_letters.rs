@@ -1,7 +1,9 @@
 //! `weir dead-letters`: what a database refused gets its second chance, once.
 
 use serde_json::{Value, json};
-use weir_testkit::{Backend, Database, TestApp, minimal_session, on_both_databases};
+use weir_testkit::{Backend, Database, TestApp, UNTHROTTLED, access_token, data, minimal_session, on_both_databases};
+
+use crate::CONSENT;
 
 /// From now on the database takes no heartbeat.
 async fn refuse_heartbeats(app: &TestApp, refused: bool) {
@@ -17,6 +19,33 @@ async fn refuse_heartbeats(app: &TestApp, refused: bool) {
         (Backend::Sqlite, false) => "DROP TRIGGER no_time",
     };
     app.databases.execute(Database::Analytics, sql).await;
+}
+
+/// From now on the database takes no consent to marketing.
+async fn refuse_marketing(app: &TestApp, refused: bool) {
+    let sql = match (app.databases.backend, refused) {
+        (Backend::Postgres, true) => {
+            "ALTER TABLE consent_records ADD CONSTRAINT no_marketing CHECK (preferences ->> 'marketing' = 'false')"
+        }
+        (Backend::Postgres, false) => "ALTER TABLE consent_records DROP CONSTRAINT no_marketing",
+        (Backend::Sqlite, true) => {
+            "CREATE TRIGGER no_marketing BEFORE INSERT ON consent_records WHEN NEW.preferences ->> 'marketing'
+             BEGIN SELECT RAISE(ABORT, 'no marketing'); END"
+        }
+        (Backend::Sqlite, false) => "DROP TRIGGER no_marketing",
+    };
+    app.databases.execute(Database::Main, sql).await;
+}
+
+/// Saves a choice of the policy's version of now.
+async fn save_consent(app: &TestApp, marketing: bool) {
+    let choice = json!({"analytics": false, "marketing": marketing, "functional": false});
+    let response = app.post(CONSENT, &choice).bearer_auth(access_token("ann")).send().await.unwrap();
+    assert_eq!(data(response).await, json!({"saved": true}));
+}
+
+async fn told(app: &TestApp, path: &str) -> Value {
+    data(app.client.get(app.url(path)).bearer_auth(access_token("ann")).send().await.unwrap()).await
 }
 
 /// A session whose heartbeat is a dead letter; its id, and the letter's position.
@@ -63,6 +92,33 @@ on_both_databases! {
         let positions = "SELECT count(*) AS n FROM journal_positions";
         assert_eq!(app.databases.count(Database::Analytics, positions).await, 1, "nothing is left behind");
         app.still_serves().await;
+    }
+
+    async fn consent_replayed_from_dead_letter_is_not_newest(backend) {
+        let app = TestApp::start_with(backend, UNTHROTTLED).await;
+        save_consent(&app, false).await;
+        app.applied().await;
+        refuse_marketing(&app, true).await;
+        save_consent(&app, true).await;
+        app.applied().await;
+        assert_eq!(letters(&app).await.len(), 1);
+        // The user agrees to a later version in the meantime, and that stays what holds.
+        assert_eq!(app.run(&["settings", "set", "legal.privacy_version", "2.0"]).await.code, Some(0));
+        let status = async || told(&app, "/api/v1/consent/cookies/status").await;
+        app.until("the new version holds", async || status().await["currentVersion"] == "2.0").await;
+        save_consent(&app, false).await;
+        refuse_marketing(&app, false).await;
+        assert_eq!(app.run(&["dead-letters", "replay", "main", "--all"]).await.code, Some(0));
+        assert_eq!(
+            status().await,
+            json!({"currentVersion": "2.0", "userVersion": "2.0", "requiresReConsent": false})
+        );
+        let history = told(&app, "/api/v1/users/consent").await;
+        let versions: Vec<&Value> = history.as_array().unwrap().iter().map(|entry| &entry["documentVersion"]).collect();
+        assert_eq!(versions, ["2.0", "1.0", "1.0"]);
+        let times: Vec<&str> =
+            history.as_array().unwrap().iter().map(|entry| entry["createdAt"].as_str().unwrap()).collect();
+        assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
     }
 
     async fn dead_letter_applied_but_not_removed_is_not_reapplied(backend) {
