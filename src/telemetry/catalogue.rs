@@ -124,6 +124,7 @@ catalogue! {
     WRITER_OLDEST_SECONDS = "weir_writer_oldest_unapplied_age_seconds", Kind::Gauge, [DATABASE], "Age of the oldest durable record that the database does not have yet.";
     WRITER_UP = "weir_writer_up", Kind::Gauge, [DATABASE], "1 while the writer can apply.";
     DEAD_LETTERS = "weir_dead_letters_total", Kind::RareCounter, [DATABASE, REASON], "Records set aside, by database and reason.";
+    DEAD_LETTERS_WAITING = "weir_dead_letters_waiting", Kind::Gauge, [DATABASE], "Dead letters that wait to be replayed or dropped.";
     MAILS = "weir_mails_total", Kind::RareCounter, [MAIL_RESULT], "Mails by result: sent (or written to the log), failed, expired (the code, before it could be sent), refused (too many waited).";
     BUILD_INFO = "weir_build_info", Kind::Gauge, [VERSION], "Always 1; the version is a label.";
 }

@@ -34,6 +34,8 @@ pub(super) struct SegmentIndex {
     pub preallocated_bytes: AtomicU64,
     /// What the segments take that are applied and kept.
     pub kept_bytes: AtomicU64,
+    /// How many dead letters wait.
+    pub waiting_letters: AtomicU64,
 }
 
 impl SegmentIndex {
@@ -43,6 +45,7 @@ impl SegmentIndex {
             other_bytes: AtomicU64::new(other_bytes),
             preallocated_bytes: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
+            waiting_letters: AtomicU64::new(0),
         }
     }
 

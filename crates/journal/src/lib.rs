@@ -71,6 +71,7 @@ mod segments;
 mod shared;
 mod status;
 mod storage;
+mod waiting;
 
 use std::time::Duration;
 

@@ -89,6 +89,12 @@ impl LogStatus {
         &self.0.path
     }
 
+    /// How many dead letters waited when the collector last looked, a moment ago.
+    #[must_use]
+    pub fn waiting_letters(&self) -> u64 {
+        self.0.index.waiting_letters.load(Ordering::Relaxed)
+    }
+
     /// The journal at this moment. Reads atomics and takes a short lock.
     #[must_use]
     pub fn snapshot(&self) -> JournalStatus {

@@ -75,6 +75,7 @@ fn gather_database(app: &AppState, database: &DatabaseState) {
     if let Some(applied) = status.applied {
         set(name::WRITER_POSITION, approximate(applied.0));
     }
+    set(name::DEAD_LETTERS_WAITING, approximate(database.journal.waiting_letters()));
     set(name::WRITER_UP, f64::from(u8::from(database.applier.phase() == ApplierPhase::Up)));
     let now_ms = app.clock.now().0.unsigned_abs();
     let age_ms = status.oldest_unapplied_at_ms.map_or(0, |since| now_ms.saturating_sub(since));

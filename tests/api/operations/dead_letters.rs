@@ -69,6 +69,10 @@ async fn letters(app: &TestApp) -> Vec<Value> {
     listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+async fn waiting(app: &TestApp) -> f64 {
+    app.metric("weir_dead_letters_waiting{database=\"analytics\"}").await
+}
+
 async fn duration(app: &TestApp, session: &str) -> Value {
     app.session(session).await["duration"].clone()
 }
@@ -82,11 +86,13 @@ on_both_databases! {
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stdout.contains("kept: record refused"), "{refused:?}");
         assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (1, json!(0)));
+        app.until("it is counted as waiting", async || waiting(&app).await > 0.5).await;
 
         refuse_heartbeats(&app, false).await;
         let applied = app.run(&["dead-letters", "replay", "analytics", "--all"]).await;
         assert_eq!((applied.code, applied.stdout.trim()), (Some(0), format!("{position} applied").as_str()));
         assert_eq!((letters(&app).await.len(), duration(&app, &session).await), (0, json!(30)));
+        app.until("none waits any more", async || waiting(&app).await < 0.5).await;
         let gone = app.run(&["dead-letters", "replay", "analytics", &position]).await;
         assert_eq!(gone.code, Some(2), "{gone:?}");
         let positions = "SELECT count(*) AS n FROM journal_positions";
