@@ -47,7 +47,7 @@ pub struct Ledger {
 }
 
 /// A ledger's bottom line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub sent: u64,
     pub acknowledged: u64,
@@ -57,6 +57,19 @@ pub struct Sums {
     pub missing: u64,
     pub doubled: u64,
     pub longest: Duration,
+}
+
+impl Sums {
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.unanswered += other.unanswered;
+        self.stored += other.stored;
+        self.missing += other.missing;
+        self.doubled += other.doubled;
+        self.longest = self.longest.max(other.longest);
+    }
 }
 
 impl Ledger {
@@ -105,8 +118,17 @@ impl Ledger {
         }
     }
 
+    pub fn acknowledged(&self) -> usize {
+        self.sessions.acknowledged.len() + self.events.acknowledged.len()
+    }
+
     /// Waits until everything is applied, and holds the ledger against both databases.
     pub async fn settle(&self, app: &TestApp) {
+        self.close(self.sums(app).await);
+    }
+
+    /// Waits until everything is applied, and adds up what is in both databases.
+    pub async fn sums(&self, app: &TestApp) -> Sums {
         app.applied().await;
         let sql = format!("SELECT id, landing_page FROM analytics_sessions WHERE landing_page LIKE '{PAGES}%'");
         let rows = app.rows(Database::Analytics, &sql).await;
@@ -118,17 +140,17 @@ impl Ledger {
             let acknowledged = account.acknowledged.difference(&self.destroyed);
             acknowledged.filter(|acknowledged| !stored.contains(acknowledged.as_str())).count() as u64
         };
-        self.close(Sums {
+        assert!(rows.len() as u64 <= self.sessions.sent && events.len() as u64 <= self.events.sent);
+        Sums {
             sent: self.sessions.sent + self.events.sent,
-            acknowledged: (self.sessions.acknowledged.len() + self.events.acknowledged.len()) as u64,
+            acknowledged: self.acknowledged() as u64,
             refused: self.refused(),
             unanswered: self.unanswered,
             stored: (rows.len() + events.len()) as u64,
             missing: missing(&self.sessions, &ids) + missing(&self.events, &names),
             doubled: (rows.len() - pages.len() + events.len() - names.len()) as u64,
             longest: self.longest,
-        });
-        assert!(rows.len() as u64 <= self.sessions.sent && events.len() as u64 <= self.events.sent);
+        }
     }
 
     /// Prints the bottom line, keeps it, and fails where something is missing or doubled.

@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 mod memory;
 
+mod campaign;
 mod clients;
 mod clock;
 mod commit;

@@ -19,19 +19,23 @@ const APPLIED: &str = "weir_writer_position{database=\"analytics\"}";
 /// The most records that are committed and not yet counted as applied: one batch of either engine.
 const BATCH: u64 = 8_000;
 
-/// Keeps the analytics database from everybody, until it is released.
+/// Keeps a database from everybody, until it is released.
 pub enum Outage {
-    Postgres,
+    Postgres(Database),
     Sqlite(Box<sqlx::SqliteConnection>),
 }
 
 impl Outage {
     pub async fn of(app: &TestApp) -> Self {
+        Self::of_database(app, Database::Analytics).await
+    }
+
+    pub async fn of_database(app: &TestApp, database: Database) -> Self {
         if app.databases.backend == Backend::Postgres {
-            app.databases.allow_connections(Database::Analytics, false).await;
-            return Self::Postgres;
+            app.databases.allow_connections(database, false).await;
+            return Self::Postgres(database);
         }
-        let options: sqlx::sqlite::SqliteConnectOptions = app.databases.analytics_url.parse().unwrap();
+        let options: sqlx::sqlite::SqliteConnectOptions = app.databases.url(database).parse().unwrap();
         let mut holder = options.busy_timeout(weir_testkit::PATIENCE).connect().await.unwrap();
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
         Self::Sqlite(Box::new(holder))
@@ -39,7 +43,7 @@ impl Outage {
 
     pub async fn end(self, app: &TestApp) {
         match self {
-            Self::Postgres => app.databases.allow_connections(Database::Analytics, true).await,
+            Self::Postgres(database) => app.databases.allow_connections(database, true).await,
             Self::Sqlite(holder) => holder.close().await.unwrap(),
         }
     }

@@ -101,6 +101,12 @@ impl TestApp {
         drop(self.process.take().expect("running"));
     }
 
+    /// Whether the process is gone, for whatever reason.
+    pub fn has_exited(&mut self) -> bool {
+        let Some(process) = &mut self.process else { return true };
+        process.child.try_wait().unwrap().is_some()
+    }
+
     /// Sends a signal by name, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
