@@ -15,7 +15,8 @@ pub(super) fn remember_applier(directory: &Path, applier: &str) -> io::Result<()
     const KEPT: usize = 1000;
     let known = fs::read_to_string(directory.join(APPLIERS)).unwrap_or_default();
     if known.lines().any(|name| name == applier) {
-        return Ok(());
+        // An earlier call may have renamed the file and failed to sync that.
+        return sync_directory(directory);
     }
     let mut names: Vec<&str> = known.lines().rev().take(KEPT - 1).collect();
     names.reverse();
@@ -46,6 +47,9 @@ pub(super) fn remember_database(directory: &Path, id: &str) -> io::Result<()> {
         ids.push(id.to_owned());
         let from = ids.len().saturating_sub(KEPT);
         write_durably(directory, DATABASES, ids[from..].join("\n").as_bytes())?;
+    } else {
+        // As above.
+        sync_directory(directory)?;
     }
     match fs::remove_file(directory.join(ACCEPTED)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

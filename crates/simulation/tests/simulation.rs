@@ -6,7 +6,10 @@
 use std::ops::Range;
 use std::thread;
 
-use weir_simulation::{Found, Mutation, search, shortened};
+use weir_simulation::database::DatabaseFault;
+use weir_simulation::disk::{Death, DiskFault};
+use weir_simulation::plan::{Plan, Step, What};
+use weir_simulation::{Found, Mutation, run, search, shortened};
 
 /// A few tenths of a minute on two cores.
 const SEEDS: u64 = 100_000;
@@ -105,6 +108,59 @@ fn keyed_item_stored_twice_is_found() {
 #[test]
 fn keyed_item_refused_in_outage_is_found() {
     assert_found(Mutation::UnknownKeysRefused, 1_000);
+}
+
+/// A run that broke a promise once, as it was made short.
+fn assert_kept(seed: u64, segment_bytes: u64, steps: Vec<Step>) {
+    let plan = Plan { seed, instances: 1, segment_bytes, max_bytes: 1 << 20, steps };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    assert_eq!(run(plan, None), Ok(()));
+}
+
+const CUT: Step = Step::Die { at: 0, death: Death::PowerCut, operations: 0 };
+
+#[test]
+fn first_dead_letter_before_power_cut_is_kept() {
+    use DatabaseFault::{AnswerLost, SilentAfter};
+    let what = vec![What::Session(None), What::View(2), What::Poison];
+    let faults = vec![AnswerLost, AnswerLost, SilentAfter];
+    let steps = vec![Step::Send { at: 0, what }, Step::Commit { at: 0 }, Step::Apply { at: 0, faults, pauses: 3 }, CUT];
+    assert_kept(956, 250, steps);
+}
+
+#[test]
+fn first_dead_letter_whose_write_failed_before_is_kept() {
+    let what = vec![What::Session(Some(1)), What::Heartbeat(12), What::Poison, What::Session(None)];
+    let steps = vec![
+        Step::Apply { at: 0, faults: Vec::new(), pauses: 1 },
+        Step::Send { at: 0, what },
+        Step::Commit { at: 0 },
+        Step::DiskFails { at: 0, fault: DiskFault::Write, operations: 1 },
+        Step::Apply { at: 0, faults: vec![DatabaseFault::SilentAfter], pauses: 8 },
+        CUT,
+    ];
+    assert_kept(99_042, 250, steps);
+}
+
+/// Its position would be a stranger's for ever.
+#[test]
+fn name_of_applier_whose_sync_failed_is_synced_again() {
+    use DatabaseFault::{AnswerLost, Before, Late, None as Fine};
+    let dies_in = |operations| Step::Die { at: 0, death: Death::PowerCut, operations };
+    let steps = vec![
+        Step::Apply { at: 0, faults: vec![Late, Fine], pauses: 0 },
+        dies_in(2),
+        Step::Send { at: 0, what: vec![What::Session(None), What::Identify(15)] },
+        Step::Commit { at: 0 },
+        Step::Start { at: 0 },
+        Step::DiskFails { at: 0, fault: DiskFault::Sync, operations: 1 },
+        dies_in(8),
+        Step::Apply { at: 0, faults: vec![Before, Late, AnswerLost], pauses: 8 },
+        Step::Send { at: 0, what: vec![What::Session(None)] },
+        Step::Commit { at: 0 },
+    ];
+    assert_kept(1_185_063, 250, steps);
 }
 
 #[test]
