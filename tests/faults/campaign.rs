@@ -105,8 +105,12 @@ impl Fault {
     /// Whether both can be there at once: one fail point has one action, and nobody restores what nobody reaches.
     fn meets(self, other: Self) -> bool {
         let name = |fault: Self| fault.point().and_then(|point| point.split_once('=')).map(|(name, _)| name);
-        let hides =
-            |one: Self, two: Self| matches!((one, two), (Self::Away(away), Self::GoesBack(back)) if away == back);
+        // Nor can who is to be let in again tell the other database so.
+        let hides = |one: Self, two: Self| match (one, two) {
+            (Self::Away(away), Self::GoesBack(back)) => away == back,
+            (Self::Away(_), Self::Away(_) | Self::BackendsEnd) => true,
+            _ => false,
+        };
         let is_same = self == other && !matches!(self, Self::Kill | Self::Restart);
         !is_same && (name(self).is_none() || name(self) != name(other)) && !hides(self, other) && !hides(other, self)
     }
