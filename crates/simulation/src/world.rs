@@ -20,7 +20,7 @@ use weir_journal::{Ack, CommitByHand, Journal, JournalOptions, JournalState, Vir
 use weir_log::{DeadLetter, DeadLetterQueue, JournalId, LogReader as _, Position};
 
 use crate::database::{Database, DatabaseFault, VirtualSink};
-use crate::disk::{Death, Disk, Lies};
+use crate::disk::{Death, Disk, DiskFault, Lies};
 use crate::ledger::{Kind, Ledger, Told};
 use crate::mutation::Mutation;
 use crate::plan::{Plan, Step, What};
@@ -150,7 +150,12 @@ impl World {
             }
             Step::Stop { at } => self.stop(*at),
             Step::Start { at } => self.start(*at),
-            Step::DiskFails { at, fault, operations } => self.instances[*at].disk.fail_in(*operations, *fault),
+            Step::DiskFails { at, fault, operations } => {
+                // On a full disk, too, what is kept gives way, and the database might go back behind it.
+                let is_promised = *fault != DiskFault::Full || self.plan.max_bytes < ROOM;
+                let fault = if is_promised { *fault } else { DiskFault::Write };
+                self.instances[*at].disk.fail_in(*operations, fault);
+            }
             Step::Collect { at } => self.collect(*at),
             Step::DatabaseLeaves => self.database.set_away(true),
             Step::DatabaseReturns => self.database.set_away(false),
