@@ -36,7 +36,7 @@ use crate::settings::{Settings, SettingsRefresher};
 use crate::telemetry::Telemetry;
 use crate::visitors::Visitors;
 use crate::writers::{Maintenance, Writer};
-use weir_apply::{ApplierPhase, ApplierState};
+use weir_apply::{ApplierPhase, ApplierState, ApplyObserver};
 use weir_domain::{Clock, IdSource};
 use weir_http_guard::{Connections, FdLimit, Timeouts};
 use weir_journal::Journal;
@@ -274,21 +274,24 @@ impl Builder<'_> {
             self.health_state.restart_budget(if is_main { "main_maintenance" } else { "analytics_maintenance" });
         let (maintained, seen, clock) = (Arc::clone(&sink), Arc::clone(state), Arc::clone(&self.clock));
         let retention_days = self.config.retention_days;
+        let observer: Arc<dyn ApplyObserver> =
+            Arc::new(ApplierTelemetry::new(journal.name(), Arc::clone(&self.telemetry)));
+        let settled = Arc::clone(&observer);
         self.watchdog.supervise(&arbiter, restart_budget.clone(), 1, move || Maintenance {
             sink: Arc::clone(&maintained),
             state: Arc::clone(&seen),
             clock: Arc::clone(&clock),
             retention_days,
+            observer: Arc::clone(&settled),
             restart_budget: restart_budget.clone(),
         });
         let restart_budget = self.health_state.restart_budget(if is_main { "main_writer" } else { "analytics_writer" });
         let (journal, told, clock) = (journal.clone(), Arc::clone(state), Arc::clone(&self.clock));
-        let observer = Arc::new(ApplierTelemetry::new(journal.name(), Arc::clone(&self.telemetry)));
         self.watchdog.supervise(&arbiter, restart_budget.clone(), 1, move || Writer {
             sink: Arc::clone(&sink),
             journal: journal.clone(),
             state: Arc::clone(&told),
-            observer: Arc::clone(&observer) as _,
+            observer: Arc::clone(&observer),
             clock: Arc::clone(&clock),
             restart_budget: restart_budget.clone(),
         });

@@ -7,7 +7,7 @@ use weir_apply::ApplyObserver;
 use weir_domain::approximate;
 use weir_journal::{CommittedBatch, JournalObserver};
 use weir_log::DeadLetterReason;
-use weir_store::{Applied, StoreError};
+use weir_store::{Applied, Settled, StoreError};
 
 use crate::actor::RestartBudget;
 use crate::telemetry::{JournalMetrics, Telemetry, WriterMetrics, name};
@@ -82,6 +82,16 @@ impl ApplyObserver for ApplierTelemetry {
         let database = [("database", self.database)];
         self.telemetry.count(name::WRITER_REWINDS, &database, 1);
         self.telemetry.count(name::WRITER_REWOUND_RECORDS, &database, records);
+    }
+
+    fn settled(&self, settled: &Settled) {
+        let database = [("database", self.database)];
+        self.telemetry.set_gauge(name::PENDING_EFFECTS, &database, approximate(settled.waiting));
+        for (result, effects) in
+            [("applied", settled.applied), ("expired", settled.expired), ("refused", settled.refused)]
+        {
+            self.count(name::PENDING_EFFECTS_ENDED, ("result", result), effects);
+        }
     }
 
     fn dead_letter(&self, reason: DeadLetterReason, records: u64) {

@@ -115,6 +115,8 @@ catalogue! {
     WRITER_RECORDS = "weir_writer_applied_records_total", Kind::Counter, [DATABASE], "Records applied to the database. After a rewind, those that are applied again count again.";
     WRITER_ROWS = "weir_writer_rows_total", Kind::Counter, [DATABASE, TABLE], "Rows written, by table. After a rewind, those that are written again count again.";
     WRITER_RETRIES = "weir_writer_retries_total", Kind::Counter, [DATABASE], "Attempts that failed and were repeated.";
+    PENDING_EFFECTS = "weir_pending_effects", Kind::Gauge, [DATABASE], "Leaves, views, heartbeats and identifies that wait in the database for a session or a view that is not there yet.";
+    PENDING_EFFECTS_ENDED = "weir_pending_effects_ended_total", Kind::RareCounter, [DATABASE, PENDING_RESULT], "What became of effects that waited, where it was not the writer who applied them: applied (they had missed their session by an instant), expired (it did not come within a day), refused (a million of them wait).";
     WRITER_REWINDS = "weir_writer_rewinds_total", Kind::RareCounter, [DATABASE], "Times that the database stood further back than it had, after a failover or a restore, and got what it lacked again.";
     WRITER_REWOUND_RECORDS = "weir_writer_rewound_records_total", Kind::RareCounter, [DATABASE], "Records that it lacked then. Applied records without these are what was applied once.";
     WRITER_ERRORS = "weir_writer_errors_total", Kind::RareCounter, [DATABASE, ERROR_KIND], "Errors of the database, by what they mean: unavailable (tried again), refused (a record set aside), repeated (a row was there), moved (another process was there), schema (what is named is not there), url (its address is malformed).";

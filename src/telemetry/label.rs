@@ -101,11 +101,13 @@ labels! {
         "analytics_sessions",
         "analytics_pageviews",
         "batch_keys",
+        "pending_effects",
         "consent_records",
         "funnel_events",
         "visitors",
         "users",
     ];
+    PENDING_RESULT = "result", || vec!["applied", "expired", "refused"];
     PIPELINED_RESULT = "result", || vec!["committed", "failed"];
     ERROR_KIND = "kind", || vec!["unavailable", "refused", "rejected", "unlinked", "repeated", "moved", "schema", "url"];
     REASON = "reason", || vec!["refused", "damaged", "undecodable"];

@@ -25,6 +25,7 @@ mod disk;
 mod disk_full;
 mod full_queues;
 mod gives_up;
+mod instances;
 mod kill;
 mod network;
 mod open_files;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_log::DeadLetterReason;
-use weir_store::{Applied, StoreError};
+use weir_store::{Applied, Settled, StoreError};
 
 /// Told by the applier's own task, a few times a batch: it must return at once.
 pub trait ApplyObserver: Send + Sync + 'static {
@@ -17,6 +17,8 @@ pub trait ApplyObserver: Send + Sync + 'static {
     fn pipelined(&self, _committed: bool) {}
     /// The database went back by so many records, which are applied again.
     fn rewound(&self, _records: u64) {}
+    /// Effects that wait for a session or a view were looked after.
+    fn settled(&self, _settled: &Settled) {}
     /// So many records were set aside.
     fn dead_letter(&self, _reason: DeadLetterReason, _records: u64) {}
 }

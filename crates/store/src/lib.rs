@@ -14,6 +14,7 @@ pub mod fold;
 mod keys;
 mod migrations;
 mod open;
+mod pending;
 mod position;
 pub mod postgres;
 pub mod settings;
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use keys::{BatchKeyTable, StoredKey};
 pub use migrations::{MigrationEvent, MigrationObserver};
 pub use open::{AnalyticsSink, MainSink, MainTables, open_analytics, open_main};
+pub use pending::{PENDING_LIFETIME_MS, PENDING_MAX};
 pub use position::{AsOf, DatabaseIdentity, Positions};
 pub use postgres::each_host;
 pub use settings::SettingsTable;
@@ -80,6 +82,19 @@ pub struct Maintained {
     pub partitions_made: u64,
     pub partitions_dropped: u64,
     pub rows_deleted: u64,
+}
+
+/// What became of effects that wait for a session or a view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// How many wait.
+    pub waiting: u64,
+    /// What they waited for is there: they were applied.
+    pub applied: u64,
+    /// They waited for [`PENDING_LIFETIME_MS`].
+    pub expired: u64,
+    /// There was no room for them, since the last time.
+    pub refused: u64,
 }
 
 /// A database as a writer sees it.
@@ -171,6 +186,12 @@ pub trait Sink: Send + Sync + 'static {
     ) -> Result<Applied, StoreError> {
         drop(prepared);
         self.apply(step, records).await
+    }
+
+    /// Looks after the effects that wait: applies those whose session or view was committed at the same instant as they, drops
+    /// those that have waited too long, counts them. `all` looks at every one, and not only at those of the last minutes.
+    async fn settle(&self, _all: bool) -> Result<Settled, StoreError> {
+        Ok(Settled::default())
     }
 
     /// Makes what coming records need and drops what is past its retention (0 days: nothing).

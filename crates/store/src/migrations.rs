@@ -28,12 +28,14 @@ pub(super) const ANALYTICS_POSTGRES: &[Embedded] = &[
     (4, "no index on times", sql!("analytics/postgres/0004_no_index_on_times.sql")),
     (5, "row types in the order of records", sql!("analytics/postgres/0005_row_types.sql")),
     (6, "identity of the database", sql!("analytics/postgres/0006_database_identity.sql")),
+    (7, "effects that wait", sql!("analytics/postgres/0007_pending_effects.sql")),
 ];
 /// Of the analytics database on SQLite.
 pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
     (1, "sessions and pageviews", sql!("analytics/sqlite/0001_sessions_and_pageviews.sql")),
     (2, "batch keys", sql!("analytics/sqlite/0002_batch_keys.sql")),
     (3, "identity of the database", sql!("analytics/sqlite/0003_database_identity.sql")),
+    (4, "effects that wait", sql!("analytics/sqlite/0004_pending_effects.sql")),
 ];
 /// Of the main database on PostgreSQL.
 pub(super) const MAIN_POSTGRES: &[Embedded] = &[

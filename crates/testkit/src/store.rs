@@ -11,8 +11,8 @@ use weir_domain::{
 };
 use weir_log::{JournalId, Position};
 use weir_store::{
-    Accounts, AnalyticsSink, Applied, BatchKeyTable, MainReads, MainSink, Maintained, Positions, SettingsTable, Sink,
-    Step, StoreError, VisitorTable, open_analytics, open_main,
+    Accounts, AnalyticsSink, Applied, BatchKeyTable, MainReads, MainSink, Maintained, Positions, SettingsTable,
+    Settled, Sink, Step, StoreError, VisitorTable, open_analytics, open_main,
 };
 
 use crate::{Backend, Databases};
@@ -46,6 +46,7 @@ pub trait AnySink: Send + Sync {
     /// Applies steps one after the other, each of them prepared while the one before it is applied. How many were.
     async fn apply_pipelined(&self, steps: &[(Step, Vec<Vec<u8>>)]) -> Result<usize, StoreError>;
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError>;
+    async fn settle(&self, all: bool) -> Result<Settled, StoreError>;
 }
 
 pub fn decoded<S: Sink>(records: &[Vec<u8>]) -> Vec<S::Record<'_>> {
@@ -87,6 +88,9 @@ impl<S: Sink> AnySink for Arc<S> {
     }
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
         S::maintain(self, now, retention_days).await
+    }
+    async fn settle(&self, all: bool) -> Result<Settled, StoreError> {
+        S::settle(self, all).await
     }
 }
 

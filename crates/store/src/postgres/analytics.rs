@@ -17,16 +17,18 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
-use super::super::fold::{Fold, PreImage, SessionState, ViewState, ViewStates, WriteSet};
+use super::super::fold::{Fold, PreImage, SessionState, ViewState, ViewStates, WriteSet, is_ours};
 use super::super::migrations::{self, MigrationObserver};
+use super::super::pending::PendingBound;
 use super::super::position::{PositionTable, Positions};
-use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
+use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Settled, Sink, Step, StoreError};
 use super::flush_after;
 use super::hosts::Hosts;
 use super::inserts::{Copies, Repeats, insert_sessions, insert_views};
 use super::key_inserts::insert_keys;
 use super::pace::Pace;
 use super::partitions::{self, Partitions};
+use super::pending;
 use super::writer::{self, Held, WriterConnections};
 use super::{column, patient, pool, request_pool, unix_millis, writer_connections};
 use crate::sift::sift;
@@ -85,6 +87,7 @@ pub struct PostgresAnalytics {
     positions: PositionTable<Postgres>,
     partitions: Partitions,
     copies: Copies,
+    pub(super) pending: PendingBound,
 }
 
 impl PostgresAnalytics {
@@ -102,6 +105,7 @@ impl PostgresAnalytics {
             positions: PositionTable::new(&pool),
             partitions: Partitions::default(),
             copies: Copies::default(),
+            pending: PendingBound::default(),
             pool,
         })
     }
@@ -207,10 +211,14 @@ impl Sink for PostgresAnalytics {
     ) -> Result<Applied, StoreError> {
         self.make_partitions(records).await?;
         let PreparedRows { mut held, views } = prepared;
-        let written = write(&mut held.connection, step, records, NewRows::Prepared(&views), &self.copies).await;
+        let written = self.write(&mut held.connection, step, records, NewRows::Prepared(&views)).await;
         let ended = writer::end(&mut held.connection, written).await;
         self.writer.keep(held, &ended);
         ended.inspect_err(|_| self.partitions.forget())
+    }
+
+    async fn settle(&self, all: bool) -> Result<Settled, StoreError> {
+        pending::settle(self, all).await
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
@@ -248,33 +256,33 @@ impl PostgresAnalytics {
         repeats: Repeats,
     ) -> Result<Applied, StoreError> {
         let mut held = self.writer.take().await?;
-        let applied = apply_on(&mut held.connection, step, records, repeats, &self.copies).await;
+        let applied = self.apply_on(&mut held.connection, step, records, repeats).await;
         self.writer.keep(held, &applied);
         applied
     }
-}
 
-async fn apply_on(
-    connection: &mut PgConnection,
-    step: &Step,
-    records: &[AnalyticsRecord<&str>],
-    repeats: Repeats,
-    copies: &Copies,
-) -> Result<Applied, StoreError> {
-    writer::begin(connection).await?;
-    let written = write(connection, step, records, NewRows::Written(repeats), copies).await;
-    writer::end(connection, written).await
-}
+    async fn apply_on(
+        &self,
+        connection: &mut PgConnection,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        repeats: Repeats,
+    ) -> Result<Applied, StoreError> {
+        writer::begin(connection).await?;
+        let written = self.write(connection, step, records, NewRows::Written(repeats)).await;
+        writer::end(connection, written).await
+    }
 
-async fn write(
-    connection: &mut PgConnection,
-    step: &Step,
-    records: &[AnalyticsRecord<&str>],
-    new_rows: NewRows<'_>,
-    copies: &Copies,
-) -> Result<Applied, StoreError> {
-    PositionTable::<Postgres>::advance(connection, step).await?;
-    write_rows(connection, records, new_rows, step.pacing_window, copies).await
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        step: &Step,
+        records: &[AnalyticsRecord<&str>],
+        new_rows: NewRows<'_>,
+    ) -> Result<Applied, StoreError> {
+        PositionTable::<Postgres>::advance(connection, step).await?;
+        write_rows(connection, records, new_rows, step.pacing_window, &self.copies, &self.pending).await
+    }
 }
 
 async fn sift_on(
@@ -282,8 +290,10 @@ async fn sift_on(
     records: &[AnalyticsRecord<&str>],
 ) -> Result<Vec<(usize, StoreError)>, StoreError> {
     writer::begin_sift(connection).await?;
-    let (new_rows, copies) = (NewRows::Written(Repeats::Left), Copies::none());
-    let found = sift!(connection, records, |span| write_rows(connection, span, new_rows, Duration::ZERO, &copies));
+    // Nothing of it stays, so it takes nobody's room.
+    let (new_rows, copies, pending) = (NewRows::Written(Repeats::Left), Copies::none(), PendingBound::default());
+    let found =
+        sift!(connection, records, |span| write_rows(connection, span, new_rows, Duration::ZERO, &copies, &pending));
     sqlx::raw_sql("ROLLBACK").execute(connection).await?;
     Ok(found)
 }
@@ -294,21 +304,36 @@ async fn write_rows(
     new_rows: NewRows<'_>,
     pacing_window: Duration,
     copies: &Copies,
+    pending: &PendingBound,
 ) -> Result<Applied, StoreError> {
-    let write_set = WriteSet::of(records);
+    let mut write_set = WriteSet::of(records);
+    let waiting = pending::waiting_for(connection, records).await?;
+    write_set.expect(&waiting);
     let prepared = match new_rows {
         NewRows::Written(_) => None,
         NewRows::Prepared(views) => Some(views),
     };
-    let mut fold = Fold::of(records, &write_set, load(connection, &write_set, prepared).await?);
+    let loaded = PreImage { waiting, ..load(connection, &write_set, prepared).await? };
+    let mut fold = Fold::of(records, &write_set, loaded);
     match new_rows {
         NewRows::Written(repeats) => insert_rows(connection, &fold, repeats, pacing_window, copies).await?,
         NewRows::Prepared(views) => fold.reconcile(views),
     }
-    update_sessions(connection, &fold.changed_sessions).await?;
-    update_views(connection, &fold.changed_views).await?;
+    write_changes(connection, &fold, pending).await?;
     insert_keys(connection, &fold).await?;
     Ok(fold.applied())
+}
+
+/// Writes what a fold comes to, beside new rows and keys.
+pub(super) async fn write_changes(
+    connection: &mut PgConnection,
+    fold: &Fold<'_>,
+    pending: &PendingBound,
+) -> Result<(), StoreError> {
+    update_sessions(connection, &fold.changed_sessions).await?;
+    update_views(connection, &fold.changed_views).await?;
+    pending::keep(connection, pending.admit(&fold.waiting)).await?;
+    pending::arrived(connection, &fold.arrived).await
 }
 
 async fn insert_rows(
@@ -336,7 +361,7 @@ fn by_day<T>(rows: &[(Uuid, T)]) -> impl Iterator<Item = &[(Uuid, T)]> {
 
 /// What is there of the write set. A step that is prepared wrote its new rows and these views itself, which do not count: had
 /// they been there before, that had failed.
-async fn load(
+pub(super) async fn load(
     connection: &mut PgConnection,
     write_set: &WriteSet,
     prepared: Option<&ViewStates>,
@@ -346,7 +371,7 @@ async fn load(
     let is_own_view = |id: &Uuid| prepared.is_some_and(|views| views.contains_key(id));
     // Every id here is a UUIDv7. What a client made up must not make the look-up visit every partition.
     let sessions: Vec<Uuid> =
-        write_set.sessions.iter().copied().filter(|id| is_ours(id) && !is_own_session(id)).collect();
+        write_set.sessions.iter().copied().filter(|id| is_ours(*id) && !is_own_session(id)).collect();
     if let Some((lowest, highest)) = bounds(sessions.iter()) {
         type Row = (Uuid, Option<String>, i32, bool, i32, DateTime<Utc>);
         let rows: Vec<Row> = sqlx::query_as(LOCK_SESSIONS)
@@ -362,7 +387,7 @@ async fn load(
         loaded.sessions = rows.into_iter().map(state).collect();
     }
     let known: BTreeSet<Uuid> =
-        loaded.sessions.keys().chain(write_set.begun.iter().filter(|id| is_ours(id))).copied().collect();
+        loaded.sessions.keys().chain(write_set.begun.iter().filter(|id| is_ours(**id))).copied().collect();
     if !known.is_empty() {
         let floors: Vec<Uuid> = known.iter().map(|id| partitions::day_before(*id)).collect();
         let known: Vec<Uuid> = known.into_iter().collect();
@@ -372,7 +397,7 @@ async fn load(
         loaded.last_views.extend(rows);
     }
     let mut views: BTreeSet<Uuid> =
-        write_set.views.iter().copied().filter(|id| is_ours(id) && !is_own_view(id)).collect();
+        write_set.views.iter().copied().filter(|id| is_ours(*id) && !is_own_view(id)).collect();
     views.extend(loaded.last_views.values());
     if let Some((lowest, highest)) = bounds(views.iter()) {
         type Row = (Uuid, DateTime<Utc>, Option<f64>, Option<f64>);
@@ -385,10 +410,6 @@ async fn load(
         loaded.views = rows.into_iter().map(state).collect();
     }
     Ok(loaded)
-}
-
-fn is_ours(id: &Uuid) -> bool {
-    id.get_version_num() == 7
 }
 
 async fn update_sessions(connection: &mut PgConnection, changed: &[(Uuid, SessionState)]) -> Result<(), StoreError> {

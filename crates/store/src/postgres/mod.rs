@@ -15,6 +15,7 @@ mod key_inserts;
 mod main;
 mod pace;
 mod partitions;
+mod pending;
 pub(super) mod renewal;
 mod writer;
 

@@ -14,8 +14,10 @@ use uuid::Uuid;
 use super::super::fold::{Fold, PreImage, SessionState, ViewState, WriteSet};
 use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, MigrationObserver};
+use super::super::pending::PendingBound;
 use super::super::position::{AsOf, PositionTable, Positions};
-use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Sink, Step, StoreError};
+use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Settled, Sink, Step, StoreError};
+use super::pending;
 use super::{MAX_BINDS, SqliteFile, insert_sql, read_id, read_time};
 use crate::columns::{NewRow, StateWriter};
 use crate::sift::sift;
@@ -64,8 +66,9 @@ const DELETE_ROWS: i64 = 5_000;
 
 /// The analytics database in a SQLite file.
 pub struct SqliteAnalytics {
-    file: SqliteFile,
+    pub(super) file: SqliteFile,
     positions: PositionTable<Sqlite>,
+    pub(super) pending: PendingBound,
 }
 
 impl SqliteAnalytics {
@@ -75,7 +78,7 @@ impl SqliteAnalytics {
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let file = SqliteFile::of(url)?;
-        Ok(Self { positions: PositionTable::new(&file.pool), file })
+        Ok(Self { positions: PositionTable::new(&file.pool), file, pending: PendingBound::default() })
     }
 }
 
@@ -109,7 +112,7 @@ impl Sink for SqliteAnalytics {
     async fn apply(&self, step: &Step, records: &[AnalyticsRecord<&str>]) -> Result<Applied, StoreError> {
         let mut transaction = self.file.begin().await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
-        let applied = write_rows(&mut transaction, records).await?;
+        let applied = write_rows(&mut transaction, records, &self.pending).await?;
         self.file.commit(transaction).await?;
         Ok(applied)
     }
@@ -120,9 +123,15 @@ impl Sink for SqliteAnalytics {
         records: &[AnalyticsRecord<&str>],
     ) -> Result<Vec<(usize, StoreError)>, StoreError> {
         let mut transaction = self.file.begin().await?;
-        let found = sift!(transaction, records, |span| write_rows(&mut transaction, span));
+        // Nothing of it stays, so it takes nobody's room.
+        let pending = PendingBound::default();
+        let found = sift!(transaction, records, |span| write_rows(&mut transaction, span, &pending));
         transaction.rollback().await?;
         Ok(found)
+    }
+
+    async fn settle(&self, all: bool) -> Result<Settled, StoreError> {
+        pending::settle(self, all).await
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
@@ -202,13 +211,18 @@ impl BatchKeyTable for SqliteAnalytics {
 async fn write_rows(
     connection: &mut SqliteConnection,
     records: &[AnalyticsRecord<&str>],
+    pending: &PendingBound,
 ) -> Result<Applied, StoreError> {
-    let write_set = WriteSet::of(records);
-    let loaded = load(connection, &write_set).await?;
+    let mut write_set = WriteSet::of(records);
+    let waiting = pending::waiting_for(connection, records).await?;
+    write_set.expect(&waiting);
+    let loaded = PreImage { waiting, ..load(connection, &write_set).await? };
     let fold = Fold::of(records, &write_set, loaded);
     insert(connection, &fold.new_sessions, " ON CONFLICT (id) DO NOTHING").await?;
     insert(connection, &fold.new_views, "").await?;
     update(connection, &fold).await?;
+    pending::keep(connection, pending.admit(&fold.waiting)).await?;
+    pending::arrived(connection, &fold.arrived).await?;
     Ok(fold.applied())
 }
 

@@ -5,6 +5,7 @@
 
 mod analytics;
 mod main;
+mod pending;
 mod place;
 
 use std::path::Path;

@@ -5,6 +5,7 @@ mod analytics;
 mod events;
 mod main_database;
 mod model;
+mod pending;
 mod position;
 mod visitors;
 

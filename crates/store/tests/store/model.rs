@@ -94,6 +94,8 @@ struct ViewRow {
 struct Model {
     sessions: Vec<SessionRow>,
     views: Vec<ViewRow>,
+    /// What waits for a session or a view, in the order in which it came.
+    waiting: Vec<(Uuid, AnalyticsEvent)>,
 }
 
 impl Model {
@@ -109,26 +111,18 @@ impl Model {
                         duration: 0,
                         last_activity_at: begun.started_at.0,
                     });
+                    self.arrive(begun.id);
                 }
             }
             AnalyticsEvent::Pageview(opened) => {
                 if self.views.iter().any(|view| view.id == opened.id) {
                     return;
                 }
-                let session = self.sessions.iter_mut().find(|session| session.id == opened.session_id);
-                if let Some(session) = session {
-                    session.page_views += 1;
-                    session.bounced = session.page_views < 2;
-                    session.last_activity_at = session.last_activity_at.max(opened.entered_at.0);
+                if self.count_view(opened) {
                     let earlier = self.views.iter_mut().filter(|view| view.session == opened.session_id);
-                    if let Some(previous) = earlier.max_by_key(|view| view.id) {
-                        let elapsed = opened.entered_at.0 - previous.entered_at;
-                        if previous.duration.is_none() && (0..=3600 * 1000).contains(&elapsed) {
-                            #[allow(clippy::cast_precision_loss)] // an hour of milliseconds
-                            let seconds = elapsed as f64 / 1000.0;
-                            previous.duration = Some(seconds);
-                        }
-                    }
+                    end(earlier.max_by_key(|view| view.id), opened.entered_at.0);
+                } else {
+                    self.wait(opened.session_id, &record.event);
                 }
                 self.views.push(ViewRow {
                     id: opened.id,
@@ -137,6 +131,7 @@ impl Model {
                     duration: None,
                     depth: None,
                 });
+                self.arrive(opened.id);
             }
             AnalyticsEvent::Leave(leave) => {
                 if let Some(view) = self.views.iter_mut().find(|view| view.id == leave.view_id) {
@@ -144,20 +139,68 @@ impl Model {
                     if leave.scroll_depth.is_some() {
                         view.depth = leave.scroll_depth;
                     }
+                } else {
+                    self.wait(leave.view_id, &record.event);
                 }
             }
             AnalyticsEvent::Heartbeat(heartbeat) => {
                 if let Some(session) = self.sessions.iter_mut().find(|session| session.id == heartbeat.session_id) {
                     session.duration += 30;
                     session.last_activity_at = session.last_activity_at.max(heartbeat.at.0);
+                } else {
+                    self.wait(heartbeat.session_id, &record.event);
                 }
             }
             AnalyticsEvent::Identify(identify) => {
                 if let Some(session) = self.sessions.iter_mut().find(|session| session.id == identify.session_id) {
                     session.user = Some(identify.user_id.clone());
+                } else {
+                    self.wait(identify.session_id, &record.event);
                 }
             }
         }
+    }
+
+    fn count_view(&mut self, opened: &PageviewRecord) -> bool {
+        let session = self.sessions.iter_mut().find(|session| session.id == opened.session_id);
+        let Some(session) = session else { return false };
+        session.page_views += 1;
+        session.bounced = session.page_views < 2;
+        session.last_activity_at = session.last_activity_at.max(opened.entered_at.0);
+        true
+    }
+
+    fn wait(&mut self, awaited: Uuid, event: &AnalyticsEvent) {
+        if awaited.get_version_num() == 7 {
+            self.waiting.push((awaited, event.clone()));
+        }
+    }
+
+    /// What waited for it happens now. A view that waited ends the one before it by id, in whichever order they came.
+    fn arrive(&mut self, id: Uuid) {
+        let (arrived, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(awaited, _)| *awaited == id);
+        self.waiting = waiting;
+        let arrived: Vec<(Uuid, AnalyticsEvent)> = arrived;
+        for (_, event) in &arrived {
+            if let AnalyticsEvent::Pageview(opened) = event {
+                self.count_view(opened);
+                let earlier = self.views.iter_mut().filter(|view| view.session == id && view.id < opened.id);
+                end(earlier.max_by_key(|view| view.id), opened.entered_at.0);
+            } else {
+                self.record(&event.clone().into());
+            }
+        }
+    }
+}
+
+/// Another view of the session was opened.
+fn end(view: Option<&mut ViewRow>, at: i64) {
+    let Some(view) = view else { return };
+    let elapsed = at - view.entered_at;
+    if view.duration.is_none() && (0..=3600 * 1000).contains(&elapsed) {
+        #[allow(clippy::cast_precision_loss)] // an hour of milliseconds
+        let seconds = elapsed as f64 / 1000.0;
+        view.duration = Some(seconds);
     }
 }
 
@@ -289,6 +332,9 @@ async fn follow(
     model.views.sort_by_key(|view| view.id);
     prop_assert_eq!(stored_sessions(store, &made).await, model.sessions);
     prop_assert_eq!(stored_views(store, &made).await, model.views);
+    let awaited = list(made.sessions.iter().map(|session| session.id).chain(made.views.iter().map(|view| view.id)));
+    let sql = format!("SELECT * FROM pending_effects WHERE awaited IN ({awaited})");
+    prop_assert_eq!(store.databases.rows(Database::Analytics, &sql).await.len(), model.waiting.len());
     Ok(())
 }
 
