@@ -236,6 +236,12 @@ impl MailSender {
     }
 }
 
+/// Whether a mail can be sent to this address: one that nobody can reach is to be refused before a code is made for it.
+#[must_use]
+pub fn can_reach(address: &str) -> bool {
+    self::address(address).is_some()
+}
+
 /// An address that can stand in a mail's head and in a log line without being anything else.
 fn address(text: &str) -> Option<Address> {
     let is_plain = !text.contains(|character: char| character.is_control() || character.is_whitespace());

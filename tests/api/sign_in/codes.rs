@@ -206,6 +206,7 @@ on_both_databases! {
             (json!({"email": 7}), vec![detail("email", "must be a string"), no_email()]),
             (json!({"email": ""}), vec![no_email()]),
             (json!({"email": "ann"}), vec![no_email()]),
+            (json!({"email": "\"a b\"@example.org"}), vec![no_email()]),
             (json!({"email": "ann@example.org\r\nBcc: eve@example.org"}), vec![no_email()]),
             (json!({"email": format!("{}@example.org", "a".repeat(250))}), vec![no_email()]),
         ] {
