@@ -1,7 +1,7 @@
 //! Public keys that check signatures, from one file: a key in PEM form, or a JSON Web Key Set (RFC 7517).
 //!
 //! Invariants: the algorithm belongs to the key, never to the token; a key that could check nothing is not taken; a
-//! file that no longer holds a usable key never replaces keys that are in use. The kinds of key are the same in both
+//! file that no longer holds a usable key leaves those in use for [`KEEP`], and then there are none. The kinds of key are the same in both
 //! forms: RSA of 2048 to 4096 bits, P-256 and Ed25519.
 //! Not a `moka` cache: it has no refresh beside a value that stays (moka-rs/moka#467). Once an entry expired, every request
 //! would wait for the one that reads the file (`try_get_with`), and a file without keys would leave none.
@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,9 @@ use crate::file_version::FileVersion;
 
 /// How often the file is looked at, at most.
 pub const EVERY: Duration = Duration::from_secs(1);
+/// How long keys stay in use when the file is gone or holds none: it may be in the middle of being replaced. Whoever emptied it to
+/// have a key refused waits no longer than this.
+pub const KEEP: Duration = Duration::from_mins(5);
 const LEEWAY_SECONDS: u64 = 30;
 /// Shorter ones are not to be used (RFC 7518, 3.3), longer ones the library does not check.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -50,7 +53,15 @@ pub struct VerificationKeys {
     began: Instant,
     /// Milliseconds after `began`.
     next_look: AtomicU64,
-    seen: Mutex<Option<FileVersion>>,
+    file: Mutex<WatchedFile>,
+    keep: Duration,
+}
+
+/// What was seen of the file.
+struct WatchedFile {
+    version: Option<FileVersion>,
+    /// Since when it gives no keys.
+    unusable_since: Option<Instant>,
 }
 
 struct VerificationKey {
@@ -71,6 +82,10 @@ impl VerificationKeys {
     /// # Errors
     /// When the file cannot be read or holds no key to check a signature with.
     pub fn open(path: &Path) -> Result<Self, KeysError> {
+        Self::open_keeping(path, KEEP)
+    }
+
+    fn open_keeping(path: &Path, keep: Duration) -> Result<Self, KeysError> {
         // Before the file is read, or an exchange in between is missed.
         let seen = FileVersion::of(path);
         Ok(Self {
@@ -78,7 +93,8 @@ impl VerificationKeys {
             path: path.to_owned(),
             began: Instant::now(),
             next_look: AtomicU64::new(millis(EVERY)),
-            seen: Mutex::new(seen),
+            file: Mutex::new(WatchedFile { version: seen, unusable_since: None }),
+            keep,
         })
     }
 
@@ -106,19 +122,27 @@ impl VerificationKeys {
         if !my_turn {
             return;
         }
-        // A file that is away for a moment is being replaced: the keys in memory stay.
-        let Some(version) = FileVersion::of(&self.path) else { return };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == Some(version) {
-            return;
-        }
-        *seen = Some(version);
-        match read(&self.path) {
-            Ok(keys) => {
-                tracing::info!(path = %self.path.display(), keys = keys.len(), "public keys reloaded");
-                self.keys.store(keys.into());
+        let version = FileVersion::of(&self.path);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.version != version {
+            file.version = version;
+            match read(&self.path) {
+                Ok(keys) => {
+                    tracing::info!(path = %self.path.display(), keys = keys.len(), "public keys reloaded");
+                    self.keys.store(keys.into());
+                    file.unusable_since = None;
+                }
+                Err(error) => {
+                    file.unusable_since.get_or_insert_with(Instant::now);
+                    let for_seconds = self.keep.as_secs();
+                    tracing::warn!(%error, for_seconds, "changed public keys refused, those in memory stay in use for a while");
+                }
             }
-            Err(error) => tracing::warn!(%error, "changed public keys refused, those in memory stay in use"),
+        }
+        let is_over = file.unusable_since.is_some_and(|since| since.elapsed() >= self.keep);
+        if is_over && !self.keys.load().is_empty() {
+            tracing::error!(path = %self.path.display(), "no public keys any more: every token is refused until the file has some");
+            self.keys.store(Arc::default());
         }
     }
 }
@@ -368,5 +392,34 @@ mod tests {
         write_set(&path, &[(testing::P256_2, Some("2"))]);
         assert!(passes(&new));
         assert!(!passes(&old));
+    }
+
+    #[test]
+    fn keys_of_emptied_or_deleted_file_are_refused_after_a_while() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.json");
+        let token = testing::P256_1.sign(Some("1"), &claims());
+        let empty: [fn(&Path); 4] = [
+            |path| std::fs::write(path, "").unwrap(),
+            |path| std::fs::write(path, "{\"keys\":[]}").unwrap(),
+            |path| std::fs::write(path, "{\"keys\": [").unwrap(),
+            |path| std::fs::remove_file(path).unwrap(),
+        ];
+        for empty in empty {
+            write_set(&path, &[(testing::P256_1, Some("1"))]);
+            let keys = VerificationKeys::open_keeping(&path, EVERY * 2).unwrap();
+            let passes = |after: Duration| {
+                std::thread::sleep(after);
+                keys.claims::<Value>(&token).is_some()
+            };
+            empty(&path);
+            assert!(
+                passes(EVERY + Duration::from_millis(50)),
+                "they stay while the file may be in the middle of a change"
+            );
+            assert!(!passes(EVERY * 2 + Duration::from_millis(50)), "they do not stay for ever");
+            write_set(&path, &[(testing::P256_1, Some("1"))]);
+            assert!(passes(EVERY + Duration::from_millis(50)), "a good file is taken at once");
+        }
     }
 }
