@@ -23,7 +23,7 @@ use weir::settings;
 use weir::telemetry::logs;
 use weir::telemetry::progress::watched;
 use weir_domain::Clock;
-use weir_store::{AnalyticsSink, MainSink, MigrationEvent, Sink};
+use weir_store::{AnalyticsSink, MainSink, MigrationEvent, Sink, StoreError};
 
 use progress::{LINE_EVERY, Waiting};
 
@@ -102,6 +102,7 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
     if config.data_dir.exists() && !config.data_dir.is_dir() {
         problems.push(format!("data_dir {} is not a directory", config.data_dir.display()));
     }
+    problems.extend(unfit_databases(config));
     if !problems.is_empty() {
         let list: String = problems.iter().map(|problem| format!("\n  - {problem}")).collect();
         return Err(wrong(format!("the configuration is not usable:{list}")));
@@ -114,6 +115,33 @@ pub fn check(config: &Config, Problems(mut problems): Problems) -> Done {
         config.databases.analytics.describe(),
         config.databases.main.describe()
     ))
+}
+
+/// The databases that are there and cannot hold every record.
+fn unfit_databases(config: &Config) -> Vec<String> {
+    let urls = &config.databases;
+    // Weir makes a SQLite file itself; a check makes nothing.
+    let is_server = |url: &&DatabaseUrl| matches!(url, DatabaseUrl::Postgres(_));
+    let asked = block_on(async {
+        let analytics = async {
+            let url = Some(&urls.analytics).filter(is_server)?;
+            encoding_refusal(url, app::open_analytics(url).ok()?.check_encoding()).await
+        };
+        let main = async {
+            let url = Some(&urls.main).filter(is_server)?;
+            encoding_refusal(url, app::open_main(url).ok()?.check_encoding()).await
+        };
+        Ok(tokio::join!(analytics, main))
+    });
+    asked.into_iter().flat_map(|(analytics, main)| [analytics, main]).flatten().collect()
+}
+
+/// What is to be said of a database that answers in time, where it cannot hold every text.
+async fn encoding_refusal(url: &DatabaseUrl, asked: impl Future<Output = Result<(), StoreError>>) -> Option<String> {
+    match tokio::time::timeout(ADVICE_TIMEOUT, asked).await {
+        Ok(Err(error @ StoreError::Encoding(_))) => Some(format!("{}: {error}", url.describe())),
+        _ => None,
+    }
 }
 
 /// Prints what an operator should set in a database that is there. One that is away has no advice to give.

@@ -1,6 +1,8 @@
 //! A database that goes away under load, and one record that it will not take.
 
-use weir_testkit::on_both_databases;
+use std::time::Duration;
+
+use weir_testkit::{minimal_session, on_both_databases};
 
 use super::postgres_server::flows;
 use super::*;
@@ -119,5 +121,30 @@ on_both_databases! {
         }
         let reason = if backend == Backend::Postgres { "code 23514, constraint no_poison" } else { "code 1811" };
         assert_eq!(kept.matches(reason).count(), 3, "{kept}");
+    }
+}
+
+#[tokio::test]
+async fn connections_ended_while_idle_are_replaced_without_a_word() {
+    let mut app = TestApp::prepare(Backend::Postgres).await;
+    for database in [Database::Analytics, Database::Main] {
+        let name = app.databases.url(database).rsplit('/').next().unwrap();
+        app.databases.execute(database, &format!("ALTER DATABASE {name} SET idle_session_timeout = '100ms'")).await;
+    }
+    app.set_all(UNTHROTTLED);
+    app.launch().await;
+    for _ in 0..8 {
+        app.create_session(&minimal_session()).await;
+        app.applied().await;
+        // Longer than a connection may be idle, and shorter than the writer takes one to be fresh.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    let log = app.log();
+    for word in ["database is away", "database is back"] {
+        assert!(!log.contains(word), "{word}");
+    }
+    for database in ["analytics", "main"] {
+        let retries = app.metric(&format!("weir_writer_retries_total{{database=\"{database}\"}}")).await;
+        assert!(retries < 1.0, "{database}: {retries}");
     }
 }

@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The URL is none that this engine can open.
     #[error("database url: {0}")]
     Url(String),
+    /// The database cannot hold every text that a record may have.
+    #[error("database encoding: {0}")]
+    Encoding(String),
     /// The schema is not one that this version knows.
     #[error("database schema: {0}")]
     Schema(String),
@@ -48,7 +51,7 @@ impl StoreError {
             Self::Unlinked(_) => "unlinked",
             Self::Repeated => "repeated",
             Self::Moved { .. } | Self::Behind { .. } => "moved",
-            Self::Schema(_) => "schema",
+            Self::Schema(_) | Self::Encoding(_) => "schema",
             Self::Url(_) => "url",
         }
     }

@@ -77,6 +77,18 @@ impl MainSink {
         }
     }
 
+    /// Asks whether the database can hold every text. Nothing is written, and no schema has to be there.
+    ///
+    /// # Errors
+    /// [`StoreError::Encoding`] when it cannot; another when it does not answer.
+    pub async fn check_encoding(&self) -> Result<(), StoreError> {
+        match self {
+            // Made by Weir, in UTF-8.
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(sink) => sink.check_encoding().await,
+        }
+    }
+
     /// How far journals are applied.
     #[must_use]
     pub fn positions(&self) -> &dyn Positions {
@@ -116,6 +128,18 @@ impl AnalyticsSink {
         match self {
             Self::Sqlite(_) => Ok(()),
             Self::Postgres(sink) => sink.find_server().await,
+        }
+    }
+
+    /// Asks whether the database can hold every text. Nothing is written, and no schema has to be there.
+    ///
+    /// # Errors
+    /// [`StoreError::Encoding`] when it cannot; another when it does not answer.
+    pub async fn check_encoding(&self) -> Result<(), StoreError> {
+        match self {
+            // Made by Weir, in UTF-8.
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(sink) => sink.check_encoding().await,
         }
     }
 

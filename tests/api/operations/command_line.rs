@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use weir_testkit::{Backend, JWT_SECRET, TestApp, UNTHROTTLED, minimal_session, on_both_databases};
+use weir_testkit::{Backend, Database, JWT_SECRET, TestApp, UNTHROTTLED, minimal_session, on_both_databases};
 
 #[tokio::test]
 async fn cli_help_and_version_are_printed() {
@@ -280,4 +280,26 @@ async fn cli_explain_says_what_becomes_of_a_user_agent() {
     let refused = app.run(&["explain", "--user-agent", phone]).await;
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("bots.people: the phrase \"bot\" would let"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn cli_database_in_another_encoding_is_refused_by_name() {
+    let mut app = TestApp::prepare(Backend::Postgres).await;
+    let usable = app.databases.main_url.clone();
+    let name = format!("{}_latin1", usable.rsplit('/').next().unwrap());
+    let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    app.databases.execute(Database::Main, &create).await;
+    let latin = format!("{}/{name}", usable.rsplit_once('/').unwrap().0);
+    for variable in ["WEIR_MAIN_DATABASE_URL", "WEIR_ANALYTICS_DATABASE_URL"] {
+        app.set_all(&[("WEIR_MAIN_DATABASE_URL", &usable), ("WEIR_ANALYTICS_DATABASE_URL", &usable)]);
+        app.set(variable, &latin);
+        for (command, code) in [(&["check"][..], 2), (&["migrate"], 1), (&[], 1)] {
+            let refused = app.run(command).await;
+            assert_eq!(refused.code, Some(code), "{variable} {command:?}: {refused:?}");
+            for part in ["LATIN1", "ENCODING 'UTF8' TEMPLATE template0", &name] {
+                let is_said = refused.stderr.contains(part) || (command == ["migrate"] && part == name);
+                assert!(is_said, "{variable} {command:?} does not say {part}: {refused:?}");
+            }
+        }
+    }
 }

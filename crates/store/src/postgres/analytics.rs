@@ -30,7 +30,7 @@ use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::pending;
 use super::writer::{self, Held, WriterConnections};
-use super::{column, patient, pool, request_pool, unix_millis, writer_connections};
+use super::{column, encoding, patient, pool, request_pool, unix_millis, writer_connections};
 use crate::sift::sift;
 use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
 
@@ -110,6 +110,14 @@ impl PostgresAnalytics {
         })
     }
 
+    /// Asks whether the database can hold every text.
+    ///
+    /// # Errors
+    /// [`StoreError::Encoding`] when it cannot; another when it does not answer.
+    pub async fn check_encoding(&self) -> Result<(), StoreError> {
+        encoding::check(&mut self.hosts.connect(patient).await?).await
+    }
+
     /// Statements that an operator should run: settings of the database that Weir's own connections cannot make for it.
     ///
     /// # Errors
@@ -144,6 +152,7 @@ impl Sink for PostgresAnalytics {
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
         let mut connection = self.hosts.connect(patient).await?;
+        encoding::check(&mut connection).await?;
         Ok(migrations::run(migrations::ANALYTICS_POSTGRES, &mut connection, tell).await?)
     }
 
@@ -177,7 +186,7 @@ impl Sink for PostgresAnalytics {
         records: &[AnalyticsRecord<&str>],
     ) -> Result<Vec<(usize, StoreError)>, StoreError> {
         self.make_partitions(records).await?;
-        let mut held = self.writer.take().await?;
+        let mut held = self.writer.begin().await?;
         let found = sift_on(&mut held.connection, records).await;
         self.writer.keep(held, &found);
         found
@@ -190,8 +199,7 @@ impl Sink for PostgresAnalytics {
             return Ok(None);
         }
         self.make_partitions(records).await?;
-        let mut held = self.writer.take().await?;
-        writer::begin(&mut held.connection).await?;
+        let mut held = self.writer.begin().await?;
         let inserted =
             insert_rows(&mut held.connection, &speculate, Repeats::Refused, Duration::ZERO, &self.copies).await;
         if inserted.is_err() {
@@ -255,7 +263,7 @@ impl PostgresAnalytics {
         records: &[AnalyticsRecord<&str>],
         repeats: Repeats,
     ) -> Result<Applied, StoreError> {
-        let mut held = self.writer.take().await?;
+        let mut held = self.writer.begin().await?;
         let applied = self.apply_on(&mut held.connection, step, records, repeats).await;
         self.writer.keep(held, &applied);
         applied
@@ -268,7 +276,6 @@ impl PostgresAnalytics {
         records: &[AnalyticsRecord<&str>],
         repeats: Repeats,
     ) -> Result<Applied, StoreError> {
-        writer::begin(connection).await?;
         let written = self.write(connection, step, records, NewRows::Written(repeats)).await;
         writer::end(connection, written).await
     }
@@ -289,7 +296,7 @@ async fn sift_on(
     connection: &mut PgConnection,
     records: &[AnalyticsRecord<&str>],
 ) -> Result<Vec<(usize, StoreError)>, StoreError> {
-    writer::begin_sift(connection).await?;
+    writer::check_at_once(connection).await?;
     // Nothing of it stays, so it takes nobody's room.
     let (new_rows, copies, pending) = (NewRows::Written(Repeats::Left), Copies::none(), PendingBound::default());
     let found =

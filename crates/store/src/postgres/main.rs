@@ -15,7 +15,7 @@ use super::super::{
 };
 use super::hosts::Hosts;
 use super::writer::{self, WriterConnections};
-use super::{column, patient, pool, request_pool, writer_connections};
+use super::{column, encoding, patient, pool, request_pool, writer_connections};
 use crate::accounts::AccountTables;
 use crate::sift::sift;
 use weir_domain::{
@@ -100,6 +100,14 @@ pub struct PostgresMain {
 }
 
 impl PostgresMain {
+    /// Asks whether the database can hold every text.
+    ///
+    /// # Errors
+    /// [`StoreError::Encoding`] when it cannot; another when it does not answer.
+    pub async fn check_encoding(&self) -> Result<(), StoreError> {
+        encoding::check(&mut self.hosts.connect(patient).await?).await
+    }
+
     /// Connects when it is first used.
     ///
     /// # Errors
@@ -149,6 +157,7 @@ impl Sink for PostgresMain {
 
     async fn migrate_observed(&self, tell: MigrationObserver<'_>) -> Result<(), StoreError> {
         let mut connection = self.hosts.connect(patient).await?;
+        encoding::check(&mut connection).await?;
         Ok(migrations::run(migrations::MAIN_POSTGRES, &mut connection, tell).await?)
     }
 
@@ -161,14 +170,14 @@ impl Sink for PostgresMain {
     }
 
     async fn apply(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Applied, StoreError> {
-        let mut held = self.writer.take().await?;
+        let mut held = self.writer.begin().await?;
         let applied = apply_on(&mut held.connection, step, records).await;
         self.writer.keep(held, &applied);
         applied
     }
 
     async fn sift(&self, step: &Step, records: &[Self::Record<'_>]) -> Result<Vec<(usize, StoreError)>, StoreError> {
-        let mut held = self.writer.take().await?;
+        let mut held = self.writer.begin().await?;
         let found = sift_on(&mut held.connection, step, records).await;
         self.writer.keep(held, &found);
         found
@@ -207,7 +216,6 @@ impl SettingsTable for PostgresMain {
 }
 
 async fn apply_on(connection: &mut PgConnection, step: &Step, records: &[MainRecord]) -> Result<Applied, StoreError> {
-    writer::begin(connection).await?;
     let written = write(connection, step, records).await;
     writer::end(connection, written).await
 }
@@ -217,7 +225,7 @@ async fn sift_on(
     step: &Step,
     records: &[MainRecord],
 ) -> Result<Vec<(usize, StoreError)>, StoreError> {
-    writer::begin_sift(connection).await?;
+    writer::check_at_once(connection).await?;
     let found = sift!(connection, records, |span| write_rows(connection, step, span));
     sqlx::raw_sql("ROLLBACK").execute(connection).await?;
     Ok(found)

@@ -7,6 +7,7 @@ mod analytics;
 mod batch_keys;
 mod composite;
 mod copy;
+mod encoding;
 mod fields;
 mod flush_after;
 mod hosts;

@@ -45,19 +45,25 @@ impl WriterConnections {
         Self { hosts, settings, idle: Mutex::default() }
     }
 
-    /// The connection of the last transaction that ended, or a new one where that is too old or says nothing.
+    /// A transaction that has just begun, on the connection of the last one that ended, or on a new one where that is too old,
+    /// says nothing or was ended while it was idle: a server may do that after any time (`idle_session_timeout`), and it is no
+    /// outage. Nothing was written yet, so nothing can have been lost.
     ///
     /// # Errors
     /// When the server cannot be reached in time.
-    pub async fn take(&self) -> Result<Held, StoreError> {
+    pub async fn begin(&self) -> Result<Held, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(mut held) = idle.filter(|held| held.made.elapsed() < LIFETIME) {
             let is_fresh = held.used.elapsed() < IDLE;
-            if is_fresh || matches!(timeout(ANSWER, held.connection.ping()).await, Ok(Ok(()))) {
+            let is_there = is_fresh || matches!(timeout(ANSWER, held.connection.ping()).await, Ok(Ok(())));
+            if is_there && begin(&mut held.connection).await.is_ok() {
                 return Ok(held);
             }
+            // What was idle for as long is not there either.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
-        let connection = self.hosts.connect(self.settings).await?;
+        let mut connection = self.hosts.connect(self.settings).await?;
+        begin(&mut connection).await?;
         Ok(Held { connection, made: Instant::now(), used: Instant::now() })
     }
 
@@ -74,14 +80,13 @@ impl WriterConnections {
 
 /// Begins a transaction. Not one of sqlx's, which borrow their connection: some are kept until it is their turn. Then each
 /// statement must see what was committed meanwhile, whatever the server's default.
-pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), StoreError> {
+async fn begin(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(connection).await?;
     Ok(())
 }
 
-/// Begins a transaction that is to be rolled back: what is checked at a commit is checked at once.
-pub(super) async fn begin_sift(connection: &mut PgConnection) -> Result<(), StoreError> {
-    begin(connection).await?;
+/// Has what is checked at a commit checked at once, in a transaction that has begun and is to be rolled back.
+pub(super) async fn check_at_once(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(connection).await?;
     Ok(())
 }
