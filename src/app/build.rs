@@ -2,7 +2,7 @@
 //! enricher, sign-in.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
 use actix::Arbiter;
@@ -40,12 +40,12 @@ use weir_apply::{ApplierPhase, ApplierState, ApplyObserver};
 use weir_domain::{Clock, IdSource};
 use weir_http_guard::{Connections, FdLimit, Timeouts};
 use weir_journal::Journal;
-use weir_store::{AnalyticsSink, MainSink, MainTables, Sink};
+use weir_store::{AnalyticsSink, MainSink, MainTables, Sink, StoreError};
 
 /// How long a start waits for a first word from the databases before it listens without them.
 const DATABASE_GRACE: Duration = Duration::from_secs(3);
 
-/// How long a start waits for what databases that are there remember.
+/// How long a start waits for what databases that have answered remember.
 const MEMORY_GRACE: Duration = Duration::from_secs(30);
 
 /// What every stage is made of.
@@ -75,6 +75,8 @@ impl Builder<'_> {
         let (analytics_writer, main_writer) = (Arc::<ApplierState>::default(), Arc::<ApplierState>::default());
         let memory =
             self.warm_up_from_journals(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer).await?;
+        let deadline = Instant::now() + DATABASE_GRACE;
+        refuse_unfit(config, &analytics_sink, &main_sink, deadline).await?;
         match analytics_sink {
             AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics, &analytics_writer).await?,
             AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics, &analytics_writer),
@@ -83,15 +85,17 @@ impl Builder<'_> {
             MainSink::Sqlite(sink) => self.start_embedded(sink, &main, &main_writer).await?,
             MainSink::Postgres(sink) => self.start_writer(sink, &main, &main_writer),
         }
-        wait_for_databases([&analytics_writer, &main_writer]).await;
+        wait_for_databases([&analytics_writer, &main_writer], deadline).await;
         let settings = Settings::open(&config.data_dir);
         // A database that is away has no settings to tell: those last seen hold until it is back.
-        let _ = settings.refresh(tables.settings.as_ref()).await;
+        if has_answered(&main_writer) {
+            let _ = settings.refresh(tables.settings.as_ref()).await;
+        }
         self.start_refresher(&settings, &tables, &housekeeping);
         // A database that is there is waited for: what it remembers must hold across a restart.
-        let patience = if all_up(&[&analytics_writer, &main_writer]) { MEMORY_GRACE } else { DATABASE_GRACE };
+        let remembered = memory.read_where(has_answered(&analytics_writer), has_answered(&main_writer));
         let unread = || memory.unread().join(", ");
-        let _ = tokio::time::timeout(patience, waiting("what the databases remember", unread, memory.read())).await;
+        let _ = tokio::time::timeout(MEMORY_GRACE, waiting("what the databases remember", unread, remembered)).await;
         let restart_budget = self.health_state.restart_budget("warmer");
         let remembered = memory.clone();
         self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || Warmer {
@@ -155,6 +159,7 @@ impl Builder<'_> {
             draining: AtomicBool::new(false),
             started: AtomicBool::new(false),
             warned_about_proxy: AtomicBool::new(false),
+            warned_about_untrusted_at: AtomicI64::new(0),
         };
         Ok((Data::new(state), [analytics, main]))
     }
@@ -302,8 +307,26 @@ fn database_state(journal: &Journal, applier: Arc<ApplierState>) -> DatabaseStat
     DatabaseState { appender: journal.appender(), journal: journal.status(), applier }
 }
 
-async fn wait_for_databases(writers: [&Arc<ApplierState>; 2]) {
-    let deadline = Instant::now() + DATABASE_GRACE;
+/// A database that can never take every record is no outage: it is refused by name. One that does not answer by the deadline
+/// is asked by its writer.
+async fn refuse_unfit(
+    config: &Config,
+    analytics: &AnalyticsSink,
+    main: &MainSink,
+    deadline: Instant,
+) -> Result<(), AppError> {
+    let analytics = async { tokio::time::timeout_at(deadline, analytics.check_encoding()).await };
+    let main = async { tokio::time::timeout_at(deadline, main.check_encoding()).await };
+    let (analytics, main) = tokio::join!(analytics, main);
+    for (url, checked) in [(&config.databases.analytics, analytics), (&config.databases.main, main)] {
+        if let Ok(Err(source @ StoreError::Encoding(_))) = checked {
+            return Err(AppError::Database { database: url.describe(), source });
+        }
+    }
+    Ok(())
+}
+
+async fn wait_for_databases(writers: [&Arc<ApplierState>; 2], deadline: Instant) {
     let phases = || format!("analytics {}, main {}", writers[0].phase().label(), writers[1].phase().label());
     waiting("the databases", phases, async {
         while Instant::now() < deadline && writers.iter().any(|writer| writer.phase() == ApplierPhase::Starting) {
@@ -311,11 +334,12 @@ async fn wait_for_databases(writers: [&Arc<ApplierState>; 2]) {
         }
     })
     .await;
-    if !all_up(&writers) {
+    if !writers.iter().all(|writer| writer.phase() == ApplierPhase::Up) {
         tracing::warn!("starting without a database: records are kept in the journal until it is there");
     }
 }
 
-fn all_up(writers: &[&Arc<ApplierState>]) -> bool {
-    writers.iter().all(|writer| writer.phase() == ApplierPhase::Up)
+/// Whether the database has said anything. One that has not is not waited for a second time.
+fn has_answered(writer: &ApplierState) -> bool {
+    !matches!(writer.phase(), ApplierPhase::Starting | ApplierPhase::Away)
 }

@@ -1,16 +1,17 @@
 //! The listeners: Weir's HTTP behind guarded streams.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use actix_http::Request;
 use actix_service::fn_service;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
-use weir_http_guard::{BoundAddress, Connections, ServerOptions, Timeouts, bind, serve};
+use weir_http_guard::{BoundAddress, Connections, RefusalObserver, ServerOptions, Timeouts, bind, serve};
 
 use super::error::AppError;
 use crate::config::{Config, Secrets};
-use crate::http::{AppState, HttpApi, Listener};
+use crate::http::{AppState, HttpApi, Listener, refused_before_routing};
 
 /// Prometheus, and people who look by hand.
 const METRICS_CONNECTIONS: usize = 32;
@@ -63,6 +64,7 @@ pub(super) fn listen(
         connections,
         max_workers,
         shutdown_seconds,
+        refused: refused_requests(state),
     };
     let content = if metrics.is_some() { Listener::AllButMetrics } else { Listener::Everything };
     let mut servers = vec![main.serve(options(address, state.connections.clone(), cores), state, content)?];
@@ -72,6 +74,12 @@ pub(super) fn listen(
         servers.push(opened.serve(options, state, Listener::MetricsOnly)?);
     }
     Ok((servers, Started { address, metrics_address, secrets }))
+}
+
+/// Counts and logs what was answered before the application saw it.
+fn refused_requests(state: &Data<AppState>) -> RefusalObserver {
+    let telemetry = Arc::clone(&state.telemetry);
+    Arc::new(move |refusal| refused_before_routing(&telemetry, refusal))
 }
 
 impl Opened {

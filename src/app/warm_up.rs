@@ -98,6 +98,21 @@ impl Memory {
         tokio::join!(self.read_keys(), self.read_visitors());
     }
 
+    /// Reads what the databases know that have answered. One that is away would be asked until it is back.
+    pub async fn read_where(&self, analytics_answers: bool, main_answers: bool) {
+        let keys = async {
+            if analytics_answers {
+                self.read_keys().await;
+            }
+        };
+        let visitors = async {
+            if main_answers {
+                self.read_visitors().await;
+            }
+        };
+        tokio::join!(keys, visitors);
+    }
+
     /// What was not read yet.
     pub fn unread(&self) -> Vec<&'static str> {
         let tables = [("batch keys", self.keys.are_loaded()), ("visitors", self.visitors.are_warm())];

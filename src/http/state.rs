@@ -1,7 +1,7 @@
 //! What handlers can reach: shared handles, all of them cheap to call from a request's own task.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use secrecy::SecretString;
 use weir_apply::ApplierState;
@@ -62,4 +62,6 @@ pub struct AppState {
     pub started: AtomicBool,
     /// Whether the warning about a missing forwarding header was given.
     pub warned_about_proxy: AtomicBool,
+    /// When the last warning about a throttled proxy that is not trusted was given, in milliseconds since 1970.
+    pub warned_about_untrusted_at: AtomicI64,
 }

@@ -125,6 +125,22 @@ async fn rate_limit_ignores_headers_of_untrusted_peer() {
 }
 
 #[tokio::test]
+async fn rate_limit_of_untrusted_proxy_is_warned_about_once_in_a_while() {
+    const WARNING: &str = "not in trusted_proxies";
+    let app = with_limit_of_one(&[("WEIR_TRUSTED_PROXIES", "192.0.2.1")]).await;
+    // A client without such a header is no proxy, and one that is not refused needs no word.
+    assert_eq!((status(&app, &[]).await, status(&app, &[]).await), (200, 429));
+    assert!(!app.log().contains(WARNING));
+    for number in 0..60 {
+        let visitor = format!("203.0.113.{number}");
+        assert_eq!(status(&app, &[("x-forwarded-for", &visitor)]).await, 429);
+    }
+    let log = app.log();
+    assert_eq!(log.matches(WARNING).count(), 1, "{log}");
+    assert!(!log.contains("203.0.113."), "no address is logged");
+}
+
+#[tokio::test]
 async fn rate_limit_ignores_headers_not_listed() {
     let app = with_limit_of_one(&[("WEIR_CLIENT_IP_HEADERS", "x-real-ip")]).await;
     assert!(!are_one(&app, &[("x-real-ip", "203.0.113.1")], &[("x-real-ip", "203.0.113.2")]).await);

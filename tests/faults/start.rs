@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use weir_journal::{JournalOptions, SegmentStorage, Storage};
 use weir_testkit::proxy::{Link, Proxy};
+use weir_testkit::{exclusive, minimal_session};
 
 use super::*;
 
@@ -62,4 +63,36 @@ async fn start_waiting_for_database_ends_on_signal_without_loss() {
     silent.set(Link::Up);
     app.launch().await;
     ledger.settle(&app).await;
+}
+
+#[tokio::test]
+async fn start_beside_databases_that_refuse_opens_its_port_within_a_second() {
+    const NOBODY: [&str; 2] = ["postgres://nobody@127.0.0.1:1/analytics", "postgres://nobody@127.0.0.1:1/main"];
+    let _alone = exclusive().await;
+    let mut app = TestApp::prepare(Backend::Postgres).await;
+    let (analytics, main) = (app.databases.analytics_url.clone(), app.databases.main_url.clone());
+    // The first start makes the schema, and the second tells what a start takes by itself.
+    let mut usual = Duration::ZERO;
+    for (what, urls) in [
+        ("the schema", [&*analytics, &*main]),
+        ("both are there", [&*analytics, &*main]),
+        ("both refuse", NOBODY),
+        ("analytics refuses", [NOBODY[0], &*main]),
+        ("main refuses", [&*analytics, NOBODY[1]]),
+    ] {
+        app.set("WEIR_ANALYTICS_DATABASE_URL", urls[0]);
+        app.set("WEIR_MAIN_DATABASE_URL", urls[1]);
+        let began = Instant::now();
+        app.launch().await;
+        let took = began.elapsed();
+        // A record is taken, whether or not it can be applied.
+        assert!(app.create_session(&minimal_session()).await["id"].is_string(), "{what}");
+        // A stop would wait for the databases.
+        app.kill();
+        match what {
+            "the schema" => {}
+            "both are there" => usual = took,
+            _ => assert!(took < usual + Duration::from_secs(1), "{what}: {took:?}, and usually {usual:?}"),
+        }
+    }
 }

@@ -10,9 +10,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use actix_http::Request;
+use actix_http::error::DispatchError;
 use tokio::time::Instant;
 
 use crate::connections::{Connections, Permit};
+use crate::refusal::Refusal;
 use crate::state::{ConnectionState, Head, READ_AHEAD_BYTES};
 use crate::timeouts::Timeouts;
 
@@ -29,6 +31,12 @@ pub struct Connection {
     idle_since: Cell<Option<Instant>>,
     /// When the timer will wake the task.
     timer_at: Cell<Option<Instant>>,
+    /// Something of the body of the last request was left when it was answered: what comes next need be no head.
+    owes_body: Cell<bool>,
+    /// No request has come yet.
+    is_new: Cell<bool>,
+    /// The head that had begun took too long.
+    head_overdue: Cell<bool>,
     permit: Permit,
 }
 
@@ -41,6 +49,9 @@ impl Connection {
             write_stalled_since: Cell::new(None),
             idle_since: Cell::new(None),
             timer_at: Cell::new(None),
+            owes_body: Cell::new(false),
+            is_new: Cell::new(true),
+            head_overdue: Cell::new(false),
             permit: connections.admit(),
         })
     }
@@ -73,6 +84,8 @@ impl Connection {
     /// A request is in service, until [`Connection::finish_request`].
     pub(crate) fn begin_request(&self, request: &Request) {
         self.state.set(ConnectionState::of_request(request));
+        self.owes_body.set(false);
+        self.is_new.set(false);
         self.wake_reader();
     }
 
@@ -83,6 +96,7 @@ impl Connection {
 
     /// The answer was handed to actix-http, or the request is dropped.
     pub(crate) fn finish_request(&self) {
+        self.owes_body.set(matches!(self.state.get(), ConnectionState::InService { unread: true, .. }));
         self.state.set(self.state.get().after_request());
         self.wake_reader();
     }
@@ -158,6 +172,30 @@ impl Connection {
     /// Whether the connection waits for its next request, and for nothing else.
     pub(crate) fn is_idle(&self) -> bool {
         !self.is_write_stalled() && matches!(self.state.get(), ConnectionState::AwaitingRequest { head: Head::Awaited })
+    }
+
+    /// Notes what is written before the first request: it can only be that its head took too long, or is none.
+    pub(crate) fn note_written(&self, bytes: &[u8]) {
+        if self.is_new.get() && bytes.starts_with(b"HTTP/1.1 408") {
+            self.note_overdue();
+        }
+    }
+
+    /// The client has kept the server waiting. If it was with a head, that was a request.
+    pub(crate) fn note_overdue(&self) {
+        let has_begun =
+            matches!(self.state.get(), ConnectionState::AwaitingRequest { head: Head::Arriving | Head::Unfinished(_) });
+        if has_begun && !self.owes_body.get() && !self.is_write_stalled() {
+            self.head_overdue.set(true);
+        }
+    }
+
+    /// The request that the connection ended with, if it did not reach the service.
+    pub(crate) fn refusal(&self, ended: &Result<(), DispatchError>) -> Option<Refusal> {
+        if self.head_overdue.get() {
+            return Some(Refusal::TooSlow);
+        }
+        Refusal::of_end(ended).filter(|_| !self.owes_body.get())
     }
 
     /// When the client must have moved.

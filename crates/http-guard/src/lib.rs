@@ -22,6 +22,7 @@
 //! - While a request is in service, only the body that it announced is read.
 //! - A connection has one timer at most. It is moved only when something is due earlier.
 //! - A connection is counted in [`Connections`] from its acceptance to its end.
+//! - A request that does not reach the service is told to [`ServerOptions::refused`], once.
 //!
 //! # Costs
 //!
@@ -41,6 +42,7 @@
 //!     connections: Connections::at_most(10_000, Timeouts::default()),
 //!     max_workers: 2,
 //!     shutdown_seconds: 30,
+//!     refused: std::sync::Arc::new(|refusal| println!("{refusal:?}")),
 //! };
 //! let server = serve(bind(([127, 0, 0, 1], 8080).into())?.listen()?, options, || {
 //!     fn_service(async |_: Request| Ok::<_, Error>(Response::with_body(StatusCode::OK, "hello")))
@@ -55,13 +57,14 @@
 //! # The modules
 //!
 //! `timeouts` and `connections` are what all connections share, `connection` is one of them with its `state`, `stream` is the
-//! socket as actix-http sees it, `body` and `service` are a request's side of it, `server` puts them together. `fd_limit` stands
-//! by itself.
+//! socket as actix-http sees it, `body` and `service` are a request's side of it, `refusal` is what never gets so
+//! far, `server` puts them together. `fd_limit` stands by itself.
 
 mod body;
 mod connection;
 mod connections;
 mod fd_limit;
+mod refusal;
 mod server;
 mod service;
 mod state;
@@ -72,6 +75,7 @@ pub use body::GuardedBody;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use fd_limit::{FdDemand, FdLimit, TooFewFiles};
+pub use refusal::{Refusal, RefusalObserver};
 pub use server::{BoundAddress, ServerOptions, bind, serve};
 pub use service::{GuardedFactory, GuardedService, InService, guard_requests};
 pub use state::READ_AHEAD_BYTES;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::{HttpService, KeepAlive, Request, Response};
@@ -15,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::connections::Connections;
+use crate::refusal::RefusalObserver;
 use crate::service::guard_requests;
 use crate::stream::GuardedStream;
 
@@ -36,6 +39,8 @@ pub struct ServerOptions {
     pub max_workers: usize,
     /// How long requests in flight may take when the server is stopped gracefully.
     pub shutdown_seconds: u64,
+    /// Told of each request that does not reach the service.
+    pub refused: RefusalObserver,
 }
 
 /// An address of one's own at which nobody can connect yet.
@@ -87,7 +92,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let ServerOptions { name, connections, max_workers, shutdown_seconds } = options;
+    let ServerOptions { name, connections, max_workers, shutdown_seconds, refused } = options;
     let address = listener.local_addr()?;
     let timeouts = connections.timeouts();
     // Each worker has its own count. With fewer connections than workers, some would have nothing to do.
@@ -99,7 +104,7 @@ where
         .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
     let server = builder.listen(name, listener, move || {
-        let (shutdown, connections) = (shutdown.clone(), connections.clone());
+        let (shutdown, connections, refused) = (shutdown.clone(), connections.clone(), Arc::clone(&refused));
         let http = HttpService::build()
             // Silence is the guarded stream's business.
             .keep_alive(KeepAlive::Os)
@@ -119,9 +124,16 @@ where
             let stream = GuardedStream::new(stream, &connections);
             async move { Ok::<_, actix_http::error::DispatchError>((stream, peer)) }
         })
-        .and_then(apply_fn_factory(http, |(stream, peer): (GuardedStream, _), http| {
-            let connection = stream.connection();
-            connection.drive(http.call((stream, peer)))
+        .and_then(apply_fn_factory(http, move |(stream, peer): (GuardedStream, _), http| {
+            let (connection, refused) = (stream.connection(), Arc::clone(&refused));
+            let served = http.call((stream, peer));
+            async move {
+                let ended = Rc::clone(&connection).drive(served).await;
+                if let Some(refusal) = connection.refusal(&ended) {
+                    refused(refusal);
+                }
+                ended
+            }
         }))
     })?;
     Ok(server.run())

@@ -61,6 +61,7 @@ impl GuardedStream {
             return Poll::Pending;
         }
         if due <= Instant::now() {
+            self.connection.note_overdue();
             let ended = if self.connection.is_idle() { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) };
             return Poll::Ready(ended);
         }
@@ -146,6 +147,7 @@ impl AsyncRead for GuardedStream {
 impl AsyncWrite for GuardedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.connection.note_written(bytes);
         let polled = Pin::new(this.stream.get_mut()).poll_write(context, bytes);
         if polled.is_pending() {
             this.connection.write_stalled();

@@ -4,13 +4,16 @@
 //! is counted exactly once, also when its client goes away before the answer.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix_http::{HttpMessage as _, Request};
 use actix_web::HttpResponse;
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::Data;
+use uuid::Uuid;
 use weir_domain::{Outcome, Route};
+use weir_http_guard::Refusal;
 
 use super::cors::Origin;
 use super::rate_limit::RateLimit;
@@ -18,6 +21,10 @@ use super::request_id::{self, RequestId};
 use crate::http::protocol::client::Client;
 use crate::http::protocol::envelope::ApiEnvelope;
 use crate::http::state::AppState;
+use crate::telemetry::Telemetry;
+
+/// How often it is said that a throttled peer looks like a proxy.
+const WARN_EVERY_MS: u64 = 600_000;
 
 /// One request's.
 pub struct RequestContext {
@@ -65,6 +72,29 @@ impl RequestContext {
         let (proxies, is_warned) = (&app.network.proxies, &app.warned_about_proxy);
         self.client = Client::of(request.peer_addr(), request.headers(), proxies, is_warned);
         self.rate_limit = RateLimit::check(app, self.route, self.client.ip);
+        if self.rate_limit.is_over() && self.client.is_untrusted_proxy(request.headers(), proxies) {
+            self.warn_of_untrusted_proxy();
+        }
+    }
+
+    /// All who come through one proxy share its window, and whoever runs the two may not know why they are refused.
+    fn warn_of_untrusted_proxy(&self) {
+        let now = self.app.clock.now().0;
+        let last = self.app.warned_about_untrusted_at.load(Ordering::Relaxed);
+        let is_due = now.abs_diff(last) >= WARN_EVERY_MS;
+        if is_due
+            && self
+                .app
+                .warned_about_untrusted_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            tracing::warn!(
+                route = self.route.label(),
+                "throttled a peer that sends forwarding headers and is not in trusted_proxies; if this is a proxy of yours, \
+                 all its visitors share one throttle: add its address to trusted_proxies"
+            );
+        }
     }
 
     /// What handlers can reach.
@@ -102,6 +132,24 @@ impl RequestContext {
         self.app.telemetry.request_finished(self.route, outcome, status, took);
         took
     }
+}
+
+/// Counts and logs a request that ended before it had a route: its head is none, too long or too slow. Nothing of it is known.
+pub fn refused_before_routing(telemetry: &Telemetry, refusal: Refusal) {
+    let outcome = match refusal {
+        Refusal::Malformed | Refusal::TooLong => Outcome::Invalid,
+        Refusal::TooSlow => Outcome::Incomplete,
+    };
+    let (route, status) = (Route::Other, refusal.status());
+    telemetry.request_finished(route, outcome, status, Duration::ZERO);
+    tracing::debug!(
+        request_id = %Uuid::new_v4(),
+        route = route.label(),
+        status,
+        outcome = outcome.label(),
+        reason = ?refusal,
+        "request ended before it had a route"
+    );
 }
 
 impl Drop for RequestContext {

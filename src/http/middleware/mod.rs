@@ -10,7 +10,7 @@ mod rate_limit;
 mod request_id;
 mod response_future;
 
-pub use context::RequestContext;
+pub use context::{RequestContext, refused_before_routing};
 pub use rate_limit::RateLimit;
 pub use request_id::RequestId;
 pub use response_future::{Handled, ResponseFuture};

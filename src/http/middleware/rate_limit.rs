@@ -35,6 +35,12 @@ impl RateLimit {
         Self { route, status }
     }
 
+    /// Whether the request is over its limit.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.status.is_some_and(|status| !status.allowed)
+    }
+
     /// The error of a request over its limit.
     #[must_use]
     pub fn error(&self) -> Option<ApiError> {

@@ -51,6 +51,12 @@ impl Client {
         (Self { ip: forwarded.or(peer.map(ClientIp::new)), trusted }, forwarded.is_some())
     }
 
+    /// Whether the peer sends headers of a proxy and is not one that is trusted.
+    #[must_use]
+    pub fn is_untrusted_proxy(&self, headers: &HeaderMap, proxies: &Proxies) -> bool {
+        !self.trusted && proxies.client_ip_headers.iter().any(|name| headers.contains_key(name))
+    }
+
     /// The country and city that a trusted proxy names.
     #[must_use]
     pub fn proxy_place(&self, headers: &HeaderMap) -> GeoLocation {

@@ -210,3 +210,52 @@ async fn request_target_in_any_form_resolves_to_path() {
     }
     app.still_serves().await;
 }
+
+#[tokio::test]
+async fn framing_error_is_counted_once_and_logged() {
+    let app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
+    let oversized = format!("GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(200_000));
+    let cases: [(&[u8], u16); 4] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"GET health/live HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (oversized.as_bytes(), 431),
+    ];
+    let mut expected = 0.0;
+    for (bytes, status) in cases {
+        let mut wire = RawConnection::open(&app);
+        let _ = wire.try_send(bytes);
+        let answer = wire.answer().expect("an answer");
+        assert_eq!(answer.status, status, "{answer:?}");
+        wire.half_close();
+        drop(wire);
+        expected += 1.0;
+        app.until("it is counted", async || app.outcomes("other", "invalid").await >= expected).await;
+        assert_eq!(app.outcomes("other", "invalid").await, expected, "once");
+    }
+    // A head that comes too slowly, the first of its connection and a later one.
+    for before in ["", "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let incomplete = app.outcomes("other", "incomplete").await;
+        let mut wire = RawConnection::open(&app);
+        wire.send(before);
+        if !before.is_empty() {
+            assert_eq!(wire.answer().map(|answer| answer.status), Some(200));
+        }
+        wire.send("GET /health/live HTTP/1.1\r\nHo");
+        let answer = wire.answer();
+        assert_eq!(answer.map(|answer| answer.status), before.is_empty().then_some(408));
+        drop(wire);
+        app.until("it is counted", async || app.outcomes("other", "incomplete").await > incomplete).await;
+        assert_eq!(app.outcomes("other", "incomplete").await, incomplete + 1.0, "once");
+    }
+    // Neither of these has asked for anything.
+    let silent = RawConnection::open(&app);
+    drop(silent);
+    let mut gone = RawConnection::open(&app);
+    gone.send("GET /health/li");
+    drop(gone);
+    app.still_serves().await;
+    let log = app.log();
+    assert_eq!(log.matches("request ended before it had a route").count(), 6, "{log}");
+    assert!(log.contains("status=431 outcome=\"invalid\" reason=TooLong") && log.contains("reason=TooSlow"), "{log}");
+}
