@@ -11,7 +11,7 @@ use weir_http_guard::{BoundAddress, Connections, RefusalObserver, ServerOptions,
 
 use super::error::AppError;
 use crate::config::{Config, Secrets};
-use crate::http::{AppState, HttpApi, Listener, refused_before_routing};
+use crate::http::{AppState, HttpApi, Listener, REQUEST_ID_HEADER, refused_before_routing};
 
 /// Prometheus, and people who look by hand.
 const METRICS_CONNECTIONS: usize = 32;
@@ -65,6 +65,7 @@ pub(super) fn listen(
         max_workers,
         shutdown_seconds,
         refused: refused_requests(state),
+        served_header: REQUEST_ID_HEADER,
     };
     let content = if metrics.is_some() { Listener::AllButMetrics } else { Listener::Everything };
     let mut servers = vec![main.serve(options(address, state.connections.clone(), cores), state, content)?];
@@ -78,8 +79,8 @@ pub(super) fn listen(
 
 /// Counts and logs what was answered before the application saw it.
 fn refused_requests(state: &Data<AppState>) -> RefusalObserver {
-    let telemetry = Arc::clone(&state.telemetry);
-    Arc::new(move |refusal| refused_before_routing(&telemetry, refusal))
+    let (telemetry, origins) = (Arc::clone(&state.telemetry), state.network.cors_origins.clone());
+    Arc::new(move |refusal| refused_before_routing(&telemetry, &origins, refusal))
 }
 
 impl Opened {

@@ -16,7 +16,7 @@ mod routes;
 mod service;
 mod state;
 
-pub use middleware::refused_before_routing;
+pub use middleware::{REQUEST_ID_HEADER, refused_before_routing};
 pub use routes::Listener;
 pub use service::HttpApi;
 pub use state::{AppState, DatabaseState};

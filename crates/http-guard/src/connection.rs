@@ -33,8 +33,8 @@ pub struct Connection {
     timer_at: Cell<Option<Instant>>,
     /// Something of the body of the last request was left when it was answered: what comes next need be no head.
     owes_body: Cell<bool>,
-    /// No request has come yet.
-    is_new: Cell<bool>,
+    /// The last request did not reach the service, and that was told.
+    is_refused: Cell<bool>,
     /// The head that had begun took too long.
     head_overdue: Cell<bool>,
     permit: Permit,
@@ -50,7 +50,7 @@ impl Connection {
             idle_since: Cell::new(None),
             timer_at: Cell::new(None),
             owes_body: Cell::new(false),
-            is_new: Cell::new(true),
+            is_refused: Cell::new(false),
             head_overdue: Cell::new(false),
             permit: connections.admit(),
         })
@@ -85,7 +85,6 @@ impl Connection {
     pub(crate) fn begin_request(&self, request: &Request) {
         self.state.set(ConnectionState::of_request(request));
         self.owes_body.set(false);
-        self.is_new.set(false);
         self.wake_reader();
     }
 
@@ -174,11 +173,13 @@ impl Connection {
         !self.is_write_stalled() && matches!(self.state.get(), ConnectionState::AwaitingRequest { head: Head::Awaited })
     }
 
-    /// Notes what is written before the first request: it can only be that its head took too long, or is none.
-    pub(crate) fn note_written(&self, bytes: &[u8]) {
-        if self.is_new.get() && bytes.starts_with(b"HTTP/1.1 408") {
+    /// Whether an answer that is none of the service's is one to a request, and the first of its kind.
+    pub(crate) fn begins_refusal(&self, refusal: Refusal) -> bool {
+        if refusal == Refusal::TooSlow {
             self.note_overdue();
         }
+        let is_to_request = refusal != Refusal::TooSlow || self.head_overdue.get();
+        is_to_request && !self.owes_body.get() && !self.is_refused.replace(true)
     }
 
     /// The client has kept the server waiting. If it was with a head, that was a request.
@@ -190,8 +191,11 @@ impl Connection {
         }
     }
 
-    /// The request that the connection ended with, if it did not reach the service.
+    /// The request that the connection ended with, if it did not reach the service and nobody was told.
     pub(crate) fn refusal(&self, ended: &Result<(), DispatchError>) -> Option<Refusal> {
+        if self.is_refused.get() {
+            return None;
+        }
         if self.head_overdue.get() {
             return Some(Refusal::TooSlow);
         }

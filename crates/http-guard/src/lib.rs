@@ -42,7 +42,8 @@
 //!     connections: Connections::at_most(10_000, Timeouts::default()),
 //!     max_workers: 2,
 //!     shutdown_seconds: 30,
-//!     refused: std::sync::Arc::new(|refusal| println!("{refusal:?}")),
+//!     refused: std::sync::Arc::new(|refusal| format!("X-Refused: {refusal:?}\r\n")),
+//!     served_header: "x-request-id",
 //! };
 //! let server = serve(bind(([127, 0, 0, 1], 8080).into())?.listen()?, options, || {
 //!     fn_service(async |_: Request| Ok::<_, Error>(Response::with_body(StatusCode::OK, "hello")))

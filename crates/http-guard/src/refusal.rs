@@ -17,8 +17,9 @@ pub enum Refusal {
     TooSlow,
 }
 
-/// Who is told of each one, once.
-pub type RefusalObserver = Arc<dyn Fn(Refusal) + Send + Sync>;
+/// Who is told of each one, once. What it returns are header lines for the answer, each with its line break: they are put into it
+/// where the answer is written by itself.
+pub type RefusalObserver = Arc<dyn Fn(Refusal) -> String + Send + Sync>;
 
 impl Refusal {
     /// The status that the client was told, or would have been.
@@ -29,6 +30,24 @@ impl Refusal {
             Self::TooLong => 431,
             Self::TooSlow => 408,
         }
+    }
+
+    /// What an answer is that is about to be written, if it is none of the service's, and where its status line ends.
+    /// `is_served` is a header that all of the service's answers have.
+    pub(crate) fn of_answer(bytes: &[u8], is_served: &str) -> Option<(Self, usize)> {
+        let refusal = match bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+            b"400" => Self::Malformed,
+            b"431" => Self::TooLong,
+            b"408" => Self::TooSlow,
+            _ => return None,
+        };
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        let status_line = lines.next()?.len();
+        let mut headers = lines.take_while(|line| *line != b"\r\n");
+        let is_header = |line: &[u8]| {
+            line.get(..is_served.len()).is_some_and(|name| name.eq_ignore_ascii_case(is_served.as_bytes()))
+        };
+        headers.all(|line| !is_header(line)).then_some((refusal, status_line))
     }
 
     /// What the end of a connection says of its last head.

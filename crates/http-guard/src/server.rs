@@ -41,6 +41,8 @@ pub struct ServerOptions {
     pub shutdown_seconds: u64,
     /// Told of each request that does not reach the service.
     pub refused: RefusalObserver,
+    /// A header that all answers of the service have: an answer without it is actix-http's own.
+    pub served_header: &'static str,
 }
 
 /// An address of one's own at which nobody can connect yet.
@@ -92,7 +94,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let ServerOptions { name, connections, max_workers, shutdown_seconds, refused } = options;
+    let ServerOptions { name, connections, max_workers, shutdown_seconds, refused, served_header } = options;
     let address = listener.local_addr()?;
     let timeouts = connections.timeouts();
     // Each worker has its own count. With fewer connections than workers, some would have nothing to do.
@@ -117,11 +119,12 @@ where
             })
             .on_connect_ext(|stream: &GuardedStream, data| stream.attach(data))
             .h1(guard_requests(make_service()));
+        let told = Arc::clone(&refused);
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
             // An answer is one write: it must not wait for the client to confirm the one before it.
             let _ = stream.set_nodelay(true);
-            let stream = GuardedStream::new(stream, &connections);
+            let stream = GuardedStream::new(stream, &connections).telling(Arc::clone(&told), served_header);
             async move { Ok::<_, actix_http::error::DispatchError>((stream, peer)) }
         })
         .and_then(apply_fn_factory(http, move |(stream, peer): (GuardedStream, _), http| {

@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use actix_http::Extensions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Connection;
 use crate::connections::Connections;
+use crate::refusal::{Refusal, RefusalObserver};
 use crate::state::{ConnectionState, Head, READ_AHEAD_BYTES};
 
 /// A TCP stream with deadlines and bounded read-ahead.
@@ -28,13 +29,49 @@ pub struct GuardedStream {
     /// Read since the stream last had to be waited for, while a request is awaited.
     read_in_a_row: usize,
     timer: Option<Pin<Box<Sleep>>>,
+    refused: Option<(RefusalObserver, &'static str)>,
+    /// An answer of actix-http's own with further headers, on its way.
+    refusal: Option<RefusalAnswer>,
+}
+
+/// What is written instead of an answer.
+struct RefusalAnswer {
+    bytes: Vec<u8>,
+    written: usize,
+    /// How long the answer was.
+    replaces: usize,
 }
 
 impl GuardedStream {
     /// Counts the stream among `connections` and guards it.
     #[must_use]
     pub fn new(stream: TcpStream, connections: &Connections) -> Self {
-        Self { stream: stream.take(0), connection: Connection::new(connections), read_in_a_row: 0, timer: None }
+        Self {
+            stream: stream.take(0),
+            connection: Connection::new(connections),
+            read_in_a_row: 0,
+            timer: None,
+            refused: None,
+            refusal: None,
+        }
+    }
+
+    /// Tells of answers that are actix-http's own, known by the lack of a header, and puts headers into them.
+    #[must_use]
+    pub(crate) fn telling(self, refused: RefusalObserver, served_header: &'static str) -> Self {
+        Self { refused: Some((refused, served_header)), ..self }
+    }
+
+    /// The answer with further headers, where these bytes are one of actix-http's own.
+    fn refusal_answer(&self, bytes: &[u8]) -> Option<RefusalAnswer> {
+        let (refused, served_header) = self.refused.as_ref()?;
+        let (refusal, line) = Refusal::of_answer(bytes, served_header)?;
+        if !self.connection.begins_refusal(refusal) {
+            return None;
+        }
+        let headers = refused(refusal);
+        let bytes_with_headers = [&bytes[..line], headers.as_bytes(), &bytes[line..]].concat();
+        Some(RefusalAnswer { bytes: bytes_with_headers, written: 0, replaces: bytes.len() })
     }
 
     /// What this side of the connection shares with its requests.
@@ -116,6 +153,20 @@ impl GuardedStream {
     }
 }
 
+impl RefusalAnswer {
+    /// Completes when all of it is written, as if what it stands for had been.
+    fn poll_write(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        while self.written < self.bytes.len() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(context, &self.bytes[self.written..]))?;
+            if written == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            self.written += written;
+        }
+        Poll::Ready(Ok(self.replaces))
+    }
+}
+
 impl AsyncRead for GuardedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -147,8 +198,16 @@ impl AsyncRead for GuardedStream {
 impl AsyncWrite for GuardedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.connection.note_written(bytes);
-        let polled = Pin::new(this.stream.get_mut()).poll_write(context, bytes);
+        if this.refusal.is_none() {
+            this.refusal = this.refusal_answer(bytes);
+        }
+        let polled = match &mut this.refusal {
+            Some(answer) => answer.poll_write(this.stream.get_mut(), context),
+            None => Pin::new(this.stream.get_mut()).poll_write(context, bytes),
+        };
+        if polled.is_ready() {
+            this.refusal = None;
+        }
         if polled.is_pending() {
             this.connection.write_stalled();
             if let Poll::Ready(overdue) = this.poll_deadline(context) {

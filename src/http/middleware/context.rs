@@ -15,9 +15,10 @@ use uuid::Uuid;
 use weir_domain::{Outcome, Route};
 use weir_http_guard::Refusal;
 
-use super::cors::Origin;
+use super::cors::{self, Origin};
 use super::rate_limit::RateLimit;
 use super::request_id::{self, RequestId};
+use crate::config::Origins;
 use crate::http::protocol::client::Client;
 use crate::http::protocol::envelope::ApiEnvelope;
 use crate::http::state::AppState;
@@ -134,8 +135,10 @@ impl RequestContext {
     }
 }
 
-/// Counts and logs a request that ended before it had a route: its head is none, too long or too slow. Nothing of it is known.
-pub fn refused_before_routing(telemetry: &Telemetry, refusal: Refusal) {
+/// Counts and logs a request that ended before it had a route: its head is none, too long or too slow. Nothing of it is known,
+/// its origin neither. Returns the lines that belong into its answer.
+pub fn refused_before_routing(telemetry: &Telemetry, origins: &Origins, refusal: Refusal) -> String {
+    let request_id = Uuid::new_v4();
     let outcome = match refusal {
         Refusal::Malformed | Refusal::TooLong => Outcome::Invalid,
         Refusal::TooSlow => Outcome::Incomplete,
@@ -143,13 +146,14 @@ pub fn refused_before_routing(telemetry: &Telemetry, refusal: Refusal) {
     let (route, status) = (Route::Other, refusal.status());
     telemetry.request_finished(route, outcome, status, Duration::ZERO);
     tracing::debug!(
-        request_id = %Uuid::new_v4(),
+        %request_id,
         route = route.label(),
         status,
         outcome = outcome.label(),
         reason = ?refusal,
         "request ended before it had a route"
     );
+    format!("{}: {request_id}\r\n{}", request_id::NAME, cors::lines_for_unknown_origin(origins))
 }
 
 impl Drop for RequestContext {

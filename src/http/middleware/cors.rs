@@ -52,6 +52,17 @@ impl Origin {
     }
 }
 
+/// The lines of an answer to a request whose origin nobody read. Where any is allowed, so is this one, without credentials.
+#[must_use]
+pub fn lines_for_unknown_origin(origins: &Origins) -> String {
+    match origins {
+        Origins::Any => {
+            format!("vary: Origin\r\naccess-control-allow-origin: *\r\naccess-control-expose-headers: {EXPOSED}\r\n")
+        }
+        Origins::Only(_) => "vary: Origin\r\n".to_owned(),
+    }
+}
+
 /// The whole answer when a browser only asks for permission, which is good for a day. Whatever headers are asked for are
 /// allowed: Weir ignores those it does not know.
 #[must_use]

@@ -12,5 +12,5 @@ mod response_future;
 
 pub use context::{RequestContext, refused_before_routing};
 pub use rate_limit::RateLimit;
-pub use request_id::RequestId;
+pub use request_id::{NAME as REQUEST_ID_HEADER, RequestId};
 pub use response_future::{Handled, ResponseFuture};

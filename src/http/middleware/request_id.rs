@@ -5,8 +5,10 @@ use std::fmt;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
+/// The header's name.
+pub const NAME: &str = "x-request-id";
 /// The header that brings it and takes it back.
-pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub const HEADER: HeaderName = HeaderName::from_static(NAME);
 const MAX_BYTES: usize = 128;
 
 /// A request's correlation id. It is written out only where somebody reads it.

@@ -227,6 +227,9 @@ async fn framing_error_is_counted_once_and_logged() {
         let _ = wire.try_send(bytes);
         let answer = wire.answer().expect("an answer");
         assert_eq!(answer.status, status, "{answer:?}");
+        let id = answer.header("x-request-id").expect("a request id").to_owned();
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");
+        app.until("its id is logged", async || app.log().contains(&id)).await;
         wire.half_close();
         drop(wire);
         expected += 1.0;
