@@ -24,6 +24,7 @@
 pub mod actor;
 pub mod app;
 pub mod auth;
+pub mod clock_watch;
 pub mod config;
 pub mod contract;
 pub mod enrich;

@@ -86,9 +86,24 @@ enum Command {
     /// Look at the journals; a server may be running.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Print which analytics rows are past their retention, and delete them; a server may be running.
+    Retention {
+        #[command(subcommand)]
+        command: Option<RetentionCommand>,
+    },
     /// Look at records that were set aside, and decide what becomes of them; a server may be running.
     #[command(subcommand)]
     DeadLetters(LettersCommand),
+}
+
+#[derive(Subcommand)]
+enum RetentionCommand {
+    /// Delete them now. A server does so every hour.
+    Run {
+        /// Take the clock for right, however far it is ahead of the last run.
+        #[arg(long)]
+        confirm: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -210,6 +225,10 @@ fn main() -> ExitCode {
         }
         Command::Journal(JournalCommand::AcceptDatabase { database, with_kept }) => {
             commands::journal::accept_database(&config, &database, with_kept)
+        }
+        Command::Retention { command: None } => commands::retention::show(&config),
+        Command::Retention { command: Some(RetentionCommand::Run { confirm }) } => {
+            commands::retention::run(&config, confirm)
         }
         Command::DeadLetters(command) => dead_letters(&config, &command),
     })

@@ -19,6 +19,7 @@ use super::waiting::waiting;
 use super::warm_up::{self, Memory, Warmer};
 use crate::actor::{Health, Watchdog};
 use crate::auth::{AccessTokens, IdTokens, SignInParts, SignInService};
+use crate::clock_watch::ClockWatch;
 use crate::config::{Config, Secrets};
 use crate::enrich::Enricher;
 use crate::enrich::bots::Bots;
@@ -73,17 +74,20 @@ impl Builder<'_> {
         let analytics_sink = open_analytics(&config.databases.analytics)?;
         let tables = main_sink.tables();
         let (analytics_writer, main_writer) = (Arc::<ApplierState>::default(), Arc::<ApplierState>::default());
+        let (analytics_clock, main_clock) = (Arc::<ClockWatch>::default(), Arc::<ClockWatch>::default());
         let memory =
             self.warm_up_from_journals(secrets, &analytics_sink, &tables, [&analytics, &main], &main_writer).await?;
         let deadline = Instant::now() + DATABASE_GRACE;
         refuse_unfit(config, &analytics_sink, &main_sink, deadline).await?;
         match analytics_sink {
-            AnalyticsSink::Sqlite(sink) => self.start_embedded(sink, &analytics, &analytics_writer).await?,
-            AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics, &analytics_writer),
+            AnalyticsSink::Sqlite(sink) => {
+                self.start_embedded(sink, &analytics, &analytics_writer, &analytics_clock).await?;
+            }
+            AnalyticsSink::Postgres(sink) => self.start_writer(sink, &analytics, &analytics_writer, &analytics_clock),
         }
         match main_sink {
-            MainSink::Sqlite(sink) => self.start_embedded(sink, &main, &main_writer).await?,
-            MainSink::Postgres(sink) => self.start_writer(sink, &main, &main_writer),
+            MainSink::Sqlite(sink) => self.start_embedded(sink, &main, &main_writer, &main_clock).await?,
+            MainSink::Postgres(sink) => self.start_writer(sink, &main, &main_writer, &main_clock),
         }
         wait_for_databases([&analytics_writer, &main_writer], deadline).await;
         let settings = Settings::open(&config.data_dir);
@@ -150,8 +154,8 @@ impl Builder<'_> {
             batch_keys: memory.keys,
             reads: UserReads::new(tables.reads, read_barrier),
             settings,
-            analytics: database_state(&analytics, analytics_writer),
-            main: database_state(&main, main_writer),
+            analytics: database_state(&analytics, analytics_writer, analytics_clock),
+            main: database_state(&main, main_writer, main_clock),
             ids,
             clock: Arc::clone(&self.clock),
             telemetry: Arc::clone(&self.telemetry),
@@ -262,23 +266,30 @@ impl Builder<'_> {
         sink: Arc<S>,
         journal: &Journal,
         state: &Arc<ApplierState>,
+        clock_watch: &Arc<ClockWatch>,
     ) -> Result<(), AppError> {
         let migrated = waiting("the schema of a database", || sink.describe().to_owned(), sink.migrate()).await;
         let databases = &self.config.databases;
         let url = if journal.name() == "main" { &databases.main } else { &databases.analytics };
         migrated.map_err(|source| AppError::Database { database: url.describe(), source })?;
-        self.start_writer(sink, journal, state);
+        self.start_writer(sink, journal, state, clock_watch);
         Ok(())
     }
 
-    fn start_writer<S: Sink>(&self, sink: Arc<S>, journal: &Journal, state: &Arc<ApplierState>) {
+    fn start_writer<S: Sink>(
+        &self,
+        sink: Arc<S>,
+        journal: &Journal,
+        state: &Arc<ApplierState>,
+        clock_watch: &Arc<ClockWatch>,
+    ) {
         let is_main = journal.name() == "main";
         // The writer and its table maintenance have an arbiter of their own: batches are encoded there.
         let arbiter = Arbiter::new().handle();
         let restart_budget =
             self.health_state.restart_budget(if is_main { "main_maintenance" } else { "analytics_maintenance" });
         let (maintained, seen, clock) = (Arc::clone(&sink), Arc::clone(state), Arc::clone(&self.clock));
-        let retention_days = self.config.retention_days;
+        let (retention_days, clock_watch) = (self.config.retention_days, Arc::clone(clock_watch));
         let observer: Arc<dyn ApplyObserver> =
             Arc::new(ApplierTelemetry::new(journal.name(), Arc::clone(&self.telemetry)));
         let settled = Arc::clone(&observer);
@@ -286,6 +297,7 @@ impl Builder<'_> {
             sink: Arc::clone(&maintained),
             state: Arc::clone(&seen),
             clock: Arc::clone(&clock),
+            clock_watch: Arc::clone(&clock_watch),
             retention_days,
             observer: Arc::clone(&settled),
             restart_budget: restart_budget.clone(),
@@ -303,8 +315,8 @@ impl Builder<'_> {
     }
 }
 
-fn database_state(journal: &Journal, applier: Arc<ApplierState>) -> DatabaseState {
-    DatabaseState { appender: journal.appender(), journal: journal.status(), applier }
+fn database_state(journal: &Journal, applier: Arc<ApplierState>, clock_watch: Arc<ClockWatch>) -> DatabaseState {
+    DatabaseState { appender: journal.appender(), journal: journal.status(), applier, clock_watch }
 }
 
 /// A database that can never take every record is no outage: it is refused by name. One that does not answer by the deadline

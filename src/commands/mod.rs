@@ -7,6 +7,7 @@ mod health;
 pub mod journal;
 mod outcome;
 mod progress;
+pub mod retention;
 pub mod top;
 mod words;
 

@@ -12,6 +12,7 @@ use weir_journal::{Appender, LogStatus};
 use super::protocol::reply::PendingCommit;
 use crate::actor::Health;
 use crate::auth::{AccessTokens, SignInService};
+use crate::clock_watch::ClockWatch;
 use crate::config::Network;
 use crate::enrich::Enricher;
 use crate::idempotency::BatchKeys;
@@ -26,6 +27,7 @@ pub struct DatabaseState {
     pub appender: Appender,
     pub journal: LogStatus,
     pub applier: Arc<ApplierState>,
+    pub clock_watch: Arc<ClockWatch>,
 }
 
 impl DatabaseState {

@@ -127,6 +127,8 @@ catalogue! {
     WRITER_UP = "weir_writer_up", Kind::Gauge, [DATABASE], "1 while the writer can apply.";
     DEAD_LETTERS = "weir_dead_letters_total", Kind::RareCounter, [DATABASE, REASON], "Records set aside, by database and reason.";
     DEAD_LETTERS_WAITING = "weir_dead_letters_waiting", Kind::Gauge, [DATABASE], "Dead letters that wait to be replayed or dropped.";
+    CLOCK_SKEW_SECONDS = "weir_clock_skew_seconds", Kind::Gauge, [DATABASE], "By how much the clock is ahead of the database's; negative: behind. On SQLite, whose clock is the same, ahead or behind of what its last run of retention believed, 0 where that is near; absent for the main database there.";
+    RETENTION_REFUSED = "weir_retention_refused", Kind::Gauge, [], "1 while retention deletes nothing because the clock is far ahead of its last run; an operator confirms it.";
     MAILS = "weir_mails_total", Kind::RareCounter, [MAIL_RESULT], "Mails by result: sent (or written to the log), failed, expired (the code, before it could be sent), refused (too many waited).";
     BUILD_INFO = "weir_build_info", Kind::Gauge, [VERSION], "Always 1; the version is a label.";
 }

@@ -1,7 +1,8 @@
 //! Time and identifiers, from one source.
 //!
 //! Invariants: two ids of one process never collide and never run backwards, whatever the wall clock does (RFC 9562,
-//! section 6.2: while the clock stands or steps back, the counter goes on from the last time it saw). Windows are
+//! section 6.2: while the clock stands or steps back, the counter goes on from the last time it saw), but for a step back of
+//! more than half a day: ids follow that, so that whoever reads by time and a day more finds them. Windows are
 //! measured on the monotonic clock, so a step of the wall clock neither freezes nor empties them.
 //! Cost: one clock read and one short lock an id, about 50 ns.
 
@@ -99,23 +100,36 @@ impl Clock {
 /// Makes the ids of records: UUIDv7 (RFC 9562), ordered within the process.
 #[derive(Debug)]
 pub struct IdSource {
-    context: Mutex<ContextV7>,
+    state: Mutex<IdState>,
 }
+
+#[derive(Debug)]
+struct IdState {
+    context: ContextV7,
+    last_ms: i64,
+}
+
+/// How far ids may be ahead of the clock after it stepped back.
+const IDS_AHEAD_MS: i64 = 12 * 3_600_000;
 
 impl Default for IdSource {
     fn default() -> Self {
-        Self { context: Mutex::new(ContextV7::new()) }
+        Self { state: Mutex::new(IdState { context: ContextV7::new(), last_ms: 0 }) }
     }
 }
 
 impl IdSource {
-    /// The next id, carrying `now`, or the last time this source saw where that is later.
+    /// The next id, carrying `now`, or the last time this source saw where that is up to half a day later.
     #[must_use]
     pub fn next(&self, now: UnixMillis) -> Uuid {
         let millis = u64::try_from(now.0).unwrap_or(0);
         let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-        let context = self.context.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Uuid::new_v7(Timestamp::from_unix(&*context, millis / 1000, nanos))
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if now.0 < state.last_ms - IDS_AHEAD_MS {
+            *state = IdState { context: ContextV7::new(), last_ms: now.0 };
+        }
+        state.last_ms = state.last_ms.max(now.0);
+        Uuid::new_v7(Timestamp::from_unix(&state.context, millis / 1000, nanos))
     }
 }
 
@@ -148,6 +162,19 @@ mod tests {
             assert!(id > last, "{id} is not after {last}");
             last = id;
         }
+    }
+
+    #[test]
+    fn ids_after_leap_of_days_is_undone_carry_the_time_again() {
+        let ids = IdSource::default();
+        let now = UnixMillis(1_777_543_200_000);
+        let carried = |id: Uuid| i64::try_from(id.as_u128() >> 80).unwrap();
+        let before = ids.next(now);
+        let ahead = UnixMillis(now.0 + 60 * 86_400_000);
+        assert_eq!(carried(ids.next(ahead)), ahead.0);
+        let after = ids.next(now);
+        assert_eq!(carried(after), now.0);
+        assert_ne!(before, after);
     }
 
     #[test]

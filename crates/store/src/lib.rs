@@ -17,6 +17,7 @@ mod open;
 mod pending;
 mod position;
 pub mod postgres;
+mod retention;
 pub mod settings;
 mod sift;
 pub mod sqlite;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use weir_domain::{AccountRecord, ConsentRecord, FunnelEventRecord, JournalRecord, MainRecord, UnixMillis};
+use weir_domain::{AccountRecord, Clock, ConsentRecord, FunnelEventRecord, JournalRecord, MainRecord, UnixMillis};
 use weir_log::{JournalId, Position};
 
 pub use accounts::{Accounts, Made, MainReads, VisitorTable};
@@ -82,6 +83,26 @@ pub struct Maintained {
     pub partitions_made: u64,
     pub partitions_dropped: u64,
     pub rows_deleted: u64,
+    /// The time that the clock has and the last one that was believed, where they are too far from each other to delete
+    /// anything until an operator confirms it.
+    pub refused: Option<(UnixMillis, UnixMillis)>,
+}
+
+/// What a run of retention would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionPlan {
+    /// The time that it goes by: the earlier of this machine's clock and the database's.
+    pub now: UnixMillis,
+    /// The last time that was believed.
+    pub trusted_at: UnixMillis,
+    /// Whether it waits for an operator to confirm it.
+    pub is_refused: bool,
+    /// Rows whose ids carry an earlier time go.
+    pub kept_from: UnixMillis,
+    /// What goes: partitions by name, or rows by table.
+    pub dropped: Vec<String>,
+    /// How many days before that stay, because their rows were stored later than their ids say.
+    pub kept_days: usize,
 }
 
 /// What became of effects that wait for a session or a view.
@@ -192,6 +213,11 @@ pub trait Sink: Send + Sync + 'static {
     /// those that have waited too long, counts them. `all` looks at every one, and not only at those of the last minutes.
     async fn settle(&self, _all: bool) -> Result<Settled, StoreError> {
         Ok(Settled::default())
+    }
+
+    /// By how much this clock is ahead of the database's own; `None` where that is the same machine's.
+    async fn clock_skew_ms(&self, _clock: &Clock) -> Result<Option<i64>, StoreError> {
+        Ok(None)
     }
 
     /// Makes what coming records need and drops what is past its retention (0 days: nothing).

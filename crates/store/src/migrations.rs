@@ -29,6 +29,7 @@ pub(super) const ANALYTICS_POSTGRES: &[Embedded] = &[
     (5, "row types in the order of records", sql!("analytics/postgres/0005_row_types.sql")),
     (6, "identity of the database", sql!("analytics/postgres/0006_database_identity.sql")),
     (7, "effects that wait", sql!("analytics/postgres/0007_pending_effects.sql")),
+    (8, "state of retention", sql!("analytics/postgres/0008_retention_state.sql")),
 ];
 /// Of the analytics database on SQLite.
 pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
@@ -36,6 +37,7 @@ pub(super) const ANALYTICS_SQLITE: &[Embedded] = &[
     (2, "batch keys", sql!("analytics/sqlite/0002_batch_keys.sql")),
     (3, "identity of the database", sql!("analytics/sqlite/0003_database_identity.sql")),
     (4, "effects that wait", sql!("analytics/sqlite/0004_pending_effects.sql")),
+    (5, "state of retention", sql!("analytics/sqlite/0005_retention_state.sql")),
 ];
 /// Of the main database on PostgreSQL.
 pub(super) const MAIN_POSTGRES: &[Embedded] = &[

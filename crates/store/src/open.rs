@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::postgres::{PostgresAnalytics, PostgresMain};
 use super::sqlite::{SqliteAnalytics, SqliteMain};
-use super::{Accounts, BatchKeyTable, MainReads, Positions, SettingsTable, Sink, StoreError, VisitorTable};
+use super::{
+    Accounts, BatchKeyTable, MainReads, Maintained, Positions, RetentionPlan, SettingsTable, Sink, StoreError,
+    VisitorTable,
+};
+use weir_domain::UnixMillis;
 
 /// The analytics database's sink, by its engine.
 pub enum AnalyticsSink {
@@ -160,6 +164,39 @@ impl AnalyticsSink {
         match self {
             Self::Sqlite(sink) => sink.positions(),
             Self::Postgres(sink) => sink.positions(),
+        }
+    }
+
+    /// What retention would drop now.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn retention_plan(&self, now: UnixMillis, retention_days: u32) -> Result<RetentionPlan, StoreError> {
+        match self {
+            Self::Sqlite(sink) => sink.retention_plan(now, retention_days).await,
+            Self::Postgres(sink) => sink.retention_plan(now, retention_days).await,
+        }
+    }
+
+    /// An operator says that the clock is right.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn confirm_clock(&self, now: UnixMillis) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sink) => sink.confirm_clock(now).await,
+            Self::Postgres(sink) => sink.confirm_clock(now).await,
+        }
+    }
+
+    /// One run of maintenance.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
+        match self {
+            Self::Sqlite(sink) => sink.maintain(now, retention_days).await,
+            Self::Postgres(sink) => sink.maintain(now, retention_days).await,
         }
     }
 

@@ -76,6 +76,10 @@ pub(super) fn readiness(app: &AppState) -> Readiness {
     components.insert("analytics_database", writers[0].label());
     components.insert("main_database", writers[1].label());
     components.insert("geoip", if app.enricher.geo.is_loaded() { "ok" } else { "absent" });
+    // Named and no more: records are kept and applied whatever the clock says.
+    let clocks = [&app.analytics.clock_watch, &app.main.clock_watch];
+    let is_off = clocks.iter().any(|clock| clock.is_skewed() || clock.is_retention_refused());
+    components.insert("clock", if is_off { "skewed" } else { "ok" });
     let actors = app.health_state.failed();
     components.insert("actors", actors.unwrap_or("ok"));
     let serving = app.started.load(Ordering::Acquire) && !app.draining.load(Ordering::Acquire) && actors.is_none();

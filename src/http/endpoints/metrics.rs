@@ -77,6 +77,14 @@ fn gather_database(app: &AppState, database: &DatabaseState) {
     }
     set(name::DEAD_LETTERS_WAITING, approximate(database.journal.waiting_letters()));
     set(name::WRITER_UP, f64::from(u8::from(database.applier.phase() == ApplierPhase::Up)));
+    if let Some(skew_ms) = database.clock_watch.skew_ms() {
+        let size = approximate(skew_ms.unsigned_abs()) / 1000.0;
+        set(name::CLOCK_SKEW_SECONDS, if skew_ms < 0 { -size } else { size });
+    }
+    if journal == "analytics" {
+        let is_refused = usize::from(database.clock_watch.is_retention_refused());
+        app.telemetry.set_gauge(name::RETENTION_REFUSED, &[], approximate(is_refused as u64));
+    }
     let now_ms = app.clock.now().0.unsigned_abs();
     let age_ms = status.oldest_unapplied_at_ms.map_or(0, |since| now_ms.saturating_sub(since));
     set(name::WRITER_OLDEST_SECONDS, approximate(age_ms) / 1000.0);

@@ -21,7 +21,8 @@ use super::super::fold::{Fold, PreImage, SessionState, ViewState, ViewStates, Wr
 use super::super::migrations::{self, MigrationObserver};
 use super::super::pending::PendingBound;
 use super::super::position::{PositionTable, Positions};
-use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Settled, Sink, Step, StoreError};
+use super::super::retention::{Retention, Verdict};
+use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, RetentionPlan, Settled, Sink, Step, StoreError};
 use super::flush_after;
 use super::hosts::Hosts;
 use super::inserts::{Copies, Repeats, insert_sessions, insert_views};
@@ -31,8 +32,9 @@ use super::partitions::{self, Partitions};
 use super::pending;
 use super::writer::{self, Held, WriterConnections};
 use super::{column, encoding, patient, pool, request_pool, unix_millis, writer_connections};
+use super::{column, database_now, patient, pool, request_pool, unix_millis, writer_connections};
 use crate::sift::sift;
-use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, UnixMillis};
+use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, Clock, UnixMillis};
 
 /// Every look-up names the lowest and the highest id beside the list: that is what prunes partitions. Where an operator has
 /// made a foreign key, a step that is prepared has shared locks on the keys of its views' sessions, for which `FOR UPDATE` would
@@ -88,6 +90,7 @@ pub struct PostgresAnalytics {
     partitions: Partitions,
     copies: Copies,
     pub(super) pending: PendingBound,
+    retention: Retention<Postgres>,
 }
 
 impl PostgresAnalytics {
@@ -106,6 +109,7 @@ impl PostgresAnalytics {
             partitions: Partitions::default(),
             copies: Copies::default(),
             pending: PendingBound::default(),
+            retention: Retention::new(&pool),
             pool,
         })
     }
@@ -175,7 +179,7 @@ impl Sink for PostgresAnalytics {
         }
         if applied.is_err() {
             // A partition may have been dropped under us: look again next time.
-            self.partitions.forget();
+            self.forget_days();
         }
         applied
     }
@@ -205,7 +209,7 @@ impl Sink for PostgresAnalytics {
         if inserted.is_err() {
             let ended = writer::end(&mut held.connection, inserted).await;
             self.writer.keep(held, &ended);
-            self.partitions.forget();
+            self.forget_days();
             return ended.map(|()| None);
         }
         Ok(Some(PreparedRows { held, views: speculate.view_states() }))
@@ -222,7 +226,11 @@ impl Sink for PostgresAnalytics {
         let written = self.write(&mut held.connection, step, records, NewRows::Prepared(&views)).await;
         let ended = writer::end(&mut held.connection, written).await;
         self.writer.keep(held, &ended);
-        ended.inspect_err(|_| self.partitions.forget())
+        ended.inspect_err(|_| self.forget_days())
+    }
+
+    async fn clock_skew_ms(&self, clock: &Clock) -> Result<Option<i64>, StoreError> {
+        super::clock_skew_ms(&self.pool, clock).await.map(Some)
     }
 
     async fn settle(&self, all: bool) -> Result<Settled, StoreError> {
@@ -230,10 +238,23 @@ impl Sink for PostgresAnalytics {
     }
 
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
-        let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_datetime();
+        let verdict = self.retention.observe(self.earlier(now).await?).await?;
+        let expired = UnixMillis(verdict.now.0 - BATCH_KEY_LIFETIME_MS).to_datetime();
         let keys = sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.pool).await?;
-        let mut maintained = self.partitions.maintain(&self.pool, now, retention_days).await?;
-        maintained.rows_deleted += keys.rows_affected();
+        let partitions_made = self.partitions.make_ahead(&self.pool, now).await?;
+        let mut maintained =
+            Maintained { partitions_made, rows_deleted: keys.rows_affected(), ..Maintained::default() };
+        if retention_days == 0 {
+            return Ok(maintained);
+        }
+        if verdict.is_refused {
+            maintained.refused = Some((now, verdict.trusted_at));
+            return Ok(maintained);
+        }
+        let kept_from = partitions::kept_from(verdict.now, retention_days);
+        let kept = self.retention.kept_days(kept_from, &verdict).await?;
+        maintained.partitions_dropped = self.partitions.drop_expired(&self.pool, kept_from, &kept).await?;
+        self.retention.prune(kept_from, &kept).await?;
         Ok(maintained)
     }
 }
@@ -254,7 +275,58 @@ enum NewRows<'a> {
 
 impl PostgresAnalytics {
     async fn make_partitions(&self, records: &[AnalyticsRecord<&str>]) -> Result<(), StoreError> {
-        self.partitions.make_for(&self.pool, records.iter().filter_map(|record| record.event.answer().id)).await
+        let ids = || records.iter().filter_map(|record| record.event.answer().id);
+        self.partitions.make_for(&self.pool, ids()).await?;
+        let unmarked = self.retention.unmarked(ids());
+        if !unmarked.is_empty() {
+            let mut connection = self.pool.acquire().await?;
+            let (now,): (DateTime<Utc>,) =
+                sqlx::query_as("SELECT clock_timestamp()").fetch_one(&mut *connection).await?;
+            Retention::<Postgres>::mark(&mut connection, &unmarked, unix_millis(now)).await?;
+            self.retention.remember(&unmarked);
+        }
+        Ok(())
+    }
+
+    fn forget_days(&self) {
+        self.partitions.forget();
+        self.retention.forget();
+    }
+
+    /// What [`Sink::maintain`] would drop now.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn retention_plan(&self, now: UnixMillis, retention_days: u32) -> Result<RetentionPlan, StoreError> {
+        let now = self.earlier(now).await?;
+        let verdict = self.retention.look(now).await?;
+        let kept_from = partitions::kept_from(now, retention_days);
+        let kept = self.retention.kept_days(kept_from, &Verdict { now, ..verdict }).await?;
+        let expired = match retention_days {
+            0 => Vec::new(),
+            _ => partitions::expired(&self.pool, kept_from, &kept).await?,
+        };
+        Ok(RetentionPlan {
+            now,
+            trusted_at: verdict.trusted_at,
+            is_refused: verdict.is_refused,
+            kept_from,
+            dropped: expired.into_iter().map(|expired| expired.partition).collect(),
+            kept_days: kept.len(),
+        })
+    }
+
+    /// Believes this machine's clock, or the database's where that one is earlier.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn confirm_clock(&self, now: UnixMillis) -> Result<(), StoreError> {
+        self.retention.confirm(self.earlier(now).await?).await
+    }
+
+    /// The earlier of two clocks drops less.
+    async fn earlier(&self, now: UnixMillis) -> Result<UnixMillis, StoreError> {
+        Ok(database_now(&self.pool).await?.min(now))
     }
 
     async fn apply_in_transaction(

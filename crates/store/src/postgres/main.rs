@@ -19,7 +19,8 @@ use super::{column, encoding, patient, pool, request_pool, writer_connections};
 use crate::accounts::AccountTables;
 use crate::sift::sift;
 use weir_domain::{
-    ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord, VisitorToken,
+    Clock, ConsentRecord, FINGERPRINT_LIFETIME_MS, FunnelEventRecord, MainRecord, UnixMillis, VisitorRecord,
+    VisitorToken,
 };
 
 /// A stored consent is an accepted one. Rows are numbered (`stored_order`) in the order of their records.
@@ -181,6 +182,10 @@ impl Sink for PostgresMain {
         let found = sift_on(&mut held.connection, step, records).await;
         self.writer.keep(held, &found);
         found
+    }
+
+    async fn clock_skew_ms(&self, clock: &Clock) -> Result<Option<i64>, StoreError> {
+        super::clock_skew_ms(&self.pool, clock).await.map(Some)
     }
 
     async fn maintain(&self, now: UnixMillis, _: u32) -> Result<Maintained, StoreError> {

@@ -28,7 +28,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::StoreError;
-use weir_domain::UnixMillis;
+use weir_domain::{Clock, UnixMillis};
 
 pub use analytics::{PostgresAnalytics, PreparedRows};
 use hosts::Hosts;
@@ -101,6 +101,21 @@ fn options(server: PgConnectOptions, bounds: [(&str, &str); 2]) -> PgConnectOpti
         // it wrote is in everybody's way.
         .options([("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")])
         .options(bounds)
+}
+
+/// The database's own clock.
+async fn database_now(pool: &PgPool) -> Result<UnixMillis, StoreError> {
+    let (now,): (DateTime<Utc>,) = sqlx::query_as("SELECT clock_timestamp()").fetch_one(pool).await?;
+    Ok(unix_millis(now))
+}
+
+/// By how much a clock is ahead of the database's, which answered between two looks at it.
+async fn clock_skew_ms(pool: &PgPool, clock: &Clock) -> Result<i64, StoreError> {
+    // A connection that had to be made first would count as skew.
+    let mut connection = pool.acquire().await?;
+    let before = clock.now();
+    let (theirs,): (DateTime<Utc>,) = sqlx::query_as("SELECT clock_timestamp()").fetch_one(&mut *connection).await?;
+    Ok(i64::midpoint(before.0, clock.now().0) - unix_millis(theirs).0)
 }
 
 /// One value of every record, in their order: what UNNEST turns back into a column.

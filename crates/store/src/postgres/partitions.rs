@@ -11,7 +11,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::super::{Maintained, StoreError};
+use super::super::StoreError;
 use weir_domain::UnixMillis;
 
 const TABLES: [&str; 2] = ["analytics_sessions", "analytics_pageviews"];
@@ -48,22 +48,12 @@ impl Partitions {
         self.known().clear();
     }
 
-    /// Makes the coming days and drops those past their retention.
-    pub async fn maintain(
-        &self,
-        pool: &PgPool,
-        now: UnixMillis,
-        retention_days: u32,
-    ) -> Result<Maintained, StoreError> {
+    /// Makes the coming days.
+    pub async fn make_ahead(&self, pool: &PgPool, now: UnixMillis) -> Result<u64, StoreError> {
         let today = now.to_datetime().date_naive();
         let first = today - Days::new(DAYS_BACK);
         let days = (0..=DAYS_BACK + DAYS_AHEAD).map(|offset| first + Days::new(offset)).collect();
-        let partitions_made = self.make(pool, &days).await?;
-        let partitions_dropped = match retention_days {
-            0 => 0,
-            days => self.drop_before(pool, today - Days::new(u64::from(days))).await?,
-        };
-        Ok(Maintained { partitions_made, partitions_dropped, rows_deleted: 0 })
+        self.make(pool, &days).await
     }
 
     async fn make(&self, pool: &PgPool, days: &BTreeSet<NaiveDate>) -> Result<u64, StoreError> {
@@ -80,26 +70,69 @@ impl Partitions {
         Ok(made)
     }
 
-    async fn drop_before(&self, pool: &PgPool, first_kept: NaiveDate) -> Result<u64, StoreError> {
-        let mut dropped = 0;
+    /// Drops the days before this moment, but for those that are kept, and says so first.
+    pub async fn drop_expired(
+        &self,
+        pool: &PgPool,
+        kept_from: UnixMillis,
+        kept: &BTreeSet<i64>,
+    ) -> Result<u64, StoreError> {
+        let expired = expired(pool, kept_from, kept).await?;
+        let (Some(first), Some(last)) = (expired.first(), expired.last()) else { return Ok(0) };
+        tracing::info!(
+            database = "analytics on postgres",
+            partitions = expired.len(),
+            first = first.partition,
+            last = last.partition,
+            kept_from = kept_from.to_rfc3339(),
+            "retention drops partitions"
+        );
         let mut connection = pool.acquire().await?;
-        for table in TABLES {
-            for (partition, pending) in partitions_of(&mut connection, table).await? {
-                let expired = day_in_name(table, &partition).is_some_and(|day| day < first_kept);
-                if !expired {
-                    continue;
-                }
-                self.forget();
-                drop_partition(&mut connection, table, &partition, pending).await?;
-                dropped += 1;
-            }
+        for Expired { table, partition, pending } in &expired {
+            self.forget();
+            drop_partition(&mut connection, table, partition, *pending).await?;
         }
-        Ok(dropped)
+        Ok(expired.len() as u64)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<NaiveDate>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A partition that is past its retention.
+pub struct Expired {
+    table: &'static str,
+    pub partition: String,
+    /// Whether its detach was begun and not finished.
+    pending: bool,
+}
+
+/// The partitions of days before this moment, but for those that are kept, by table and day.
+pub async fn expired(pool: &PgPool, kept_from: UnixMillis, kept: &BTreeSet<i64>) -> Result<Vec<Expired>, StoreError> {
+    let first_kept = kept_from.to_datetime().date_naive();
+    let mut connection = pool.acquire().await?;
+    let mut found = Vec::new();
+    for table in TABLES {
+        for (partition, pending) in partitions_of(&mut connection, table).await? {
+            let is_expired = day_in_name(table, &partition)
+                .is_some_and(|day| day < first_kept && !kept.contains(&days_since_1970(day)));
+            if is_expired {
+                found.push(Expired { table, partition, pending });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The first moment whose rows are kept: days go as a whole.
+pub fn kept_from(now: UnixMillis, retention_days: u32) -> UnixMillis {
+    let first = now.to_datetime().date_naive() - Days::new(u64::from(retention_days));
+    UnixMillis(days_since_1970(first) * 86_400_000)
+}
+
+fn days_since_1970(day: NaiveDate) -> i64 {
+    i64::from(day.to_epoch_days())
 }
 
 async fn make_partition(connection: &mut PgConnection, table: &str, day: NaiveDate) -> Result<u64, StoreError> {

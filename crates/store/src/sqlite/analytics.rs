@@ -1,6 +1,8 @@
 //! The analytics database on SQLite.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,13 +18,15 @@ use super::super::keys::{BatchKeyTable, StoredKey};
 use super::super::migrations::{self, MigrationObserver};
 use super::super::pending::PendingBound;
 use super::super::position::{AsOf, PositionTable, Positions};
-use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, Settled, Sink, Step, StoreError};
+use super::super::retention::{Retention, Verdict};
+use super::super::{ANALYTICS_COMMIT_INTERVAL, Applied, Maintained, RetentionPlan, Settled, Sink, Step, StoreError};
 use super::pending;
 use super::{MAX_BINDS, SqliteFile, insert_sql, read_id, read_time};
 use crate::columns::{NewRow, StateWriter};
 use crate::sift::sift;
 use weir_domain::{
-    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, RowWriter, UnixMillis, VisitorHash, lowest_id,
+    AnalyticsRecord, BATCH_KEY_LIFETIME_MS, BatchKey, CachedResponse, Clock, RowWriter, UnixMillis, VisitorHash,
+    lowest_id,
 };
 
 /// Lists of ids and of changed rows are one bound JSON text each, so that every statement's text stays the same.
@@ -61,6 +65,7 @@ const INSERT_KEYS: &str = "
     INSERT OR REPLACE INTO batch_keys (key, answer_id, answer_created_at, stored_at)
     SELECT unhex(mark.value ->> 0), mark.value ->> 1, mark.value ->> 2, mark.value ->> 3 FROM json_each($1) AS mark";
 
+const TABLES: [&str; 2] = ["analytics_pageviews", "analytics_sessions"];
 /// How many rows a retention step deletes before it lets the writer pass.
 const DELETE_ROWS: i64 = 5_000;
 
@@ -69,6 +74,7 @@ pub struct SqliteAnalytics {
     pub(super) file: SqliteFile,
     positions: PositionTable<Sqlite>,
     pub(super) pending: PendingBound,
+    retention: Retention<Sqlite>,
 }
 
 impl SqliteAnalytics {
@@ -78,7 +84,12 @@ impl SqliteAnalytics {
     /// When the URL is none, or its directory cannot be made.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let file = SqliteFile::of(url)?;
-        Ok(Self { positions: PositionTable::new(&file.pool), file, pending: PendingBound::default() })
+        Ok(Self {
+            positions: PositionTable::new(&file.pool),
+            retention: Retention::new(&file.pool),
+            file,
+            pending: PendingBound::default(),
+        })
     }
 }
 
@@ -113,7 +124,10 @@ impl Sink for SqliteAnalytics {
         let mut transaction = self.file.begin().await?;
         PositionTable::<Sqlite>::advance(&mut transaction, step).await?;
         let applied = write_rows(&mut transaction, records, &self.pending).await?;
+        let unmarked = self.retention.unmarked(records.iter().filter_map(|record| record.event.answer().id));
+        Retention::<Sqlite>::mark(&mut transaction, &unmarked, step.at).await?;
         self.file.commit(transaction).await?;
+        self.retention.remember(&unmarked);
         Ok(applied)
     }
 
@@ -134,38 +148,119 @@ impl Sink for SqliteAnalytics {
         pending::settle(self, all).await
     }
 
+    async fn clock_skew_ms(&self, clock: &Clock) -> Result<Option<i64>, StoreError> {
+        // The database's clock is this machine's. What there is beside it is the time that retention believed last.
+        self.retention.look(clock.now()).await.map(|verdict| Some(verdict.leap_ms))
+    }
+
     async fn maintain(&self, now: UnixMillis, retention_days: u32) -> Result<Maintained, StoreError> {
-        let expired = UnixMillis(now.0 - BATCH_KEY_LIFETIME_MS).to_rfc3339();
+        let verdict = self.retention.observe(now).await?;
+        let expired = UnixMillis(verdict.now.0 - BATCH_KEY_LIFETIME_MS).to_rfc3339();
         let keys =
             sqlx::query("DELETE FROM batch_keys WHERE stored_at < $1").bind(expired).execute(&self.file.pool).await?;
         let mut maintained = Maintained { rows_deleted: keys.rows_affected(), ..Maintained::default() };
         if retention_days == 0 {
             return Ok(maintained);
         }
-        let kept_from = UnixMillis(now.0 - i64::from(retention_days) * 86_400_000);
-        // By id, which carries the time: of views there is no other index that does.
-        let (time, id) = (kept_from.to_rfc3339(), lowest_id(kept_from).to_string());
-        for (sql, bound) in [
-            (
-                "DELETE FROM analytics_pageviews WHERE id IN (SELECT id FROM analytics_pageviews WHERE id < $1 LIMIT $2)",
-                id,
-            ),
-            (
-                "DELETE FROM analytics_sessions WHERE id IN (SELECT id FROM analytics_sessions WHERE started_at < $1 LIMIT $2)",
-                time,
-            ),
-        ] {
+        if verdict.is_refused {
+            maintained.refused = Some((now, verdict.trusted_at));
+            return Ok(maintained);
+        }
+        let kept_from = kept_from(verdict.now, retention_days);
+        let kept = self.retention.kept_days(kept_from, &verdict).await?;
+        let expired = self.expired(kept_from, &kept).await?;
+        if expired.iter().any(|(_, rows)| *rows > 0) {
+            let [(_, pageviews), (_, sessions)] = expired;
+            let (database, kept_from) = (self.describe(), kept_from.to_rfc3339());
+            tracing::info!(database, sessions, pageviews, kept_from, "retention deletes rows");
+        }
+        let which = expired_ids(&kept);
+        for table in TABLES {
+            let sql = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {which} LIMIT $2)");
             loop {
-                let deleted =
-                    sqlx::query(sql).bind(&bound).bind(DELETE_ROWS).execute(&self.file.pool).await?.rows_affected();
+                let delete = sqlx::query(AssertSqlSafe(sql.as_str())).bind(lowest_id(kept_from).to_string());
+                let deleted = delete.bind(DELETE_ROWS).execute(&self.file.pool).await?.rows_affected();
                 maintained.rows_deleted += deleted;
                 if deleted == 0 {
                     break;
                 }
             }
         }
+        self.retention.prune(kept_from, &kept).await?;
         Ok(maintained)
     }
+}
+
+impl SqliteAnalytics {
+    /// How many rows are past their retention, by table.
+    async fn expired(
+        &self,
+        kept_from: UnixMillis,
+        kept: &BTreeSet<i64>,
+    ) -> Result<[(&'static str, i64); 2], StoreError> {
+        let which = expired_ids(kept);
+        let mut found = TABLES.map(|table| (table, 0));
+        for (table, rows) in &mut found {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {which}");
+            let count = sqlx::query_as(AssertSqlSafe(sql)).bind(lowest_id(kept_from).to_string());
+            (*rows,) = count.fetch_one(&self.file.requests).await?;
+        }
+        Ok(found)
+    }
+
+    /// What [`Sink::maintain`] would delete now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn retention_plan(&self, now: UnixMillis, retention_days: u32) -> Result<RetentionPlan, StoreError> {
+        let verdict = self.retention.look(now).await?;
+        let kept_from = kept_from(now, retention_days);
+        let kept = self.retention.kept_days(kept_from, &Verdict { now, ..verdict }).await?;
+        let expired = match retention_days {
+            0 => TABLES.map(|table| (table, 0)),
+            _ => self.expired(kept_from, &kept).await?,
+        };
+        Ok(RetentionPlan {
+            now,
+            trusted_at: verdict.trusted_at,
+            is_refused: verdict.is_refused,
+            kept_from,
+            dropped: expired
+                .iter()
+                .filter(|(_, rows)| *rows > 0)
+                .map(|(t, rows)| format!("{rows} rows of {t}"))
+                .collect(),
+            kept_days: kept.len(),
+        })
+    }
+
+    /// Believes the machine's clock.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn confirm_clock(&self, now: UnixMillis) -> Result<(), StoreError> {
+        self.retention.confirm(now).await
+    }
+}
+
+fn kept_from(now: UnixMillis, retention_days: u32) -> UnixMillis {
+    UnixMillis(now.0 - i64::from(retention_days) * 86_400_000)
+}
+
+/// By id, which carries the time, below a bound, and outside of the days that are kept. Nothing but ids made of days is put
+/// into the text.
+fn expired_ids(kept: &BTreeSet<i64>) -> String {
+    let mut sql = "id < $1".to_owned();
+    let mut days = kept.iter().copied().peekable();
+    while let Some(first) = days.next() {
+        let mut end = first + 1;
+        while days.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        let bound = |day: i64| lowest_id(UnixMillis(day * 86_400_000));
+        let _ = write!(sql, " AND NOT (id >= '{}' AND id < '{}')", bound(first), bound(end));
+    }
+    sql
 }
 
 #[async_trait]

@@ -112,7 +112,8 @@ on_both_databases! {
         let batch: Vec<_> = days_ago.iter().map(|days| record(session_at(UnixMillis(DAY.0 - days * DAY_MS)))).collect();
         store.analytics.apply(&store.step(0, 6), &batch).await.unwrap();
         store.analytics.maintain(DAY, 0).await.unwrap();
-        assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 6);
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 6);
+        store.databases.execute(Database::Analytics, LONG_AGO).await;
         let done = store.analytics.maintain(DAY, 30).await.unwrap();
         assert!(done.partitions_dropped + done.rows_deleted >= 3, "{done:?}");
         assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 3);
@@ -120,6 +121,67 @@ on_both_databases! {
         assert_eq!(again, Maintained::default(), "maintenance is done");
         store.analytics.apply(&store.step(6, 7), &[record(session_at(UnixMillis(DAY.0 - 31 * DAY_MS)))]).await.unwrap();
         assert_eq!(store.databases.count(Database::Analytics, "SELECT count(*) AS n FROM analytics_sessions").await, 4);
+    }
+}
+
+const SESSIONS: &str = "SELECT count(*) AS n FROM analytics_sessions";
+/// All rows were stored on the day that their ids carry, and instances have run for longer than a day since.
+const LONG_AGO: &str = "UPDATE stored_days SET running_ms = running_ms - 100000000, stored_at_ms = day * 86400000";
+
+fn days_later(days: i64) -> UnixMillis {
+    UnixMillis(DAY.0 + days * DAY_MS)
+}
+
+async fn confirm(store: &Store, now: UnixMillis) {
+    weir_store::open_analytics(&store.databases.analytics_url).unwrap().confirm_clock(now).await.unwrap();
+}
+
+on_both_databases! {
+    async fn retention_under_clock_far_ahead_deletes_nothing_until_confirmed(backend) {
+        let store = Store::fresh(backend).await;
+        store.analytics.maintain(DAY, 30).await.unwrap();
+        store.analytics.apply(&store.step(0, 5), &sessions(5)).await.unwrap();
+        store.databases.execute(Database::Analytics, LONG_AGO).await;
+        for _ in 0..3 {
+            let done = store.analytics.maintain(days_later(60), 30).await.unwrap();
+            assert!(done.refused.is_some() && done.rows_deleted + done.partitions_dropped == 0, "{done:?}");
+        }
+        let sink = weir_store::open_analytics(&store.databases.analytics_url).unwrap();
+        let plan = sink.retention_plan(days_later(60), 30).await.unwrap();
+        assert!(plan.is_refused && !plan.dropped.is_empty(), "it says what it would drop: {plan:?}");
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 5);
+        confirm(&store, days_later(60)).await;
+        let done = store.analytics.maintain(days_later(60), 30).await.unwrap();
+        assert!(done.refused.is_none(), "{done:?}");
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 0);
+    }
+
+    async fn retention_confirmed_under_wrong_clock_keeps_what_was_just_stored(backend) {
+        let store = Store::fresh(backend).await;
+        store.analytics.maintain(DAY, 30).await.unwrap();
+        store.analytics.apply(&store.step(0, 5), &sessions(5)).await.unwrap();
+        confirm(&store, days_later(60)).await;
+        let done = store.analytics.maintain(days_later(60), 30).await.unwrap();
+        assert!(done.refused.is_none(), "{done:?}");
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 5);
+    }
+
+    async fn rows_taken_under_clock_years_behind_stay_for_their_retention(backend) {
+        let store = Store::fresh(backend).await;
+        store.analytics.maintain(DAY, 30).await.unwrap();
+        let taken = record(session_at(days_later(-2_400)));
+        store.analytics.apply(&store.step(0, 1), &[taken]).await.unwrap();
+        // Only the time that instances have run goes by.
+        let later = "UPDATE stored_days SET running_ms = running_ms - 100000000";
+        store.databases.execute(Database::Analytics, later).await;
+        for days in (0..=28).step_by(2) {
+            store.analytics.maintain(days_later(days), 30).await.unwrap();
+            assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 1, "after {days} days");
+        }
+        for days in (30..=36).step_by(2) {
+            store.analytics.maintain(days_later(days), 30).await.unwrap();
+        }
+        assert_eq!(store.databases.count(Database::Analytics, SESSIONS).await, 0);
     }
 }
 
