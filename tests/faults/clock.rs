@@ -9,6 +9,7 @@ use weir_testkit::{TRACKING_SECRET, access_token, on_both_databases};
 use super::*;
 
 const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 const PAGE: &str = "6f1b7b0e-5f0c-4f52-9d0e-0d0c1d4f7c11";
 
 /// A bio page's session with the token of a moment so far from now.
@@ -97,6 +98,64 @@ on_both_databases! {
         // The ids' order is the journal's: rows of a later id were not made before.
         let twice = "SELECT count(*) - count(DISTINCT id) AS n FROM analytics_sessions";
         assert_eq!(app.databases.count(Database::Analytics, twice).await, 0);
+    }
+}
+
+on_both_databases! {
+    async fn start_two_months_ahead_deletes_nothing_and_says_so(backend) {
+        let (mut app, points) = prepared(backend).await;
+        app.set("WEIR_RETENTION_DAYS", "30");
+        app.launch().await;
+        let mut ledger = Ledger::of("a start 60 days ahead, with retention", backend);
+        for number in 0..200 {
+            visit(&app, &mut ledger, &format!("day/{number}")).await.expect("it is taken");
+        }
+        app.applied().await;
+        app.stop().await;
+        points.arm(&[&format!("clock.wall={}", 60 * DAY_MS)]);
+        app.launch().await;
+        app.until("the clock is named", async || readiness(&app).await["components"]["clock"] == json!("skewed")).await;
+        assert_eq!(readiness(&app).await["status"], json!("ready"), "it stays in service");
+        app.until("the skew is told", async || {
+            (app.metric("weir_clock_skew_seconds{database=\"analytics\"}").await - 60.0 * 86_400.0).abs() < 60.0
+        })
+        .await;
+        // PostgreSQL's own clock is believed; on SQLite there is no other, and the run is refused.
+        if backend == Backend::Sqlite {
+            app.until("retention is refused", async || app.metric("weir_retention_refused").await > 0.5).await;
+        }
+        // Partitions are made ahead of the wrong clock in the same turn: it is over.
+        app.until("a turn is over", async || app.log().contains("the clock ")).await;
+        visit(&app, &mut ledger, "ahead").await.expect("it is taken");
+        ledger.settle(&app).await;
+        // With the clock right again, what was taken ahead of it stays, too.
+        app.stop().await;
+        points.disarm();
+        app.launch().await;
+        app.until("the clock is right", async || readiness(&app).await["components"]["clock"] == json!("ok")).await;
+        visit(&app, &mut ledger, "right").await.expect("it is taken");
+        ledger.settle(&app).await;
+    }
+
+    async fn start_years_behind_keeps_what_it_took_when_clock_comes_right(backend) {
+        let (mut app, points) = prepared(backend).await;
+        app.set("WEIR_RETENTION_DAYS", "30");
+        points.arm(&[&format!("clock.wall={}", -2_400 * DAY_MS)]);
+        app.launch().await;
+        let mut ledger = Ledger::of("a start 2,400 days behind, with retention", backend);
+        for number in 0..50 {
+            visit(&app, &mut ledger, &format!("behind/{number}")).await.expect("it is taken");
+        }
+        app.applied().await;
+        app.stop().await;
+        points.disarm();
+        app.launch().await;
+        visit(&app, &mut ledger, "right").await.expect("it is taken");
+        ledger.settle(&app).await;
+        let run = app.run(&["retention", "run", "--confirm"]).await;
+        assert!(run.stdout.contains("deleted: 0 partitions, 0 rows"), "{run:?}");
+        app.until("retention goes on", async || app.metric("weir_retention_refused").await < 0.5).await;
+        ledger.settle(&app).await;
     }
 }
 

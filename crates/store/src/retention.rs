@@ -135,7 +135,7 @@ impl<DB: Database> Retention<DB> {
 
 /// One text for both engines.
 macro_rules! on_engine {
-    ($engine:ty, $connection:ty) => {
+    ($engine:ty, $connection:ty, $most_ahead_ms:expr) => {
         impl Retention<$engine> {
             /// Says that rows of these days are stored now. What is stored after it has a mark that is at most an hour old.
             pub(super) async fn mark(
@@ -143,8 +143,9 @@ macro_rules! on_engine {
                 days: &BTreeSet<i64>,
                 now: UnixMillis,
             ) -> Result<(), StoreError> {
+                let most_ahead_ms: i64 = $most_ahead_ms;
                 for day in days {
-                    sqlx::query(MARK).bind(day).bind(now.0).bind(LEAP_MS).execute(&mut *connection).await?;
+                    sqlx::query(MARK).bind(day).bind(now.0).bind(most_ahead_ms).execute(&mut *connection).await?;
                 }
                 Ok(())
             }
@@ -244,8 +245,9 @@ macro_rules! on_engine {
     };
 }
 
-on_engine!(Postgres, PgConnection);
-on_engine!(Sqlite, SqliteConnection);
+// The server's clock tells when rows are stored, and is a second opinion by itself. On SQLite it is the instance's.
+on_engine!(Postgres, PgConnection, 36_500 * DAY_MS);
+on_engine!(Sqlite, SqliteConnection, LEAP_MS);
 
 const READ: &str = "SELECT trusted_at_ms, running_ms, counted_at_ms, behind_since_ms FROM retention_state";
 

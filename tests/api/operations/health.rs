@@ -20,7 +20,7 @@ on_both_databases! {
         let (status, body) = ready(&app).await;
         assert_eq!((status, &body["status"]), (200, &json!("ready")), "{body}");
         let components = body["components"].as_object().unwrap();
-        for component in ["analytics_journal", "main_journal", "analytics_database", "main_database"] {
+        for component in ["analytics_journal", "main_journal", "analytics_database", "main_database", "clock"] {
             assert!(components.contains_key(component), "{body}");
         }
         assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
