@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir::app;
 use weir::config::Config;
 use weir_domain::Clock;
-use weir_store::{RetentionPlan, StoreError, within};
+use weir_store::{RetentionPlan, within};
 
 use super::outcome::{Done, Failure, block_on, say};
 
@@ -14,13 +14,13 @@ const ANSWER: Duration = Duration::from_mins(10);
 
 /// Prints what a run would delete.
 pub fn show(config: &Config) -> Done {
-    block_on(async { print(config, &plan(config).await?) })
+    block_on(async { print(config, &Box::pin(plan(config)).await?) })
 }
 
 /// Deletes what is past its retention. With `confirm` the clock is taken for right, however far it is ahead.
 pub fn run(config: &Config, confirm: bool) -> Done {
     block_on(async {
-        let planned = plan(config).await?;
+        let planned = Box::pin(plan(config)).await?;
         print(config, &planned)?;
         if config.retention_days == 0 && !confirm {
             return Ok(());
@@ -38,7 +38,7 @@ pub fn run(config: &Config, confirm: bool) -> Done {
             }
             sink.maintain(now, config.retention_days).await
         };
-        let done = within(ANSWER, run).await?;
+        let done = Box::pin(within(ANSWER, run)).await?;
         say(&format!("deleted: {} partitions, {} rows", done.partitions_dropped, done.rows_deleted))
     })
 }
@@ -47,9 +47,9 @@ async fn plan(config: &Config) -> Result<RetentionPlan, Failure> {
     let sink = app::open_analytics(&config.databases.analytics)?;
     let look = async {
         sink.find_server().await?;
-        Ok::<_, StoreError>(sink.retention_plan(Clock::system().now(), config.retention_days).await?)
+        sink.retention_plan(Clock::system().now(), config.retention_days).await
     };
-    Ok(within(ANSWER, look).await?)
+    Ok(Box::pin(within(ANSWER, look)).await?)
 }
 
 fn print(config: &Config, plan: &RetentionPlan) -> Done {

@@ -30,6 +30,8 @@ const MARKED_EVERY: Duration = Duration::from_hours(1);
 const MOST_MARKED: usize = 10_000;
 
 /// What the database remembers.
+// The columns' names.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     trusted_at_ms: i64,
