@@ -4,7 +4,7 @@
 //! The writer makes what is missing by itself, so a stuck maintenance costs latency, never a record.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 
