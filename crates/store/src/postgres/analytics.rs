@@ -31,8 +31,7 @@ use super::pace::Pace;
 use super::partitions::{self, Partitions};
 use super::pending;
 use super::writer::{self, Held, WriterConnections};
-use super::{column, encoding, patient, pool, request_pool, unix_millis, writer_connections};
-use super::{column, database_now, patient, pool, request_pool, unix_millis, writer_connections};
+use super::{column, database_now, encoding, patient, pool, request_pool, unix_millis, writer_connections};
 use crate::sift::sift;
 use weir_domain::{AnalyticsRecord, BATCH_KEY_LIFETIME_MS, Clock, UnixMillis};
 
