@@ -100,12 +100,7 @@ impl Builder<'_> {
         let remembered = memory.read_where(has_answered(&analytics_writer), has_answered(&main_writer));
         let unread = || memory.unread().join(", ");
         let _ = tokio::time::timeout(MEMORY_GRACE, waiting("what the databases remember", unread, remembered)).await;
-        let restart_budget = self.health_state.restart_budget("warmer");
-        let remembered = memory.clone();
-        self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || Warmer {
-            memory: remembered.clone(),
-            restart_budget: restart_budget.clone(),
-        });
+        self.start_warmer(&memory, &housekeeping);
         let bots = Arc::new(Bots::new(config.bots.clone(), &self.telemetry));
         let limiter = self.start_limiter(&memory, &bots, &housekeeping);
 
@@ -198,6 +193,15 @@ impl Builder<'_> {
         self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || SettingsRefresher {
             settings: refreshed.clone(),
             table: Arc::clone(&table),
+            restart_budget: restart_budget.clone(),
+        });
+    }
+
+    /// Reads what was not read before the start was over.
+    fn start_warmer(&self, memory: &Memory, housekeeping: &Arbiter) {
+        let (restart_budget, memory) = (self.health_state.restart_budget("warmer"), memory.clone());
+        self.watchdog.supervise(&housekeeping.handle(), restart_budget.clone(), 1, move || Warmer {
+            memory: memory.clone(),
             restart_budget: restart_budget.clone(),
         });
     }
