@@ -17,7 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::super::StoreError;
-use super::{connect_to, is_read_only};
+use super::connect::{connect_to, is_read_only, patient};
 
 /// What a kind of connection sets for itself.
 type Settings = fn(PgConnectOptions) -> PgConnectOptions;
@@ -94,7 +94,7 @@ impl Hosts {
     /// When there is none: what the last of them said.
     pub async fn find(&self) -> Result<(), StoreError> {
         if self.servers.len() > 1 {
-            let found = self.connect(super::patient).await?;
+            let found = self.connect(patient).await?;
             // It has said what was to be known; whether it ends in order matters to nobody.
             let _ = found.close().await;
         }

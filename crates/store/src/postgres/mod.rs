@@ -5,7 +5,9 @@
 
 mod analytics;
 mod batch_keys;
+mod changes;
 mod composite;
+mod connect;
 mod copy;
 mod encoding;
 mod fields;
@@ -18,49 +20,32 @@ mod pace;
 mod partitions;
 mod pending;
 pub(super) mod renewal;
+mod settle;
 mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 use super::StoreError;
 use weir_domain::{Clock, UnixMillis};
 
 pub use analytics::{PostgresAnalytics, PreparedRows};
+use connect::{is_read_only, options, patient};
 use hosts::Hosts;
 pub use hosts::each_host;
 pub use main::PostgresMain;
 use writer::WriterConnections;
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection may take to show that it is alive when it is given back.
 const RELEASE: Duration = Duration::from_secs(2);
-
-/// What the writer, maintenance and settings may take.
-const PATIENT: [(&str, &str); 2] = [("statement_timeout", "30s"), ("lock_timeout", "10s")];
 
 /// A pool that connects when it is first used, for maintenance, settings, and the writer's look at where it stands.
 fn pool(hosts: &Hosts) -> PgPool {
     hosts.pool(pool_options().max_connections(2).acquire_timeout(Duration::from_secs(5)), patient)
-}
-
-/// A connection of one's own. Asks once, and says why there is none: a pool asks again and again a server that refuses, and
-/// then says that its time was over.
-async fn connect_to(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    let connected = tokio::time::timeout(CONNECT, PgConnection::connect_with(options)).await;
-    Ok(connected.map_err(|_| sqlx::Error::PoolTimedOut)??)
-}
-
-/// Whether a server refuses writes: a standby does.
-async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    use sqlx::Row as _;
-    let row = sqlx::raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
-    Ok(row.try_get::<String, _>(0)? == "on")
 }
 
 /// The writer's own connections; made when they are first used.
@@ -86,21 +71,6 @@ fn pool_options() -> PgPoolOptions {
             answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|is_read_only| !is_read_only)
         })
     })
-}
-
-fn patient(server: PgConnectOptions) -> PgConnectOptions {
-    options(server, PATIENT)
-}
-
-fn options(server: PgConnectOptions, bounds: [(&str, &str); 2]) -> PgConnectOptions {
-    server
-        .application_name("weir")
-        // A journal segment is deleted once it is applied: applied must mean durable, whatever the server's default.
-        .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")])
-        // A server process that waits for rows minds no other bound: whoever sent them may be gone without a word, and what
-        // it wrote is in everybody's way.
-        .options([("tcp_keepalives_idle", "30"), ("tcp_keepalives_interval", "10"), ("tcp_keepalives_count", "3")])
-        .options(bounds)
 }
 
 /// The database's own clock.

@@ -144,8 +144,8 @@ impl Sink for SqliteAnalytics {
         Ok(found)
     }
 
-    async fn settle(&self, all: bool) -> Result<Settled, StoreError> {
-        pending::settle(self, all).await
+    async fn settle(&self, _all: bool) -> Result<Settled, StoreError> {
+        pending::settle(&self.file.pool, &self.pending).await
     }
 
     async fn clock_skew_ms(&self, clock: &Clock) -> Result<Option<i64>, StoreError> {

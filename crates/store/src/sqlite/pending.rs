@@ -2,13 +2,12 @@
 //! for what is there already, and there is nothing to settle but what has waited too long.
 
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::super::fold;
-use super::super::pending::{Effect, EffectColumns, PENDING_LIFETIME_MS, WaitingEffects, waiting};
+use super::super::pending::{Effect, EffectColumns, PENDING_LIFETIME_MS, PendingBound, WaitingEffects, waiting};
 use super::super::{Settled, StoreError};
-use super::analytics::SqliteAnalytics;
 use super::{read_id, read_time};
 use weir_domain::{AnalyticsRecord, UnixMillis};
 
@@ -77,9 +76,10 @@ pub(super) async fn arrived(connection: &mut SqliteConnection, rows: &[i64]) -> 
     Ok(())
 }
 
-pub(super) async fn settle(sink: &SqliteAnalytics, _all: bool) -> Result<Settled, StoreError> {
+/// Drops what has waited too long. Transactions follow each other here: nothing is missed.
+pub(super) async fn settle(pool: &SqlitePool, bound: &PendingBound) -> Result<Settled, StoreError> {
     let mut settled = Settled::default();
-    let mut connection = sink.file.pool.acquire().await?;
+    let mut connection = pool.acquire().await?;
     let (any,): (bool,) = sqlx::query_as(ANY_WAIT).fetch_one(&mut *connection).await?;
     if any {
         settled.expired =
@@ -88,6 +88,6 @@ pub(super) async fn settle(sink: &SqliteAnalytics, _all: bool) -> Result<Settled
             sqlx::query_as("SELECT count(*) FROM pending_effects").fetch_one(&mut *connection).await?;
         settled.waiting = waiting.unsigned_abs();
     }
-    settled.refused = sink.pending.counted(settled.waiting);
+    settled.refused = bound.counted(settled.waiting);
     Ok(settled)
 }
