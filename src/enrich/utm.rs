@@ -1,12 +1,14 @@
 //! What a landing page's own address says of the campaign that led to it (contract, session rule 8).
 //!
-//! Cost: nothing but a search for `utm_` where the page has no such field.
+//! Cost: a search for `utm_`; where the page has such fields, one pass over its query.
 
 use std::borrow::Cow;
 
 use url::form_urlencoded;
 
 use crate::contract::TEXT_MAX;
+
+const PREFIX: &str = "utm_";
 
 /// The five fields of a campaign; empty ones are none.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,20 +25,22 @@ impl<'a> Utm<'a> {
     #[must_use]
     pub fn of(address: &'a str) -> Self {
         let mut utm = Self::default();
-        if !address.contains("utm_") {
+        if !address.contains(PREFIX) {
             return utm;
         }
         let address = address.split_once('#').map_or(address, |(before, _)| before);
         let Some((_, query)) = address.split_once('?') else { return utm };
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let field = match &*name {
-                "utm_source" => &mut utm.source,
-                "utm_medium" => &mut utm.medium,
-                "utm_campaign" => &mut utm.campaign,
-                "utm_term" => &mut utm.term,
-                "utm_content" => &mut utm.content,
+        for pair in query.split('&') {
+            let Some((name, value)) = pair.strip_prefix(PREFIX).and_then(|pair| pair.split_once('=')) else { continue };
+            let field = match name {
+                "source" => &mut utm.source,
+                "medium" => &mut utm.medium,
+                "campaign" => &mut utm.campaign,
+                "term" => &mut utm.term,
+                "content" => &mut utm.content,
                 _ => continue,
             };
+            let value = decoded(pair, value);
             if field.is_none() && !value.is_empty() && !value.contains('\0') {
                 *field = Some(cut(value));
             }
@@ -45,7 +49,20 @@ impl<'a> Utm<'a> {
     }
 }
 
+/// Hardly any value is encoded: what is not stays where it stands.
+fn decoded<'a>(pair: &'a str, value: &'a str) -> Cow<'a, str> {
+    if value.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        form_urlencoded::parse(pair.as_bytes()).next().map_or(Cow::Borrowed(""), |(_, value)| value)
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
 fn cut(value: Cow<'_, str>) -> Cow<'_, str> {
+    // Bytes are an upper bound of characters.
+    if value.len() <= TEXT_MAX {
+        return value;
+    }
     match value.char_indices().nth(TEXT_MAX) {
         Some((end, _)) => Cow::Owned(value[..end].to_owned()),
         None => value,
