@@ -125,7 +125,7 @@ async fn disk_full_of_own_backlog_is_freed_by_writer() {
     let mut app = TestApp::prepare(Backend::Postgres).await;
     app.set_all(UNTHROTTLED);
     app.set("WEIR_JOURNAL__SEGMENT_BYTES", "65536");
-    app.set("WEIR_JOURNAL__KEEP_APPLIED_BYTES", "256KiB");
+    app.set("WEIR_JOURNAL__KEEP_APPLIED_BYTES", "64KiB");
     let mut ledger = Ledger::of("disk filled by a backlog", Backend::Postgres);
     // The bound is beyond the disk, as it is where others fill the disk too.
     let disk = SmallDisk::under(&mut app, 2 << 20, &mut ledger);

@@ -101,6 +101,7 @@ on_both_databases! {
         let _alone = exclusive().await;
         let (mut app, points) = prepared(backend).await;
         app.set("WEIR_JOURNAL__SEGMENT_BYTES", scale("1MiB", "64MiB"));
+        app.set("WEIR_JOURNAL__KEEP_APPLIED", "0");
         // A line a request would be a gigabyte.
         app.set("WEIR_LOG", "info");
         app.launch().await;

@@ -160,7 +160,7 @@ macro_rules! on_engine {
                 sqlx::query(
                     "UPDATE retention_state
                      SET trusted_at_ms = $1, running_ms = $2, counted_at_ms = $3, behind_since_ms = $4
-                     WHERE trusted_at_ms = $5",
+                     WHERE trusted_at_ms = $5 OR trusted_at_ms = 0",
                 )
                 .bind(next.trusted_at_ms)
                 .bind(next.running_ms)
@@ -251,7 +251,10 @@ macro_rules! on_engine {
 on_engine!(Postgres, PgConnection, 36_500 * DAY_MS);
 on_engine!(Sqlite, SqliteConnection, LEAP_MS);
 
-const READ: &str = "SELECT trusted_at_ms, running_ms, counted_at_ms, behind_since_ms FROM retention_state";
+/// Where no run has believed a time yet, rows may be there all the same: then the time of the first of them stands.
+const READ: &str = "
+    SELECT CASE WHEN trusted_at_ms = 0 THEN coalesce((SELECT min(stored_at_ms) FROM stored_days), 0) ELSE trusted_at_ms END,
+        running_ms, counted_at_ms, behind_since_ms FROM retention_state";
 
 /// A time before the one that is believed, or far ahead of it, is not believed. A mark never goes back.
 const MARK: &str = "
