@@ -333,7 +333,7 @@ async fn refuse_unfit(
 ) -> Result<(), AppError> {
     let analytics = async { tokio::time::timeout_at(deadline, analytics.check_encoding()).await };
     let main = async { tokio::time::timeout_at(deadline, main.check_encoding()).await };
-    let both = async { tokio::join!(analytics, main) };
+    let both = Box::pin(async { tokio::join!(analytics, main) });
     let unknown = || "analytics starting, main starting".to_owned();
     let (analytics, main) = waiting("the databases", unknown, both).await;
     for (url, checked) in [(&config.databases.analytics, analytics), (&config.databases.main, main)] {
