@@ -113,7 +113,8 @@ async fn round_robin_over_instances_that_die_loses_and_doubles_no_effect() {
         app.applied().await;
     }
     let none_wait = "SELECT 1 AS one FROM pending_effects WHERE EXISTS
-        (SELECT FROM analytics_sessions AS session WHERE session.id = awaited)";
+        (SELECT FROM analytics_sessions AS session WHERE session.id = awaited)
+        OR EXISTS (SELECT FROM analytics_pageviews AS view WHERE view.id = awaited)";
     apps[0].until("no effect waits", async || apps[0].rows(Database::Analytics, none_wait).await.is_empty()).await;
     let rows = apps[0].rows(Database::Analytics, "SELECT * FROM analytics_sessions").await;
     let sessions: BTreeMap<&str, &Value> = rows.iter().map(|row| (row["id"].as_str().unwrap(), row)).collect();

@@ -95,6 +95,9 @@ async fn write_ahead_log_deleted_is_noticed_and_nothing_is_lost() {
     let mut app = TestApp::start_with(Backend::Sqlite, UNTHROTTLED).await;
     let mut ledger = Ledger::of("SQLite's write-ahead log is deleted", Backend::Sqlite);
     let load = Load::start(&app, 8, "log");
+    // What was never looked at cannot be missed.
+    let applied = "weir_writer_applied_records_total{database=\"analytics\"}";
+    app.until("records are applied", async || app.metric(applied).await > 0.0).await;
     for round in 1..=scale(2, 20) {
         takes_records(&app).await;
         std::fs::remove_file(&files(&app, "analytics")[0]).unwrap();
